@@ -1,0 +1,38 @@
+# The two commands of the README: make demo, make test. Both do all the set-up by themselves.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test lint bench nightly clean
+
+demo: $(READY)
+	@$(BIN)/bollard demo
+
+test: $(READY)
+	$(BIN)/pytest -q --benchmark-disable
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/pytest -q benchmarks --benchmark-only --benchmark-columns=min,median,rounds --benchmark-sort=min -s
+
+# What takes longer than a person waits: every benchmark, the demo in real time. Output goes to docs/nightly.md.
+nightly: $(READY)
+	$(BIN)/python -m pytest -q benchmarks -s 2>&1 | tee docs/nightly.txt
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "bollard needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	@echo "1/2 virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "2/2 packages (about a minute)"
+	@$(BIN)/pip install --progress-bar on -c constraints.txt -e '.[shore,sim,dev]' | grep -E '^(Collecting|Downloading|Installing|Successfully)' | cut -c1-100
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info demo-out

@@ -1,0 +1,74 @@
+"""What all tests share: where servers and recordings are, and the rule that a missing one is named."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+REQUIRED = os.environ.get("BOLLARD_REQUIRE_SERVERS") == "1"
+
+
+def shared_folder() -> Path | None:
+    """The recordings beside the project, or None."""
+    folder = Path(os.environ.get("BOLLARD_SHARED", ROOT.parent / "shared"))
+    return folder if (folder / "data" / "battery").is_dir() else None
+
+
+def influxd() -> Path | None:
+    """The influxd that tests/servers/install.sh has built, or None."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bollard" / "servers"
+    found = sorted(Path(os.environ.get("BOLLARD_SERVERS", cache)).glob("influxd-v*"))
+    found = [path for path in found if os.access(path, os.X_OK) and path.suffix != ".part"]
+    return found[-1] if found else None
+
+
+def mosquitto() -> str | None:
+    return shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+
+
+NEEDS = {  # marker -> (is it there, what to do)
+    "mosquitto": (
+        lambda: mosquitto() and shutil.which("mosquitto_sub"), "apt-get install mosquitto mosquitto-clients",
+    ),
+    "influx": (influxd, "run tests/servers/install.sh, which builds influxd"),
+    "shared": (shared_folder, "set BOLLARD_SHARED to the folder with data/battery"),
+    "chromium": (lambda: shutil.which("chromium"), "apt-get install chromium"),
+    "npm": (lambda: shutil.which("npm"), "install Node.js"),
+    "libmodbus": (lambda: shutil.which("cc"), "apt-get install libmodbus-dev and a C compiler"),
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    missing = {marker: remedy for marker, (there, remedy) in NEEDS.items() if not there()}
+    for item in items:
+        for marker, remedy in missing.items():
+            if item.get_closest_marker(marker) is None:
+                continue
+            if REQUIRED:  # a skip would hide that nothing was tested
+                item.add_marker(pytest.mark.usefixtures("_missing_server"))
+            else:
+                item.add_marker(pytest.mark.skip(reason=f"no {marker} here: {remedy}"))
+
+
+@pytest.fixture
+def _missing_server() -> None:
+    pytest.fail("a server that this test needs is missing, and BOLLARD_REQUIRE_SERVERS=1 allows no skip")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with data/battery; use it with the marker `shared`."""
+    folder = shared_folder()
+    if folder is None:
+        pytest.skip("no shared folder here: set BOLLARD_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def kernels() -> None:
+    """Every kernel called once, so that no test times the compiler."""
+    from dsp.warm import warm
+
+    warm()
