@@ -1,0 +1,21 @@
+"""What can go wrong with a device, sorted by what the caller does next."""
+
+
+class DriverError(Exception):
+    """Root of all errors of this package."""
+
+
+class DeviceUnreachable(DriverError):
+    """No connection or no answer: try again later."""
+
+
+class DeviceRefused(DriverError):
+    """The device answers that it will not: asking again will not help."""
+
+
+class ReadingRejected(DriverError):
+    """The device answers nonsense: the value is unknown, the link is fine."""
+
+
+class ProfileError(DriverError):
+    """A profile is wrong: nothing is read before it is right. Lists every problem, one a line."""
