@@ -1,0 +1,266 @@
+"""The service on the gateway: polls, computes, spools and sends, until it is told to stop."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from edge import wire
+from edge.clock import Clock
+from edge.config import LoadedSite
+from edge.health import Health, boot_id
+from edge.pipeline import Pipeline
+from edge.poll import Poller
+from edge.spool import Batch, Entry, Spool, SpoolError
+from edge.uplink import Uplink
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+NS = 1_000_000_000
+CHECKPOINT_S = 60.0  # of the agent's clock: how much a start has to replay
+LINK_REPORT_S, GATEWAY_REPORT_S, STATUS_S = 10.0, 30.0, 10.0
+MOST_ROWS_IN_MEMORY = 200_000  # while the disk refuses; some 100 MB
+MOST_ROWS_PER_BATCH = 500
+DETAIL_EVERY_S = 5.0  # real seconds that detail rows are collected for one batch
+DRAIN_S = 10.0  # how long a stop waits for the last receipts
+
+
+class Agent:
+    """One gateway. `run` returns after a clean stop; a bug in any task ends all and leaves as ExceptionGroup."""
+
+    def __init__(self, loaded: LoadedSite, clock: Clock, version: str) -> None:
+        self._loaded, self._clock, self._version = loaded, clock, version
+        self._site = loaded.site
+        self._spool = Spool(loaded.spool_path)
+        self._disk = ThreadPoolExecutor(1, "spool")  # the only thread that touches the spool from here on
+        self._pipeline = Pipeline(loaded)
+        self._health = Health(loaded.spool_path.parent)
+        self._wake = asyncio.Event()  # something may be sent
+        self._pollers = {d.name: Poller(d, loaded.profiles[d.name], clock, self._take) for d in self._site.device}
+        self._uplink = Uplink(
+            self._site.broker, self._site.site.name, self._site.site.gateway, catalogue(loaded).encode(),
+            self._on_receipt, self._wake.set,
+        )  # fmt: skip
+        self._started_ns = 0
+        self._tally = self._spool.tally()
+        self._waiting: dict[int, str] = {}  # batches without a receipt, oldest first: id -> lane
+        self._checkpoint_due_ns = 0
+        self._flush_fails = False
+        self._oldest_ns: int | None = None  # oldest row without a receipt
+
+    def _on_disk(self, function: Callable[..., T], *args: Any) -> "asyncio.Future[T]":
+        return asyncio.get_running_loop().run_in_executor(self._disk, function, *args)
+
+    def _take(self, device: str, row: Any) -> None:
+        self._pipeline.take(device, row)
+
+    async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+        """Poll every device and publish what was read, until `stop` is set."""
+        state, lines = self._spool.replay()
+        replayed = self._pipeline.resume(state, lines)
+        self._waiting = dict(self._spool.waiting_ids())
+        self._started_ns = self._clock.now_ns()
+        self._checkpoint_due_ns = self._started_ns + int(CHECKPOINT_S * NS)
+        log.info(
+            "event=started version=%s devices=%d replayed=%d waiting=%d spool=%s",
+            self._version, len(self._pollers), replayed, self._tally.waiting, self._spool.id,
+        )  # fmt: skip
+        self._pipeline.take_event(
+            "agent_started", None, self._started_ns, text=self._version, rows=replayed, detail=boot_id()
+        )
+        self._uplink.start(self._status("offline"))
+        ready()
+        async with asyncio.TaskGroup() as group:
+            polls = [group.create_task(p.run(), name=f"poll {name}") for name, p in self._pollers.items()]
+            others = [
+                group.create_task(task, name=name)
+                for name, task in (
+                    ("flush", self._flush_forever()), ("send", self._send_forever()), ("report", self._report_forever()),
+                )
+            ]  # fmt: skip
+            await stop.wait()
+            for task in polls:
+                task.cancel()
+            await asyncio.wait(polls)
+            await self._drain()
+            for task in others:
+                task.cancel()
+        await self._uplink.stop(self._status("offline"))
+        await self._on_disk(self._spool.close)
+        self._disk.shutdown()
+        log.info("event=stopped sealed=%d waiting=%d", self._tally.sealed, self._tally.waiting)
+
+    async def _flush_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._site.spool.flush_s)
+            await self._flush()
+
+    async def _flush(self, checkpoint: bool = False) -> None:
+        """One commit: the rows since the last one, and once a minute the state they led to."""
+        pipeline, entries = self._pipeline, self._pipeline.entries
+        now_ns = self._clock.now_ns()
+        checkpoint = checkpoint or now_ns >= self._checkpoint_due_ns
+        if not entries and not checkpoint:
+            return
+        pipeline.entries = []
+        state = pipeline.checkpoint() if checkpoint else None
+        try:
+            await self._on_disk(self._spool.commit, entries, state)
+        except SpoolError as error:
+            self._keep(entries, error)
+            return
+        if self._flush_fails:
+            log.info("event=spool_writes_again rows=%d", len(entries))
+            self._flush_fails = False
+        if checkpoint:
+            self._checkpoint_due_ns = now_ns + int(CHECKPOINT_S * NS)
+            await self._make_room()
+        self._wake.set()
+
+    def _keep(self, entries: list[Entry], error: SpoolError) -> None:
+        """The disk refuses: hold the rows in memory, up to a bound, and say so once."""
+        if not self._flush_fails:
+            log.error("event=spool_refuses error=%r", str(error))
+            self._flush_fails = True
+        kept = entries + self._pipeline.entries
+        if len(kept) > MOST_ROWS_IN_MEMORY:
+            log.error("event=rows_lost rows=%d reason='memory is full too'", len(kept) - MOST_ROWS_IN_MEMORY)
+            kept = kept[:MOST_ROWS_IN_MEMORY]
+        self._pipeline.entries = kept
+
+    async def _make_room(self) -> None:
+        dropped = await self._on_disk(self._spool.make_room, self._site.spool.max_mib * 2**20)
+        for lane, rows, first_ns, last_ns in dropped:
+            log.warning("event=dropped lane=%s rows=%d from_ns=%d to_ns=%d", lane, rows, first_ns, last_ns)
+            self._pipeline.take_event(
+                "rows_dropped", None, self._clock.now_ns(), rows=rows, text=lane, detail=f"{first_ns}-{last_ns}"
+            )
+        if dropped:
+            self._waiting = dict(await self._on_disk(self._spool.waiting_ids))
+
+    async def _send_forever(self) -> None:
+        detail_due_s = 0.0
+        while True:
+            try:
+                async with asyncio.timeout(1.0):  # batches without a receipt come due by themselves
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            if time.monotonic() >= detail_due_s:
+                detail_due_s = time.monotonic() + DETAIL_EVERY_S
+                await self._send(wire.LANES)
+            else:
+                await self._send(wire.LANES[:-1])
+
+    async def _send(self, lanes: tuple[str, ...]) -> None:
+        """Send what is due: sealed batches first, then seal what is new, lane by lane."""
+        uplink = self._uplink
+        for number in [n for n in self._waiting if uplink.due(n)]:
+            if uplink.room() <= 0:
+                break
+            batch = await self._on_disk(self._spool.batch, number)
+            if batch is None:
+                self._waiting.pop(number, None)
+            else:
+                uplink.send(batch, self._spool.id)
+        for lane in lanes:
+            while uplink.room() > 0:
+                sealed = await self._on_disk(self._spool.seal, lane, MOST_ROWS_PER_BATCH)
+                if sealed is None:
+                    break
+                self._waiting[sealed.id] = lane
+                self._send_now(sealed)
+        self._tally = await self._on_disk(self._spool.tally)
+
+    def _send_now(self, batch: Batch) -> None:
+        if self._uplink.connected:
+            self._uplink.send(batch, self._spool.id)
+
+    def _on_receipt(self, receipt: wire.Receipt) -> None:
+        def done(future: "asyncio.Future[bool]") -> None:
+            if future.cancelled() or future.exception() is not None:
+                return  # the batch stays, and is sent again
+            if future.result():
+                self._waiting.pop(receipt.batch, None)
+            self._wake.set()
+
+        for line, reason in receipt.refused:
+            log.warning("event=row_refused batch=%d line=%d reason=%r", receipt.batch, line, reason)
+        if receipt.batch in self._waiting:
+            self._on_disk(self._spool.confirm, receipt).add_done_callback(done)
+
+    async def _report_forever(self) -> None:
+        """Publish what the links and the gateway itself are doing."""
+        next_link_ns = next_gateway_ns = next_status_ns = self._clock.now_ns()
+        while True:
+            now_ns = self._clock.now_ns()
+            self._pipeline.trusted = self._clock.trusted()
+            step_s = self._clock.take_step_s()
+            if step_s:
+                log.warning("event=clock_step step_s=%.3f", step_s)
+                self._pipeline.take_event("clock_step", None, now_ns, step_s=step_s)
+            if now_ns >= next_link_ns:
+                next_link_ns = now_ns + int(LINK_REPORT_S * NS)
+                for name, poller in self._pollers.items():
+                    self._pipeline.take_report("link", name, dict(poller.take_counts().report()), now_ns)
+            if now_ns >= next_gateway_ns:
+                next_gateway_ns = now_ns + int(GATEWAY_REPORT_S * NS)
+                await self._report_gateway(now_ns)
+            if now_ns >= next_status_ns:
+                next_status_ns = now_ns + int(STATUS_S * NS)
+                self._uplink.publish_status(self._status("online"))
+            await asyncio.sleep(max(0.02, 1.0 / self._clock.speed))
+
+    async def _report_gateway(self, now_ns: int) -> None:
+        self._tally = await self._on_disk(self._spool.tally)
+        oldest_ns = await self._on_disk(self._spool.oldest_waiting_ns)
+        size = await self._on_disk(self._spool.used_bytes)
+        self._oldest_ns = oldest_ns
+        oldest_s = (now_ns - oldest_ns) / NS if oldest_ns is not None else 0.0
+        fields = self._health.report(self._tally, size, len(self._waiting), oldest_s, self._pipeline.trusted)
+        self._pipeline.take_report("gateway", None, dict(fields), now_ns)
+
+    def _status(self, state: str) -> dict[str, Any]:
+        confirmed_ns = self._oldest_ns - 1 if self._oldest_ns is not None else self._clock.now_ns()
+        return {
+            "state": state, "since_ns": self._started_ns, "version": self._version, "boot_id": boot_id(),
+            "spool": self._spool.id, "clock_trusted": self._pipeline.trusted, "confirmed_until_ns": confirmed_ns,
+            "sealed": self._tally.sealed, "waiting": self._tally.waiting, "dropped": self._tally.dropped,
+            "refused": self._tally.refused,
+        }  # fmt: skip
+
+    async def _drain(self) -> None:
+        """At a stop: all rows to disk with their state, then wait a little for the shore."""
+        await self._flush(checkpoint=True)
+        deadline_s = time.monotonic() + DRAIN_S
+        while self._uplink.connected and time.monotonic() < deadline_s:
+            await self._send(wire.LANES)
+            if self._tally.waiting == 0:
+                break
+            await asyncio.sleep(0.05)
+        self._tally = await self._on_disk(self._spool.tally)
+        self._oldest_ns = await self._on_disk(self._spool.oldest_waiting_ns)
+
+
+def catalogue(loaded: LoadedSite) -> wire.Catalogue:
+    """What this gateway offers, for the shore."""
+    devices = [
+        {
+            "name": d.name, "kind": p.kind, "origin": d.origin, "profile": d.profile, "profile_hash": p.hash,
+            "model": p.model, "interval_s": d.interval_s,
+            "points": [
+                {
+                    "name": point.name, "type": point.wire_type, "unit": point.unit, "scan": point.scan,
+                    "range": list(point.range) if point.range else None, "codes": point.codes,
+                    "fr": point.fr, "en": point.en,
+                }
+                for point in p.points
+            ],
+        }
+        for d, p in ((d, loaded.profiles[d.name]) for d in loaded.site.device)
+    ]  # fmt: skip
+    site = loaded.site
+    return wire.Catalogue(site.site.name, site.site.gateway, loaded.hash, site.settings(), devices)

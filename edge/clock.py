@@ -1,0 +1,114 @@
+"""Time as the gateway uses it: UTC that never steps back, durations from the monotonic clock.
+
+Two clocks with one face. `WallClock` is the machine's. `SimulatedClock` shares an epoch and a speed with the
+simulator through a small JSON file, so that a day of ferries passes in minutes; deadlines of sockets stay real.
+"""
+
+import asyncio
+import ctypes
+import json
+import time
+from pathlib import Path
+from typing import Protocol
+
+STA_UNSYNC = 0x40  # linux/timex.h: the kernel does not hold the clock for synchronised
+STEP_NS = 1_000_000_000  # a larger jump of the wall clock is an event, not a correction
+SLEW = 0.0005  # small corrections are worked off at 500 ppm, as the kernel does (adjtime)
+
+
+class Clock(Protocol):
+    speed: float
+
+    def now_ns(self) -> int: ...
+    def trusted(self) -> bool: ...
+    def take_step_s(self) -> float: ...
+    async def sleep_until(self, t_ns: int) -> None: ...
+
+
+class WallClock:
+    """UTC anchored to the monotonic clock. A step of the wall clock is followed forward, never back.
+
+    A step back freezes nothing: time goes on at the monotonic rate, slowed by 500 ppm until the wall clock
+    has caught up, or, where the step is larger than a second, taken over at the next start.
+    """
+
+    speed = 1.0
+
+    def __init__(self) -> None:
+        self._mono_ns = time.monotonic_ns()
+        self._utc_ns = time.time_ns()
+        self._step_s = 0.0
+
+    def now_ns(self) -> int:
+        mono_ns = time.monotonic_ns()
+        elapsed_ns = mono_ns - self._mono_ns
+        utc_ns = self._utc_ns + elapsed_ns
+        error_ns = time.time_ns() - utc_ns
+        if error_ns > STEP_NS:
+            self._step_s += error_ns / 1e9
+            utc_ns += error_ns
+        elif error_ns < -STEP_NS:
+            if self._step_s == 0.0:  # told once; we cannot go back without breaking the order of rows
+                self._step_s = error_ns / 1e9
+        else:
+            most_ns = int(elapsed_ns * SLEW)
+            utc_ns += max(-most_ns, min(most_ns, error_ns))
+        self._mono_ns, self._utc_ns = mono_ns, utc_ns
+        return utc_ns
+
+    def trusted(self) -> bool:
+        """Whether the kernel holds its clock for synchronised (NTP, PTP or GNSS through a daemon)."""
+        buffer = ctypes.create_string_buffer(512)  # struct timex, all zero: read only
+        state = ctypes.CDLL(None).adjtimex(buffer)
+        status = ctypes.c_int.from_buffer(buffer, 40).value if ctypes.sizeof(ctypes.c_long) == 8 else 0
+        return state >= 0 and state != 5 and not status & STA_UNSYNC
+
+    def take_step_s(self) -> float:
+        """Seconds by which the wall clock has stepped since the last call; 0 if it has not. [s]"""
+        step_s, self._step_s = self._step_s, 0.0
+        return step_s
+
+    async def sleep_until(self, t_ns: int) -> None:
+        await asyncio.sleep(max(0.0, (t_ns - self.now_ns()) / 1e9))
+
+
+class SimulatedClock:
+    """The simulator's time: epoch + speed * (monotonic now - origin); stands still until an origin is set.
+
+    Raises: ValueError if the file is no such clock.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._epoch_ns = 0
+        self._origin_ns: int | None = None
+        self._read()
+
+    def _read(self) -> None:
+        try:
+            data = json.loads(self._path.read_text())
+            self._epoch_ns, self.speed = int(data["epoch_ns"]), float(data["speed"])
+            origin = data["origin_monotonic_ns"]
+            self._origin_ns = None if origin is None else int(origin)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{self._path}: not a simulated clock: {error}; it holds epoch_ns, speed, origin_monotonic_ns"
+            ) from error
+
+    def now_ns(self) -> int:
+        if self._origin_ns is None:
+            return self._epoch_ns
+        real_ns = time.monotonic_ns() - self._origin_ns
+        return self._epoch_ns + max(0, int(real_ns * self.speed))
+
+    def trusted(self) -> bool:
+        return True
+
+    def take_step_s(self) -> float:
+        return 0.0
+
+    async def sleep_until(self, t_ns: int) -> None:
+        while self._origin_ns is None:
+            await asyncio.sleep(0.02)
+            self._read()
+        await asyncio.sleep(max(0.0, (t_ns - self.now_ns()) / 1e9 / self.speed))

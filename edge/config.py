@@ -1,0 +1,236 @@
+"""The site file: one TOML per gateway. Read once, checked whole, before the first connection is opened."""
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+
+from drivers.errors import ProfileError
+from drivers.profile import Profile, explain_all, load_profile
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$")]
+
+
+class ConfigError(Exception):
+    """A settings file is wrong. Lists every problem: file, key, value, remedy; one a line."""
+
+
+class Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SiteConfig(Table):
+    name: Name = Field(description="the site's name, as in calais (a-z, 0-9, - and _)")
+    gateway: Name = Field(description="this gateway's name, unique in the site, as in gw-berth-6")
+    timezone: str = Field("Europe/Paris", description="a time zone, as in Europe/Paris")
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError("not a known time zone") from error
+        return value
+
+
+class BrokerConfig(Table):
+    host: str = Field(description="the MQTT broker's address, as in 10.20.0.2")
+    port: int = Field(1883, ge=1, le=65_535, description="the broker's port")
+    username: str | None = Field(None, description="user name, if the broker asks for one")
+    password_file: Path | None = Field(None, description="a file that holds the password and nothing else")
+    deflate: bool = Field(False, description="true sends batches deflated, for paid links")
+    keepalive_s: int = Field(30, ge=5, le=3600, description="MQTT keep-alive in seconds")
+    resend_s: float = Field(30.0, ge=1.0, le=3600.0, description="seconds to wait for a receipt")
+    window: int = Field(64, ge=1, le=10_000, description="batches that may wait for a receipt at once")
+
+
+class SpoolConfig(Table):
+    path: Path = Field(Path("spool.db"), description="the spool's file, relative to the site file")
+    flush_s: float = Field(0.5, ge=0.05, le=60.0, description="seconds between commits; 5 on SD cards")
+    max_mib: int = Field(4096, ge=8, le=1_000_000, description="most MiB on disk (30 days)")
+
+
+class MeterConfig(Table):
+    role: Literal["delivery", "berth", "auxiliary", "check"] = Field(
+        "berth", description="delivery, berth, auxiliary or check"
+    )
+    parent: Name | None = Field(None, description="name of the meter upstream")
+    serial: str = Field("", description="serial number on the meter's plate")
+    ct_ratio: float = Field(1.0, gt=0, description="current transformer ratio, as in 800 for 4000/5")
+    vt_ratio: float = Field(1.0, gt=0, description="voltage transformer ratio")
+    registers: Literal["primary", "secondary"] = Field(
+        "primary", description="primary if the meter multiplies by the ratios itself, else secondary"
+    )
+    accuracy_class: str = Field("", description="class of the meter, as in 0.2S")
+    ct_class: str = Field("", description="class of the current transformers")
+    vt_class: str = Field("", description="class of the voltage transformers")
+    verified: str = Field("", description="date of the last verification, as in 2026-03-01")
+    wiring: Literal["3P4W", "3P3W", "DC"] = Field("3P4W", description="3P4W, 3P3W or DC")
+    nominal_hz: Literal[0, 50, 60] = Field(50, description="50, 60, or 0 for DC")
+    max_power_w: float = Field(100e6, gt=0, description="power that the installation cannot exceed, in W")
+    max_gap_s: float = Field(15.0, gt=0, le=3600, description="longest silence that power may bridge, in s")
+
+
+class BatteryConfig(Table):
+    cell: str = Field(description="cell model: nmc, lfp, nmc-m50, or a path that ends in .toml")
+    series: int = Field(ge=1, description="cells in series")
+    parallel: int = Field(ge=1, description="strings in parallel")
+    capacity_ah: float | None = Field(None, gt=0, description="pack capacity if known, in Ah")
+
+
+class LockConfig(Table):
+    chamber_area_m2: float = Field(gt=0, description="chamber area, as in 1735.2")
+    datum: str = Field("", description="what the levels are measured from, as in NGF-IGN69")
+    gate_up: Name = Field("up", description="<id> of gate_<id>_state of the upstream head")
+    gate_down: Name = Field("down", description="<id> of the downstream head's gate")
+    sluice_up: Name = Field("up", description="<id> of sluice_<id>_position of the upstream head")
+    sluice_down: Name = Field("down", description="<id> of the downstream head's sluice")
+
+
+class DeviceConfig(Table):
+    name: Name = Field(description="the device's name, as in meter-1")
+    profile: str = Field(description="a shipped profile, or a path that ends in .toml")
+    host: str | None = Field(None, description="the PLC's address, as in 10.20.0.7")
+    port: int = Field(502, ge=1, le=65_535, description="TCP port of a Modbus device")
+    unit_id: int = Field(1, ge=0, le=255, description="Modbus unit")
+    url: str | None = Field(
+        None, pattern=r"^opc\.tcp://", description="OPC UA address, as in opc.tcp://10.20.0.9:4840"
+    )
+    interval_s: float = Field(1.0, ge=0.1, le=86_400.0, description="seconds between polls")
+    scan: dict[Name, float] = Field(
+        default_factory=lambda: {"slow": 10.0}, description="seconds between polls of the other scan classes"
+    )
+    timeout_s: float = Field(1.0, ge=0.05, le=60.0, description="seconds to wait for an answer")
+    origin: Literal["real", "sim", "replay", "test"] = Field("real", description="real, sim, replay or test")
+    meter: MeterConfig | None = Field(None, description="settings of a meter")
+    battery: BatteryConfig | None = Field(None, description="settings of a battery")
+    lock: LockConfig | None = Field(None, description="settings of a lock")
+
+
+class BerthConfig(Table):
+    name: Name = Field(description="the berth's name")
+    charger: Name = Field(description="the charging tower's device")
+    meter: Name = Field(description="the device of the meter that counts the berth's energy")
+    battery: Name | None = Field(None, description="the device that gives the ship's battery")
+    use: Literal["berth_supply", "traction"] = Field(
+        "berth_supply", description="berth_supply or traction: what the energy replaces"
+    )
+    baseline: str | None = Field(None, description="factor id of the engine that is replaced")
+
+
+class VesselConfig(Table):
+    name: Name = Field(description="the vessel's name, as in ferry-aurelie")
+    plc_names: tuple[str, ...] = Field((), description="texts by which PLCs name it")
+    imo: str = Field("", pattern=r"^(\d{7})?$", description="IMO number, seven digits")
+
+
+class Site(Table):
+    """The whole file. `profiles` and `folder` come from loading it."""
+
+    schema_: Literal[1] = Field(alias="schema", description="version of this format: 1")
+    site: SiteConfig
+    broker: BrokerConfig
+    spool: SpoolConfig = SpoolConfig()
+    device: tuple[DeviceConfig, ...] = ()
+    berth: tuple[BerthConfig, ...] = ()
+    vessel: tuple[VesselConfig, ...] = ()
+
+    def settings(self) -> dict[str, Any]:
+        """What may be published: everything but how the broker is reached and where files lie."""
+        return self.model_dump(mode="json", by_alias=True, exclude={"broker", "spool"})
+
+
+class LoadedSite:
+    """A checked site file with the profiles it names."""
+
+    def __init__(self, site: Site, profiles: dict[str, Profile], path: Path, digest: str) -> None:
+        self.site, self.path, self.hash = site, path, digest
+        self.profiles = profiles  # by device name
+
+    @property
+    def spool_path(self) -> Path:
+        return self.path.parent / self.site.spool.path
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read and check a site file and its profiles. Raises: ConfigError with every problem."""
+        try:
+            raw = path.read_bytes()
+            table = tomllib.loads(raw.decode("utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror}; give an existing file") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not TOML: {error}") from error
+        profiles, problems = _profiles(table, path)
+        try:
+            site = Site.model_validate(table)
+        except ValidationError as error:
+            raise ConfigError("\n".join(explain_all(str(path), error, Site) + problems)) from error
+        problems += _misfits(site, profiles, path)
+        if problems:
+            raise ConfigError("\n".join(problems))
+        return cls(site, profiles, path, hashlib.sha256(raw).hexdigest()[:16])
+
+
+def _profiles(table: dict[str, Any], path: Path) -> tuple[dict[str, Profile], list[str]]:
+    """Profiles by device name; what is wrong with them is found even if the rest does not validate."""
+    profiles, problems = {}, []
+    devices = table.get("device")
+    for i, device in enumerate(devices if isinstance(devices, list) else []):
+        name = device.get("profile") if isinstance(device, dict) else None
+        if not isinstance(name, str):
+            continue  # the model says so
+        try:
+            profiles[str(device.get("name"))] = load_profile(name, beside=path.parent)
+        except ProfileError as error:
+            problems += [f"{path}: device[{i}].profile = {name!r}: {line}" for line in str(error).split("\n")]
+    return profiles, problems
+
+
+def _misfits(site: Site, profiles: dict[str, Profile], path: Path) -> list[str]:
+    """What each table allows by itself but the file as a whole does not."""
+    problems: list[str] = []
+
+    def wrong(key: str, value: object, message: str) -> None:
+        problems.append(f"{path}: {key} = {value!r}: {message}")
+
+    if not site.device:
+        problems.append(f"{path}: device: none is there; add at least one [[device]]")
+    seen: set[str] = set()
+    for i, device in enumerate(site.device):
+        key = f"device[{i}]"
+        if device.name in seen:
+            wrong(f"{key}.name", device.name, "stands twice; give each device its own name")
+        seen.add(device.name)
+        profile = profiles.get(device.name)
+        if profile is None:
+            continue
+        if profile.protocol == "modbus" and device.host is None:
+            wrong(f"{key}.host", None, "a Modbus device needs host; give the PLC's address, as in 10.20.0.7")
+        if profile.protocol == "opcua" and device.url is None:
+            wrong(f"{key}.url", None, "an OPC UA device needs url; give it as in opc.tcp://10.20.0.9:4840")
+        for part in ("meter", "battery", "lock"):
+            if getattr(device, part) is not None and profile.kind != part:
+                wrong(f"{key}.{part}", "…", f"profile {device.profile} is a {profile.kind}; take this table out")
+        if profile.kind == "lock" and device.lock is None:
+            wrong(f"{key}.lock", None, "a lock needs chamber_area_m2; add [device.lock]")
+        for name in device.scan:
+            if name not in profile.scans and device.scan != {"slow": 10.0}:
+                known = ", ".join(s for s in profile.scans if s != "live") or "none"
+                wrong(f"{key}.scan.{name}", device.scan[name], f"no such scan class in the profile; use {known}")
+    kinds = {name: profile.kind for name, profile in profiles.items()}
+    for i, berth in enumerate(site.berth):
+        for part in ("charger", "meter", "battery"):
+            name = getattr(berth, part)
+            if name is not None and kinds.get(name) != part:
+                fitting = ", ".join(n for n, kind in kinds.items() if kind == part) or "none is there"
+                wrong(f"berth[{i}].{part}", name, f"is no device of kind {part}; use one of: {fitting}")
+    for i, device in enumerate(site.device):
+        parent = device.meter.parent if device.meter else None
+        if parent is not None and (kinds.get(parent) != "meter" or parent == device.name):
+            wrong(f"device[{i}].meter.parent", parent, "is no other meter of this file")
+    return problems

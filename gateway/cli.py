@@ -1,0 +1,68 @@
+"""The front door: `bollard`. Loads a folder's commands only when one of them is called.
+
+The one module that may name every folder; it imports none of them before it knows which is wanted.
+"""
+
+import importlib
+import os
+import sys
+from typing import Any
+
+GROUPS = {  # command -> (module, attribute, help)
+    "demo": ("gateway.demo_cli", "demo", "A berth and a lock on this machine, from PLC to monthly report."),
+    "edge": ("edge.cli", "app", "The service on the gateway: run it, check its site file."),
+    "sim": ("firmware_sim.cli", "app", "Simulated PLCs on real sockets."),
+    "ingest": ("gateway.ingest_cli", "ingest", "The shore side: takes batches, stores them, confirms them."),
+    "report": ("gateway.report.cli", "report_command", "The monthly energy and CO2 report of a site."),
+    "export": ("gateway.report.cli", "export_command", "Rows of a device as CSV."),
+}
+
+
+def main() -> None:
+    """Find the command's module by name, load it, and let it read the rest of the line."""
+    import typer
+
+    words = sys.argv[1:] + os.environ.get("COMP_WORDS", "").split()  # the shell asks for completions this way
+    wanted = next((word for word in words if word in GROUPS), None)
+    front = typer.Typer(
+        name="bollard", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
+        help="Telemetry and edge computing for the quay and the lock. It informs; it is no safety function.",
+    )  # fmt: skip
+    front.command("version", help="Print the version.")(_print_version)
+    for name, (module, attribute, text) in GROUPS.items():
+        if name == wanted:
+            _mount(front, name, getattr(_load(name, module), attribute), text)
+        else:
+            front.command(name, help=text)(_not_loaded)
+    front()
+
+
+def _load(command: str, module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        extra = "sim" if command == "sim" else "shore"
+        sys.exit(f"bollard {command} needs {error.name}; install it with: pip install 'bollard[{extra}]'")
+
+
+def _mount(front: Any, name: str, target: Any, text: str) -> None:
+    import typer
+
+    if isinstance(target, typer.Typer):
+        front.add_typer(target, name=name, help=text)
+    else:
+        front.command(name, help=target.__doc__ or text)(target)
+
+
+def _not_loaded() -> None:
+    """Stands in the list of `bollard --help` for a command that was not called."""
+
+
+def _print_version() -> None:
+    from importlib.metadata import version
+
+    print(version("bollard"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Time that never steps back, and the simulator's time."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from edge import clock
+from edge.clock import SimulatedClock, WallClock
+
+
+class Machine:
+    """A machine whose clocks the test moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.mono_ns, self.utc_ns = 5_000_000_000, 1_790_000_000_000_000_000
+        monkeypatch.setattr(time, "monotonic_ns", lambda: self.mono_ns)
+        monkeypatch.setattr(time, "time_ns", lambda: self.utc_ns)
+
+    def passes(self, seconds: float, step_s: float = 0.0) -> None:
+        self.mono_ns += int(seconds * 1e9)
+        self.utc_ns += int((seconds + step_s) * 1e9)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(monkeypatch)
+
+
+def test_an_hour_forward_is_followed_and_told(machine: Machine) -> None:
+    wall = WallClock()
+    machine.passes(1.0, step_s=3600.0)
+    assert wall.now_ns() == machine.utc_ns
+    assert wall.take_step_s() == pytest.approx(3600.0)
+    assert wall.take_step_s() == 0.0
+
+
+def test_an_hour_back_is_told_and_time_goes_on(machine: Machine) -> None:
+    wall = WallClock()
+    before_ns = wall.now_ns()
+    machine.passes(1.0, step_s=-3600.0)
+    assert wall.now_ns() == before_ns + 1_000_000_000
+    assert wall.take_step_s() == pytest.approx(-3600.0)
+
+
+def test_a_small_error_is_slewed(machine: Machine) -> None:
+    wall = WallClock()
+    machine.passes(1.0, step_s=-0.2)
+    first_ns = wall.now_ns()
+    for _ in range(1000):
+        machine.passes(1.0)
+        now_ns = wall.now_ns()
+        assert now_ns - first_ns >= 0.9994e9
+        first_ns = now_ns
+    assert abs(now_ns - machine.utc_ns) < 1_000_000
+    assert wall.take_step_s() == 0.0
+
+
+def write(path: Path, origin_ns: int | None, speed: float = 60.0) -> None:
+    path.write_text(json.dumps({"epoch_ns": 10**18, "speed": speed, "origin_monotonic_ns": origin_ns}))
+
+
+async def test_simulated_time_stands_still_until_it_has_an_origin(tmp_path: Path) -> None:
+    path = tmp_path / "clock.json"
+    write(path, None)
+    simulated = SimulatedClock(path)
+    assert simulated.now_ns() == 10**18 == simulated.now_ns()
+    write(path, time.monotonic_ns())
+    await simulated.sleep_until(10**18 + 3_000_000_000)
+    assert simulated.now_ns() >= 10**18 + 3_000_000_000
+
+
+def test_two_processes_share_simulated_time(tmp_path: Path, machine: Machine) -> None:
+    path = tmp_path / "clock.json"
+    write(path, machine.mono_ns)
+    first = SimulatedClock(path)
+    machine.passes(2.0)
+    assert first.now_ns() == SimulatedClock(path).now_ns() == 10**18 + 120 * 10**9
+
+
+def test_a_file_that_is_no_clock_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "clock.json"
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="it holds epoch_ns, speed, origin_monotonic_ns"):
+        SimulatedClock(path)
+
+
+def test_trust_is_read_from_the_kernel() -> None:
+    assert clock.WallClock().trusted() in (True, False)

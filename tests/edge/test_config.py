@@ -1,0 +1,110 @@
+"""A wrong site file is refused whole: every problem with its file, key, value and remedy."""
+
+from pathlib import Path
+
+import pytest
+
+from edge.config import ConfigError, LoadedSite
+
+CASES = Path(__file__).parent.parent / "cases" / "bad_site_files"
+
+
+def problems(path: Path) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        LoadedSite.load(path)
+    return [line.replace(str(path), path.name) for line in str(caught.value).split("\n")]
+
+
+def test_an_unknown_key_and_a_value_out_of_bounds_are_told_at_once() -> None:
+    first, second = problems(CASES / "unknown_key.toml")
+    assert first.startswith(
+        "unknown_key.toml: device[0].timeout_s = 0.01: Input should be greater than or equal to 0.05;"
+        " give seconds to wait for an answer"
+    )
+    assert second.startswith(
+        "unknown_key.toml: device[0].intervall_s = 2.0: Extra inputs are not permitted; is it interval_s?"
+    )
+
+
+def test_overlapping_points_of_a_profile_are_named() -> None:
+    (line,) = problems(CASES / "overlapping_points.toml")
+    assert line.startswith("overlapping_points.toml: device[0].profile = 'overlapping-profile.toml': ")
+    assert line.endswith("points power_w and frequency_hz overlap at holding register 101")
+
+
+def test_a_wrong_profile_name_does_not_hide_the_other_problems() -> None:
+    lines = problems(CASES / "wrong_profile_name.toml")
+    assert lines[0] == (
+        "wrong_profile_name.toml: site.timezone = 'Europe/Calais': not a known time zone;"
+        " give a time zone, as in Europe/Paris"
+    )
+    assert lines[1].startswith(
+        "wrong_profile_name.toml: device[0].profile = 'generic-metre': profile 'generic-metre' is not known; use"
+    )
+
+
+GOOD = """
+schema = 1
+[site]
+name = "calais"
+gateway = "gw"
+[broker]
+host = "10.20.0.2"
+password_file = "secret"
+username = "gw"
+[[device]]
+name = "meter-1"
+profile = "generic-meter"
+host = "10.20.0.7"
+[[device]]
+name = "charger-1"
+profile = "generic-charger"
+host = "10.20.0.8"
+[[berth]]
+name = "berth-1"
+charger = "charger-1"
+meter = "meter-1"
+"""
+
+
+def test_a_good_file_loads_with_its_profiles(tmp_path: Path) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text(GOOD)
+    loaded = LoadedSite.load(path)
+    assert loaded.profiles["meter-1"].kind == "meter"
+    assert loaded.spool_path == tmp_path / "spool.db"
+
+
+def test_what_is_published_holds_no_secret(tmp_path: Path) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text(GOOD)
+    settings = LoadedSite.load(path).site.settings()
+    assert "broker" not in settings
+    assert "secret" not in str(settings)
+    assert settings["berth"][0]["meter"] == "meter-1"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('name = "charger-1"', 'name = "meter-1"', "device[1].name = 'meter-1': stands twice"),
+        ('meter = "meter-1"', 'meter = "meter-2"', "is no device of kind meter; use one of: meter-1"),
+        ('charger = "charger-1"', 'charger = "meter-1"', "is no device of kind charger; use one of: charger-1"),
+        ('host = "10.20.0.7"', "", "device[0].host = None: a Modbus device needs host"),
+        ('"generic-meter"', '"generic-lock"', "a lock needs chamber_area_m2; add [device.lock]"),
+        ('"generic-meter"', '"generic-bms"', "an OPC UA device needs url"),
+        ("schema = 1", "schema = 2", "schema = 2: Input should be 1; give version of this format: 1"),
+        ("schema = 1", "schema = ", "not TOML"),
+    ],
+)
+def test_what_does_not_fit_together_is_told(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text(GOOD.replace(old, new, 1))
+    with pytest.raises(ConfigError) as caught:
+        LoadedSite.load(path)
+    assert message in str(caught.value)
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        LoadedSite.load(tmp_path / "none.toml")

@@ -1,0 +1,143 @@
+"""The ledger on disk: what went in comes out once, whatever happens in between."""
+
+import hashlib
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from edge import wire
+from edge.spool import Entry, Spool, SpoolError
+
+
+def entry(i: int, lane: wire.Lane = "live", replay: bool = True) -> Entry:
+    noise = hashlib.sha256(str(i).encode()).hexdigest()  # compresses as badly as measurements do
+    return Entry(lane, 1000 + i, f'meter,device=m text="{noise}" {1000 + i}', replay)
+
+
+def receipt(spool: Spool, number: int, refused: tuple[tuple[int, str], ...] = ()) -> wire.Receipt:
+    batch = spool.batch(number)
+    assert batch is not None
+    return wire.Receipt(spool.id, number, batch.crc32, batch.rows - len(refused), refused)
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "spool.db")
+
+
+def test_a_batch_keeps_its_bytes_over_a_restart(spool: Spool) -> None:
+    spool.commit([entry(i) for i in range(5)])
+    sealed = spool.seal("live", 3)
+    assert sealed is not None
+    again = Spool(spool.path)
+    assert again.id == spool.id
+    assert again.batch(sealed.id) == sealed
+    assert again.waiting_ids() == [(sealed.id, "live")]
+    rest = again.seal("live", 10)
+    assert rest is not None
+    assert rest.body == wire.body_of([entry(3).line, entry(4).line])
+
+
+def test_only_the_right_receipt_frees_a_batch(spool: Spool) -> None:
+    spool.commit([entry(i) for i in range(3)])
+    sealed = spool.seal("live", 10)
+    assert sealed is not None
+    right = receipt(spool, sealed.id)
+    for wrong in (
+        wire.Receipt("another-spool", sealed.id, sealed.crc32, 3),
+        wire.Receipt(spool.id, sealed.id + 1, sealed.crc32, 3),
+        wire.Receipt(spool.id, sealed.id, "00000000", 3),
+        wire.Receipt(spool.id, sealed.id, sealed.crc32, 2),
+    ):
+        assert not spool.confirm(wrong)
+    assert spool.tally().waiting == 3
+    assert spool.confirm(right)
+    assert not spool.confirm(right)  # a doubled receipt counts once
+    assert (spool.tally().stored, spool.tally().waiting) == (3, 0)
+
+
+def test_refused_rows_are_counted_apart(spool: Spool) -> None:
+    spool.commit([entry(i) for i in range(3)])
+    sealed = spool.seal("live", 10)
+    assert sealed is not None
+    assert spool.confirm(receipt(spool, sealed.id, ((1, "no such field"),)))
+    tally = spool.tally()
+    assert (tally.sealed, tally.stored, tally.refused, tally.dropped) == (3, 2, 1, 0)
+
+
+def test_a_start_replays_what_came_after_the_checkpoint_and_nothing_else(spool: Spool) -> None:
+    spool.commit([entry(0), entry(1)], b"state after 1")
+    spool.commit([entry(2), entry(3, "minutes", replay=False), entry(4, "detail")])
+    while (sealed := spool.seal("live", 10)) is not None:  # sent and confirmed: still replayed
+        spool.confirm(receipt(spool, sealed.id))
+    state, lines = Spool(spool.path).replay()
+    assert state == b"state after 1"
+    assert lines == [entry(2).line, entry(4).line]
+    spool.commit([], b"state after 4")
+    assert spool.replay() == (b"state after 4", [])
+
+
+def test_rows_leave_the_disk_once_sealed_and_checkpointed(spool: Spool) -> None:
+    for i in range(50):
+        spool.commit([entry(100 * i + j) for j in range(100)], b"state")
+        sealed = spool.seal("live", 1000)
+        assert sealed is not None
+        spool.confirm(receipt(spool, sealed.id))
+    left = sqlite3.connect(spool.path).execute("SELECT (SELECT count(*) FROM row), (SELECT count(*) FROM batch)")
+    assert left.fetchone() == (0, 0)
+
+
+def test_a_full_spool_drops_detail_before_live_and_never_minutes_or_events(spool: Spool) -> None:
+    for lane in wire.LANES:
+        for i in range(20):
+            spool.commit([entry(1000 * i + j, lane) for j in range(100)])
+            spool.seal(lane, 100)
+    spool.commit([], b"state")  # rows that a replay might need would stay
+    size = spool.used_bytes()
+    dropped = spool.make_room(size * 7 // 8)
+    assert {lane for lane, *_ in dropped} == {"detail"}
+    dropped += spool.make_room(0)
+    lanes = [lane for lane, *_ in dropped]
+    assert lanes == sorted(lanes)  # all of detail, then live
+    assert [lane for _, lane in spool.waiting_ids()] == ["events"] * 20 + ["minutes"] * 20
+    tally = spool.tally()
+    assert tally.dropped == sum(rows for _, rows, _, _ in dropped) == 4000
+    assert tally.sealed == 8000 == tally.dropped + tally.waiting
+
+
+def test_the_oldest_waiting_row_is_known(spool: Spool) -> None:
+    assert spool.oldest_waiting_ns() is None
+    spool.commit([entry(5), entry(9)])
+    sealed = spool.seal("live", 1)
+    assert sealed is not None
+    assert spool.oldest_waiting_ns() == 1005
+    spool.confirm(receipt(spool, sealed.id))
+    assert spool.oldest_waiting_ns() == 1009
+
+
+def test_a_failed_commit_leaves_nothing_behind(spool: Spool) -> None:
+    with pytest.raises(SpoolError):
+        spool.commit([entry(1), Entry("live", None, "x", True)])  # type: ignore[arg-type]
+    assert spool.tally().sealed == 0
+    spool.commit([entry(1)])
+    assert spool.tally().sealed == 1
+
+
+def test_a_newer_file_is_refused(spool: Spool) -> None:
+    spool.close()
+    sqlite3.connect(spool.path).execute("PRAGMA user_version=99")
+    with pytest.raises(SpoolError, match="made by a newer bollard"):
+        Spool(spool.path)
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    path.write_bytes(b"not a database at all" * 100)
+    with pytest.raises(SpoolError, match="is damaged"):
+        Spool(path)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SpoolError, match=r"the folder .*nowhere is not there"):
+        Spool(tmp_path / "nowhere" / "spool.db")
