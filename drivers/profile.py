@@ -100,7 +100,7 @@ class Profile(BaseModel):
     max_registers: int = Field(125, ge=1, le=125, description="most registers that a request may ask for")
     max_gap: int = Field(8, ge=0, le=124, description="unused registers that a request may bridge")
     forbidden: tuple[tuple[int, int], ...] = Field((), description="[first, last] registers never to be read")
-    point: tuple[Point, ...] = Field(min_length=1, description="the points")
+    point: tuple[Point, ...] = Field((), description="the points")
 
     @property
     def points(self) -> tuple[Point, ...]:
@@ -133,6 +133,8 @@ class Profile(BaseModel):
 
 
 def _problems(profile: Profile) -> Iterator[str]:
+    if not profile.point:
+        yield "no point is there; add at least one [[point]]"
     names: set[str] = set()
     taken: dict[tuple[str, int], dict[int | None, str]] = {}  # by bit; None is the whole register
     for point in profile.point:

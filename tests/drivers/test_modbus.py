@@ -1,0 +1,322 @@
+"""The Modbus driver against a PLC that misbehaves in every way that was seen in the field."""
+
+import asyncio
+import logging
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from drivers.errors import DeviceUnreachable
+from drivers.modbus import ModbusDevice
+from drivers.profile import Profile, load_profile
+from drivers.readonly import NotARead
+from drivers.row import Quality
+
+TIMEOUT_S = 0.4
+AT_ONCE_S = 0.2  # well before the deadline
+
+# three requests: 10-13, 40 and input 7
+PROFILE = Profile.model_validate(
+    {
+        "schema": 1, "kind": "meter", "model": "test", "source": "this test",
+        "point": [
+            {"name": "a", "address": 10, "type": "uint16"},
+            {"name": "b", "address": 12, "type": "uint32"},
+            {"name": "c", "address": 40, "type": "uint16"},
+            {"name": "d", "address": 7, "type": "int16", "table": "input"},
+            {"name": "slow", "address": 41, "type": "uint16", "scan": "slow"},
+        ],
+    }
+)  # fmt: skip
+GOOD = [0x400A, 0x400C_400D, 0x4028, 0x4007]
+
+
+def now_ns() -> int:
+    return 1_700_000_000_000_000_000
+
+
+@pytest.fixture
+def device(plc) -> ModbusDevice:
+    return ModbusDevice(PROFILE, "127.0.0.1", plc.port, 1, TIMEOUT_S)
+
+
+async def test_a_scan_is_a_row_in_the_order_of_the_profile(device: ModbusDevice) -> None:
+    async with device.open() as link:
+        row = await link.scan("live", now_ns)
+        assert row.values[:4].tolist() == GOOD
+        assert row.quality.tolist() == [0, 0, 0, 0, Quality.NOT_SCANNED]
+        assert np.isnan(row.values[4]) and row.t_ns == now_ns() and row.scan == "live"
+        assert link.requests == 3 and link.faults == {} and 0.0 < link.round_trip_s < TIMEOUT_S
+        assert (await link.scan("slow", now_ns)).values[4] == 0x4029
+
+
+async def test_each_request_asks_for_what_the_plan_says(plc, device: ModbusDevice) -> None:
+    async with device.open() as link:
+        await link.scan("live", now_ns)
+    asked = [struct.unpack(">BBHH", frame[6:]) for frame in plc.received]
+    assert asked == [(1, 3, 10, 4), (1, 3, 40, 1), (1, 4, 7, 1)]
+
+
+async def test_coils_and_discrete_inputs_are_bits(plc) -> None:
+    points = [
+        {"name": f"{table}_{a}", "address": a, "type": "bool", "table": table}
+        for table in ("coil", "discrete")
+        for a in (3, 4, 13)
+    ]
+    head = {"schema": 1, "kind": "lock", "model": "test", "source": "this test"}
+    profile = Profile.model_validate(head | {"point": points})
+    async with ModbusDevice(profile, "127.0.0.1", plc.port, 1, TIMEOUT_S).open() as link:
+        row = await link.scan("live", now_ns)
+        assert row.values.tolist() == [1, 0, 1, 1, 0, 1]  # bit n of the scripted PLC is n's parity
+        assert [frame[7] for frame in plc.received] == [1, 2]
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, 4, 6, 11, 200])
+async def test_an_exception_reply_costs_its_block_only(plc, device: ModbusDevice, code: int) -> None:
+    async with device.open() as link:
+        plc.script.append(lambda ask: plc.refusal(ask, code))
+        row = await link.scan("live", now_ns)
+        assert row.quality[:4].tolist() == [Quality.REFUSED, Quality.REFUSED, 0, 0]
+        assert np.isnan(row.values[:2]).all() and row.values[2:4].tolist() == GOOD[2:]
+        assert link.faults == {f"exception_{code}": 1}
+        assert (await link.scan("live", now_ns)).values[:4].tolist() == GOOD
+    assert plc.connections == 1
+
+
+NONSENSE: dict[str, tuple[str, Callable]] = {
+    "a word less": ("wrong_length", lambda plc, ask: plc.answer(ask, words=[1, 2, 3])),
+    "a word more": ("wrong_length", lambda plc, ask: plc.answer(ask, words=[1, 2, 3, 4, 5])),
+    "no words": ("wrong_length", lambda plc, ask: plc.answer(ask, words=[])),
+    "a length that lies": ("wrong_length", lambda plc, ask: plc.answer(ask, length=6)),
+    "no length": ("wrong_length", lambda plc, ask: plc.frame(ask, b"\x03")),
+    "the other table": ("wrong_function", lambda plc, ask: plc.answer(ask, function=4)),
+    "another request's refusal": ("wrong_function", lambda plc, ask: plc.frame(ask, b"\x84\x02")),
+    "transaction id 0": ("wrong_transaction", lambda plc, ask: plc.answer(ask, transaction=0)),
+    "a function nobody knows": ("undecodable", lambda plc, ask: plc.frame(ask, b"\x55\x00\x00")),
+}
+
+
+@pytest.mark.parametrize("kind", NONSENSE)
+async def test_nonsense_costs_its_block_only_and_no_time(plc, device: ModbusDevice, kind: str) -> None:
+    fault, answer = NONSENSE[kind]
+    async with device.open() as link:
+        plc.script.append(lambda ask: answer(plc, ask))
+        async with asyncio.timeout(AT_ONCE_S):
+            row = await link.scan("live", now_ns)
+        assert row.quality[:4].tolist() == [Quality.NONSENSE, Quality.NONSENSE, 0, 0]
+        assert row.values[2:4].tolist() == GOOD[2:]
+        assert link.faults == {fault: 1}
+        assert (await link.scan("live", now_ns)).values[:4].tolist() == GOOD
+
+
+SILENCE: dict[str, Callable] = {
+    "silence": lambda plc, ask: b"",
+    "half a frame": lambda plc, ask: plc.answer(ask)[:11],
+    "another transaction's answer": lambda plc, ask: plc.answer(ask, transaction=ask.transaction + 1),
+    "another unit's answer": lambda plc, ask: plc.answer(ask, unit=9),
+    "another protocol": lambda plc, ask: b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "a flood": lambda plc, ask: b"\x00" * 5000,
+}
+
+
+@pytest.mark.parametrize("kind", SILENCE)
+async def test_a_silent_plc_costs_one_deadline_and_the_connection(plc, device: ModbusDevice, kind: str) -> None:
+    async with device.open() as link:
+        plc.script.append(lambda ask: SILENCE[kind](plc, ask))
+        async with asyncio.timeout(2 * TIMEOUT_S):
+            with pytest.raises(DeviceUnreachable, match="holding 10-13: no answer"):
+                await link.scan("live", now_ns)
+        async with asyncio.timeout(AT_ONCE_S):
+            await plc.hung_up.wait()
+            with pytest.raises(DeviceUnreachable, match="connection lost"):
+                await link.scan("live", now_ns)
+        assert link.faults == {"no_answer": 1, "connection_lost": 1}
+    async with device.open() as link:
+        assert (await link.scan("live", now_ns)).values[:4].tolist() == GOOD
+
+
+async def test_what_was_read_before_the_silence_is_kept(plc, device: ModbusDevice) -> None:
+    async with device.open() as link:
+        plc.script += [plc.answer, lambda ask: b""]
+        row = await link.scan("live", now_ns)
+        assert row.quality[:4].tolist() == [0, 0, Quality.NO_ANSWER, Quality.NO_ANSWER]
+        assert row.values[:2].tolist() == GOOD[:2] and len(plc.received) == 2
+
+
+async def test_a_late_answer_is_never_taken_for_the_next(plc, device: ModbusDevice) -> None:
+    async with device.open() as link:
+        plc.script.append(lambda ask: (1.5 * TIMEOUT_S, plc.answer(ask, words=[9, 9, 9, 9])))
+        with pytest.raises(DeviceUnreachable):
+            await link.scan("live", now_ns)
+    async with device.open() as link:
+        for _ in range(3):
+            assert (await link.scan("live", now_ns)).values[:4].tolist() == GOOD
+            await asyncio.sleep(0.5 * TIMEOUT_S)
+
+
+async def test_the_right_answer_behind_a_stray_one_counts(plc, device: ModbusDevice) -> None:
+    async with device.open() as link:
+        plc.script.append(lambda ask: plc.answer(ask, transaction=4711, words=[9] * 4) + plc.answer(ask))
+        assert (await link.scan("live", now_ns)).values[:4].tolist() == GOOD
+
+
+async def test_a_doubled_answer_is_read_once(plc, device: ModbusDevice) -> None:
+    async with device.open() as link:
+        plc.script.append(lambda ask: 2 * plc.answer(ask))
+        for _ in range(2):
+            assert (await link.scan("live", now_ns)).values[:4].tolist() == GOOD
+
+
+async def test_an_answer_may_come_byte_by_byte(plc, device: ModbusDevice) -> None:
+    async with device.open() as link:
+        plc.script.append(lambda ask: tuple(x for b in plc.answer(ask) for x in (bytes([b]), 0.001)))
+        assert (await link.scan("live", now_ns)).values[:4].tolist() == GOOD
+
+
+@pytest.mark.parametrize("before_closing", [b"", b"\x00\x01\x00\x00"])
+async def test_hanging_up_mid_request_is_noticed_at_once(plc, device: ModbusDevice, before_closing: bytes) -> None:
+    async with device.open() as link:
+        plc.script.append(lambda ask: (before_closing, None))
+        async with asyncio.timeout(AT_ONCE_S):
+            with pytest.raises(DeviceUnreachable, match="the device closed the connection"):
+                await link.scan("live", now_ns)
+        assert link.faults == {"connection_lost": 1}
+    assert plc.connections == 1  # nothing reconnects behind the caller's back
+
+
+async def test_hanging_up_between_scans_is_noticed_without_asking(plc, device: ModbusDevice) -> None:
+    async with device.open() as link:
+        plc.script += [plc.answer, plc.answer, lambda ask: (plc.answer(ask), None)]
+        await link.scan("live", now_ns)
+        await asyncio.sleep(0.02)
+        with pytest.raises(DeviceUnreachable, match="connection lost"):
+            await link.scan("live", now_ns)
+
+
+async def test_no_plc_is_said_in_one_line(unused_tcp_port: int) -> None:
+    device = ModbusDevice(PROFILE, "127.0.0.1", unused_tcp_port, 3, TIMEOUT_S)
+    with pytest.raises(DeviceUnreachable, match=rf"^modbus://127.0.0.1:{unused_tcp_port}/3: .+$") as raised:
+        async with device.open():
+            pass
+    assert "refused" in str(raised.value).lower() and "\n" not in str(raised.value)
+
+
+async def test_cancelling_passes_untouched_and_hangs_up(plc, device: ModbusDevice) -> None:
+    async def forever() -> None:
+        async with device.open() as link:
+            while True:
+                await link.scan("live", now_ns)
+
+    def go_silent(ask) -> bytes:
+        asked.set()
+        return b""
+
+    asked = asyncio.Event()
+    plc.script += [plc.answer, go_silent]
+    task = asyncio.create_task(forever())
+    await asked.wait()
+    task.cancel()
+    started_s = time.monotonic()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await plc.hung_up.wait()
+    assert time.monotonic() - started_s < AT_ONCE_S
+
+
+async def test_nothing_but_a_read_leaves_the_client(plc, device: ModbusDevice) -> None:
+    async with device.open() as link:
+        client = link._client
+        writes = [
+            client.write_register(1, 7),
+            client.write_registers(1, [7, 8]),
+            client.write_coil(1, True),
+            client.write_coils(1, [True]),
+            client.mask_write_register(),
+            client.readwrite_registers(read_address=1, read_count=1, write_address=1, values=[7]),
+            client.write_file_record([]),
+            client.diag_restart_communication(True),
+            client.diag_clear_counters(),
+        ]
+        for write in writes:
+            with pytest.raises(NotARead, match="not sent"):
+                await write
+        with pytest.raises(NotARead):
+            client.ctx.send(bytes.fromhex("0001 0000 0006 01 06 0001 0007"))
+        assert (await link.scan("live", now_ns)).values[:4].tolist() == GOOD
+    assert {frame[7] for frame in plc.received} == {3, 4}
+
+
+async def test_a_lasting_fault_is_logged_once_and_its_end_once(
+    plc, device: ModbusDevice, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for _ in range(3):
+        async with device.open() as link:
+            plc.script += 3 * [lambda ask: plc.refusal(ask, 2) if ask.address == 10 else plc.answer(ask)]
+            await link.scan("live", now_ns)
+    async with device.open() as link:
+        await link.scan("live", now_ns)
+    assert [(r.levelname, r.name) for r in caplog.records] == [
+        ("WARNING", "drivers.modbus"),
+        ("INFO", "drivers.modbus"),
+    ]
+    assert "holding 10-13: exception 2: it has no such registers" in caplog.messages[0]
+
+
+async def test_the_librarys_own_log_stays_quiet(
+    plc, device: ModbusDevice, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with device.open() as link:
+        plc.script.append(lambda ask: plc.answer(ask, unit=9))
+        with pytest.raises(DeviceUnreachable):
+            await link.scan("live", now_ns)
+    assert caplog.records == []
+
+
+async def test_t_ns_is_the_arrival_of_the_last_answer(plc, device: ModbusDevice) -> None:
+    instants = iter([1, 2, 3, 4])
+    async with device.open() as link:
+        plc.script += [plc.answer, plc.answer, lambda ask: b""]
+        assert (await link.scan("live", lambda: next(instants))).t_ns == 2
+
+
+@pytest.mark.parametrize("name", ["generic-charger", "generic-meter", "generic-lock"])
+async def test_pymodbus_serves_what_the_driver_reads(name: str) -> None:
+    from pymodbus.server import ModbusTcpServer
+    from pymodbus.simulator import DataType, SimData, SimDevice
+
+    profile = load_profile(name)
+    words = [0x0101 * (n % 100) for n in range(200)]
+    data = SimData(0, values=words, datatype=DataType.REGISTERS)
+    server = ModbusTcpServer(SimDevice(id=5, simdata=[data]), address=("127.0.0.1", 0))
+    await server.serve_forever(background=True)
+    port = server.transport.sockets[0].getsockname()[1]
+    try:
+        async with ModbusDevice(profile, "127.0.0.1", port, 5, 1.0).open() as link:
+            rows = {scan: await link.scan(scan, now_ns) for scan in profile.scans}
+    finally:
+        await server.shutdown()
+    read = 0
+    for i, point in enumerate(profile.points):
+        row = rows[point.scan]
+        raw = words[point.address : point.address + point.words]
+        if point.type in ("uint16", "uint32") and row.quality[i] == Quality.GOOD:
+            whole = int.from_bytes(b"".join(struct.pack(">H", w) for w in raw), "big")
+            assert row.values[i] == pytest.approx(whole * point.scale, rel=1e-15)
+            read += 1
+        assert row.quality[i] in (Quality.GOOD, Quality.OUT_OF_RANGE, Quality.TOO_LARGE)
+    assert read or name == "generic-meter"
+
+
+def test_modbus_alone_loads_neither_asyncua_nor_a_server() -> None:
+    code = "import sys, drivers.devices, drivers.modbus; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert "drivers.modbus" in loaded
+    assert not {"asyncua", "pymodbus.server", "drivers.opcua", "numba"} & set(loaded)
