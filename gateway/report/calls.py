@@ -1,0 +1,209 @@
+"""Calls at berths and lockages of a month, and how calls and meter minutes agree.
+
+A call, like a lockage, belongs to the month in which it ends; energy belongs to its minutes.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from gateway.report.energy import MINUTE_NS, Minutes, Window, peak_between
+from gateway.report.month import NS, Month
+from gateway.report.source import tag
+from gateway.store.base import Columns, Store
+
+LONGEST_NS = 31 * 86_400 * NS  # a call or lockage that ends in the month is looked for this long before it
+CALL_FIELDS = (
+    "end_ns", "energy_wh", "register_open_wh", "register_close_wh", "peak_power_w", "covered_s", "connected_s",
+    "interruptions", "soc_start", "soc_end",
+)  # fmt: skip
+LOCKAGE_FIELDS = ("end_ns", "vessel_seen", "complete", "volume_m3", "energy_wh")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A ship at a berth. None: not measured.
+
+    `minutes_low_wh` are the meter's minutes that lie wholly in the call, `minutes_high_wh` those that touch it;
+    the call's energy lies between, unless `minutes_missing` of them are not in the store.
+    """
+
+    berth: str
+    charger: str
+    meter: str
+    vessel: str
+    start_ns: int
+    end_ns: int
+    energy_wh: int | None
+    register_open_wh: int | None
+    register_close_wh: int | None
+    peak_power_w: float | None
+    covered_s: float | None
+    connected_s: float | None
+    interruptions: int | None
+    soc_start: float | None
+    soc_end: float | None
+    origin: str
+    minutes_low_wh: int = 0
+    minutes_high_wh: int = 0
+    minutes_missing: int = 0
+    peak_10min: Window | None = None
+
+    @property
+    def agrees(self) -> bool | None:
+        """Does the call's energy lie between its minutes? None if that cannot be told."""
+        if self.energy_wh is None or (self.energy_wh > self.minutes_high_wh and self.minutes_missing):
+            return None
+        return self.minutes_low_wh <= self.energy_wh <= self.minutes_high_wh
+
+
+@dataclass(frozen=True)
+class Reconciliation:
+    """A meter's minutes of the month beside the calls that end in it: minutes = calls + outside + edges."""
+
+    meter: str
+    minutes_wh: int
+    calls_wh: int
+    outside_wh: int  # minutes that touch no call
+
+    @property
+    def difference_wh(self) -> int:
+        return self.minutes_wh - self.calls_wh
+
+    @property
+    def edges_wh(self) -> int:
+        """What begins and ends of calls share with their minutes, and calls that reach into another month."""
+        return self.difference_wh - self.outside_wh
+
+
+@dataclass(frozen=True)
+class LockMonth:
+    """Lockages of one lock. Means and sums are None where nothing was measured."""
+
+    device: str
+    up: int
+    down: int
+    unknown: int
+    empty: int  # complete, but no vessel was seen
+    incomplete: int
+    mean_s: Mapping[str, int]  # direction -> mean time of the complete ones
+    volume_m3: float | None
+    energy_wh: int | None
+    origins: frozenset[str]
+
+    @property
+    def total(self) -> int:
+        return self.up + self.down + self.unknown
+
+
+def read_calls(store: Store, site: str, charger: str, month: Month, berths: Mapping[str, Any]) -> list[Call]:
+    """Calls at one charger that touch the month, also those that end after it. Sorted by start."""
+    rows = store.columns(
+        "session", charger, (*CALL_FIELDS, "berth", "meter"),
+        month.start_ns - LONGEST_NS, month.stop_ns, site=site,
+    )  # fmt: skip
+    calls = []
+    for i, end_ns in _ends(rows):
+        if end_ns <= month.start_ns:
+            continue
+        berth, meter = rows.text["berth"][i] or "", rows.text["meter"][i] or ""
+        number = {name: _known(rows[name][i]) for name in CALL_FIELDS}
+        calls.append(
+            Call(
+                berth=berth, charger=charger, vessel=tag(rows, "vessel")[i] or "unknown",
+                origin=tag(rows, "origin")[i],
+                meter=meter or berths.get(berth, {}).get("meter", ""),
+                start_ns=int(rows.t_ns[i]), end_ns=end_ns, energy_wh=_int(number["energy_wh"]),
+                register_open_wh=_register(number["register_open_wh"]),
+                register_close_wh=_register(number["register_close_wh"]),
+                peak_power_w=number["peak_power_w"], covered_s=number["covered_s"],
+                connected_s=number["connected_s"], interruptions=_int(number["interruptions"]),
+                soc_start=number["soc_start"], soc_end=number["soc_end"],
+            )
+        )  # fmt: skip
+    return calls
+
+
+def beside_minutes(call: Call, minutes: Minutes, found: tuple[Window, ...]) -> Call:
+    """The call with what its meter's minutes and 10-minute windows say of it."""
+    first_ns, last_ns = -(-call.start_ns // MINUTE_NS) * MINUTE_NS, call.end_ns // MINUTE_NS * MINUTE_NS
+    inner = minutes.within(first_ns, max(first_ns, last_ns))
+    touching = minutes.within(call.start_ns - MINUTE_NS + 1, call.end_ns)
+    expected = -(-call.end_ns // MINUTE_NS) - call.start_ns // MINUTE_NS
+    return replace(
+        call,
+        minutes_low_wh=int(inner.import_wh.sum()),
+        minutes_high_wh=int(touching.import_wh.sum()),
+        minutes_missing=expected - len(touching),
+        peak_10min=peak_between(found, call.start_ns, call.end_ns),
+    )
+
+
+def reconcile(meter: str, minutes: Minutes, calls: Sequence[Call], month: Month) -> Reconciliation:
+    """`calls`: all that touch the month; `minutes`: those of the month."""
+    own = [c for c in calls if c.meter == meter]
+    outside = np.ones(len(minutes), bool)
+    for call in own:
+        low, high = np.searchsorted(minutes.t_ns, (call.start_ns - MINUTE_NS + 1, call.end_ns))
+        outside[low:high] = False
+    return Reconciliation(
+        meter=meter,
+        minutes_wh=int(minutes.import_wh.sum()),
+        calls_wh=sum(c.energy_wh or 0 for c in own if ends_within(c.end_ns, month)),
+        outside_wh=int(minutes.import_wh[outside].sum()),
+    )
+
+
+def ends_within(end_ns: int, month: Month) -> bool:
+    """Something that ends at midnight belongs to the day before."""
+    return month.start_ns < end_ns <= month.stop_ns
+
+
+def read_lock(store: Store, site: str, lock: str, month: Month) -> LockMonth:
+    """Lockages that end in the month."""
+    rows = store.columns(
+        "lock_cycle", lock, (*LOCKAGE_FIELDS, "direction"),
+        month.start_ns - LONGEST_NS, month.stop_ns, site=site,
+    )  # fmt: skip
+    ended = [(i, end_ns) for i, end_ns in _ends(rows) if ends_within(end_ns, month)]
+    direction = {i: rows.text["direction"][i] for i, _ in ended}
+    complete = [(i, end_ns) for i, end_ns in ended if rows["complete"][i] == 1]
+    mean_s = {}
+    for way in ("up", "down"):
+        lasted_ns = [end_ns - int(rows.t_ns[i]) for i, end_ns in complete if direction[i] == way]
+        if lasted_ns:
+            mean_s[way] = round(Fraction(sum(lasted_ns), len(lasted_ns) * NS))
+    volume_m3 = [v for i, _ in ended if (v := _known(rows["volume_m3"][i])) is not None]
+    energy_wh = [v for i, _ in ended if (v := _int(_known(rows["energy_wh"][i]))) is not None]
+    counted = {way: sum(d == way for d in direction.values()) for way in ("up", "down")}
+    return LockMonth(
+        device=lock, **counted, unknown=len(ended) - counted["up"] - counted["down"],
+        empty=sum(int(rows["vessel_seen"][i] == 0) for i, _ in complete),
+        incomplete=len(ended) - len(complete),
+        mean_s=mean_s,
+        volume_m3=math.fsum(volume_m3) if volume_m3 else None,
+        energy_wh=sum(energy_wh) if energy_wh else None,
+        origins=frozenset(tag(rows, "origin")[i] for i, _ in ended),
+    )  # fmt: skip
+
+
+def _ends(rows: Columns) -> list[tuple[int, int]]:
+    """Row number and end of each row that has one."""
+    return [(int(i), int(rows.whole("end_ns")[i])) for i in np.flatnonzero(np.isfinite(rows["end_ns"]))]
+
+
+def _known(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _int(value: float | None) -> int | None:
+    return None if value is None else round(value)
+
+
+def _register(value: float | None) -> int | None:
+    """The kernels write an unknown register as -1."""
+    return None if value is None or value < 0 else round(value)

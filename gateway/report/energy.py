@@ -1,0 +1,233 @@
+"""A meter's month from its minutes: sums, readings, coverage, gaps and the highest 10-minute mean power.
+
+All sums are integers (Wh, ns) and so exact.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.report.month import NS, Month
+from gateway.report.source import tag
+from gateway.store.base import Store
+
+MINUTE_NS = 60 * NS
+WINDOW_NS = 10 * MINUTE_NS
+FIELDS = (
+    "import_wh", "export_wh", "covered_s", "measured_wh", "integrated_wh", "estimated_wh",
+    "register_import_wh", "register_export_wh", "register_t_ns", "epoch",
+)  # fmt: skip
+LOOK_BACK_NS = 3600 * NS  # where the last reading before the month is looked for
+
+
+@dataclass(frozen=True)
+class Minutes:
+    """Rows of `energy_1m` of one meter, oldest first; a register below 0 is unknown. int64[n] each."""
+
+    t_ns: NDArray[np.int64]
+    import_wh: NDArray[np.int64]
+    export_wh: NDArray[np.int64]
+    covered_ns: NDArray[np.int64]
+    measured_wh: NDArray[np.int64]
+    integrated_wh: NDArray[np.int64]
+    estimated_wh: NDArray[np.int64]
+    register_import_wh: NDArray[np.int64]
+    register_export_wh: NDArray[np.int64]
+    register_t_ns: NDArray[np.int64]
+    epoch: NDArray[np.int64]
+    origin: NDArray[np.object_]
+
+    @classmethod
+    def read(cls, store: Store, site: str, device: str, start_ns: int, stop_ns: int) -> "Minutes":
+        """Minutes that start within [start_ns, stop_ns). One without its energy counts as not there."""
+        rows = store.columns("energy_1m", device, FIELDS, start_ns, stop_ns, site=site)
+        known = np.isfinite(rows["import_wh"]) & np.isfinite(rows["export_wh"])
+        column = {name: rows.whole(name)[known] for name in FIELDS if name != "covered_s"}
+        for share in ("measured_wh", "integrated_wh", "estimated_wh"):
+            column[share] = np.maximum(column[share], 0)
+        covered_ns = np.rint(np.nan_to_num(rows["covered_s"][known]) * NS).astype(np.int64)
+        return cls(
+            t_ns=rows.t_ns[known],
+            covered_ns=np.clip(covered_ns, 0, MINUTE_NS),
+            origin=tag(rows, "origin")[known],
+            **column,
+        )
+
+    def within(self, start_ns: int, stop_ns: int) -> "Minutes":
+        """Those that start within [start_ns, stop_ns)."""
+        low, high = np.searchsorted(self.t_ns, (start_ns, stop_ns))
+        return Minutes(**{name: column[low:high] for name, column in vars(self).items()})
+
+    def __len__(self) -> int:
+        return len(self.t_ns)
+
+    @property
+    def stop_ns(self) -> int:
+        """End of the last minute."""
+        return int(self.t_ns[-1]) + MINUTE_NS
+
+
+@dataclass(frozen=True)
+class Window:
+    """Mean power over ten minutes on the local clock. Incomplete: at least this much."""
+
+    start_ns: int
+    power_w: int
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Reading:
+    t_ns: int
+    wh: int
+
+
+@dataclass(frozen=True)
+class RegisterSpan:
+    """First and last reading of one register in one epoch of the meter.
+
+    `minutes_wh`: the minutes after that of the first reading, up to that of the last. They differ from the
+    registers by what flowed between a reading and the end of its minute, at most one scan at each end.
+    """
+
+    direction: str  # import or export
+    epoch: int
+    opening: Reading
+    closing: Reading
+    minutes_wh: int
+    wrapped: bool
+
+    @property
+    def difference_wh(self) -> int | None:
+        """None where the register passed zero: the minutes know by how much, two readings do not."""
+        return None if self.wrapped else self.closing.wh - self.opening.wh
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Minutes in a row that were not fully covered. `missing_ns` is what they lack."""
+
+    start_ns: int
+    stop_ns: int
+    missing_ns: int
+
+
+@dataclass(frozen=True)
+class MeterMonth:
+    """`share` fields are of import + export. `coverage_month` is of the whole month, `coverage_span` from the
+    meter's first minute in the month to the site's last."""
+
+    device: str
+    role: str
+    parent: str | None
+    serial: str
+    accuracy_class: str
+    counted: bool  # its import is part of the site's total
+    import_wh: int
+    export_wh: int
+    measured_wh: int
+    integrated_wh: int
+    estimated_wh: int
+    first_ns: int
+    span_stop_ns: int
+    coverage_month: Fraction
+    coverage_span: Fraction
+    registers: tuple[RegisterSpan, ...]
+    gaps: tuple[Gap, ...]
+    windows: tuple[Window, ...]
+
+    @property
+    def peak(self) -> Window:
+        return max(self.windows, key=lambda w: (w.power_w, w.complete, -w.start_ns))
+
+    @property
+    def windows_expected(self) -> int:
+        """Windows that the span from the first to the last minute touches."""
+        return (self.span_stop_ns - 1 - self.windows[0].start_ns) // WINDOW_NS + 1
+
+    @property
+    def windows_incomplete(self) -> int:
+        return self.windows_expected - sum(w.complete for w in self.windows)
+
+    def share(self, part_wh: int) -> Fraction | None:
+        total = self.measured_wh + self.integrated_wh + self.estimated_wh
+        return Fraction(part_wh, total) if total else None
+
+
+def windows(minutes: Minutes, month: Month) -> tuple[Window, ...]:
+    """Ten-minute windows aligned on the local clock but told apart in UTC: a change of clocks merges none.
+
+    A window is complete when all ten minutes are covered and none of their energy is an estimate of a gap;
+    otherwise it holds what is certain, a lower bound. (Clocks change by whole multiples of ten minutes, so
+    one alignment holds for the month.)
+    """
+    if not len(minutes):
+        return ()
+    offset = month.zone.utcoffset(datetime(month.year, month.month, 1)) or timedelta()
+    phase_ns = offset // timedelta(seconds=1) * NS % WINDOW_NS
+    start_ns = (minutes.t_ns + phase_ns) // WINDOW_NS * WINDOW_NS - phase_ns
+    starts, first = np.unique(start_ns, return_index=True)
+    certain_wh = np.maximum(minutes.import_wh - minutes.estimated_wh, 0)
+    energy_wh = np.add.reduceat(certain_wh, first)
+    whole_minute = (minutes.covered_ns >= MINUTE_NS) & (minutes.estimated_wh == 0)
+    complete = np.add.reduceat(whole_minute.astype(np.int64), first) == WINDOW_NS // MINUTE_NS
+    per_hour = 3600 * NS // WINDOW_NS
+    return tuple(
+        Window(int(t), int(wh) * per_hour, bool(ok))
+        for t, wh, ok in zip(starts, energy_wh, complete, strict=True)
+    )
+
+
+def peak_between(found: tuple[Window, ...], start_ns: int, stop_ns: int) -> Window | None:
+    """The highest window that touches [start_ns, stop_ns)."""
+    touching = [w for w in found if w.start_ns < stop_ns and w.start_ns + WINDOW_NS > start_ns]
+    return max(touching, key=lambda w: (w.power_w, w.complete, -w.start_ns), default=None)
+
+
+def gaps(minutes: Minutes, span_stop_ns: int) -> tuple[Gap, ...]:
+    """Where coverage lacks between the first minute and `span_stop_ns`."""
+    if not len(minutes):
+        return ()
+    count = (span_stop_ns - int(minutes.t_ns[0])) // MINUTE_NS
+    missing_ns = np.full(count, MINUTE_NS, np.int64)
+    missing_ns[(minutes.t_ns - minutes.t_ns[0]) // MINUTE_NS] -= minutes.covered_ns
+    thin = np.concatenate(([0], (missing_ns > 0).astype(np.int8), [0]))
+    edges = np.flatnonzero(np.diff(thin))
+    origin_ns = int(minutes.t_ns[0])
+    return tuple(
+        Gap(origin_ns + int(a) * MINUTE_NS, origin_ns + int(b) * MINUTE_NS, int(missing_ns[a:b].sum()))
+        for a, b in zip(edges[::2], edges[1::2], strict=True)
+    )
+
+
+def register_spans(before: Minutes, minutes: Minutes) -> tuple[RegisterSpan, ...]:
+    """Opening and closing reading of each register, per epoch of the meter.
+
+    A reading from `before` the month opens it, if it belongs to the same epoch; else the first in it.
+    """
+    found = []
+    for direction in ("import", "export"):
+        register = np.concatenate([getattr(m, f"register_{direction}_wh") for m in (before, minutes)])
+        t_ns = np.concatenate([before.register_t_ns, minutes.register_t_ns])
+        epoch = np.concatenate([before.epoch, minutes.epoch])
+        energy_wh = np.concatenate([getattr(m, f"{direction}_wh") for m in (before, minutes)])
+        for number in np.unique(minutes.epoch):
+            rows = np.flatnonzero((epoch == number) & (register >= 0))
+            earlier, inside = rows[rows < len(before)], rows[rows >= len(before)]
+            if not len(inside):
+                continue
+            first, last = int(earlier[-1] if len(earlier) else inside[0]), int(inside[-1])
+            between = np.arange(first + 1, last + 1)
+            between = between[epoch[between] == number]
+            readings = register[rows[rows >= first]]
+            found.append(
+                RegisterSpan(
+                    direction, int(number),
+                    Reading(int(t_ns[first]), int(register[first])), Reading(int(t_ns[last]), int(register[last])),
+                    int(energy_wh[between].sum()), bool((np.diff(readings) < 0).any()),
+                )
+            )  # fmt: skip
+    return tuple(found)

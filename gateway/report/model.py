@@ -1,0 +1,210 @@
+"""The report of a site's month as plain figures, from a store of rows and a book of catalogues.
+
+Nothing here knows a language, a file or a clock: the same rows give the same report.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from gateway.book import Book
+from gateway.report import calls as at_berth
+from gateway.report.calls import Call, LockMonth, Reconciliation
+from gateway.report.co2 import Carbon, account
+from gateway.report.energy import (
+    LOOK_BACK_NS,
+    WINDOW_NS,
+    MeterMonth,
+    Minutes,
+    gaps,
+    register_spans,
+    windows,
+)
+from gateway.report.errors import NoData, WrongInput
+from gateway.report.factors import load_factors
+from gateway.report.month import NS, Month
+from gateway.report.source import site_settings
+from gateway.store.base import Store
+from gateway.texts import local
+
+WHOLE_ENOUGH = Fraction(99, 100)  # of the month; below this a report is incomplete (exit code 3)
+
+
+@dataclass(frozen=True)
+class Report:
+    """A month of a site. Energies in Wh, instants in ns UTC, shares as exact fractions."""
+
+    site: str
+    month: Month
+    gateways: tuple[tuple[str, str], ...]  # (name, hash of its site file)
+    origins: tuple[str, ...]
+    first_ns: int  # first and last instant that any row speaks of
+    stop_ns: int
+    meters: tuple[MeterMonth, ...]
+    minutes: Mapping[str, Minutes]  # of the month, per meter: what the figures are drawn from
+    calls: tuple[Call, ...]
+    reconciliations: tuple[Reconciliation, ...]
+    locks: tuple[LockMonth, ...]
+    carbon: Carbon
+
+    @property
+    def simulated(self) -> bool:
+        return self.origins != ("real",)
+
+    @property
+    def counted(self) -> tuple[MeterMonth, ...]:
+        """Meters whose import adds up to the site's."""
+        return tuple(m for m in self.meters if m.counted)
+
+    @property
+    def import_wh(self) -> int:
+        return sum(m.import_wh for m in self.counted)
+
+    @property
+    def coverage(self) -> Fraction:
+        """Of the month, by the counted meter that covers least; 0 without meters."""
+        return min((m.coverage_month for m in self.counted), default=Fraction(0))
+
+    @property
+    def complete(self) -> bool:
+        return self.coverage >= WHOLE_ENOUGH
+
+
+def build(store: Store, book: Book, month: str, site: str) -> Report:
+    """Reckon a month.
+
+    Args:
+        store: Rows. `book`: catalogues of the site's gateways.
+        month: YYYY-MM, in the site's own time zone.
+        site: Its name, as in the rows' tag.
+
+    Raises: WrongInput (no such month or site), NoData (no row in the month). Each is one sentence.
+    """
+    settings = site_settings(book.catalogues(site))
+    when = Month.parse(month, settings["timezone"])
+    series = [s for s in store.series() if s.tags.get("site") == site]
+    if not series and not settings["hashes"]:
+        known = ", ".join(sorted({s.tags["site"] for s in store.series() if "site" in s.tags})) or "none"
+        raise WrongInput(f"site {site!r} has no rows in the store; sites there: {known}")
+
+    def devices(kind: str) -> list[str]:
+        return sorted({s.tags["device"] for s in series if s.kind == kind})
+
+    touching = [
+        c for d in devices("session") for c in at_berth.read_calls(store, site, d, when, settings["berth"])
+    ]
+    minutes: dict[str, Minutes] = {}
+    read: dict[str, Minutes] = {}
+    for device in devices("energy_1m"):
+        starts = [c.start_ns - WINDOW_NS for c in touching if c.meter == device]
+        start_ns = min([when.start_ns - LOOK_BACK_NS, *starts])
+        read[device] = Minutes.read(store, site, device, start_ns, when.stop_ns)
+        month_only = read[device].within(when.start_ns, when.stop_ns)
+        if len(month_only):
+            minutes[device] = month_only
+    locks = tuple(at_berth.read_lock(store, site, d, when) for d in _locks(settings, devices("lock_cycle")))
+
+    found = {device: windows(read[device], when) for device in read}
+    calls = [
+        at_berth.beside_minutes(c, read[c.meter], found[c.meter]) if c.meter in read else c
+        for c in sorted(touching, key=lambda c: (c.start_ns, c.berth))
+    ]
+    ended = tuple(c for c in calls if at_berth.ends_within(c.end_ns, when))
+    if not minutes and not ended and not any(k.total for k in locks):
+        raise NoData(_nothing(site, when, [(s.first_ns, s.last_ns) for s in series]))
+
+    span_stop_ns = max((m.stop_ns for m in minutes.values()), default=0)
+    counted = _counted(settings["device"], list(minutes))
+    meters = tuple(
+        _meter_month(device, rows, read[device], when, settings["device"], device in counted, span_stop_ns)
+        for device, rows in minutes.items()
+    )
+    origins = {str(o) for m in minutes.values() for o in np.unique(m.origin.astype(str))}
+    origins |= {c.origin for c in ended} | {o for k in locks for o in k.origins}
+    instants = [int(m.t_ns[0]) for m in minutes.values()] + [max(c.start_ns, when.start_ns) for c in ended]
+    site_wh = sum(m.import_wh for m in meters if m.counted)
+    return Report(
+        site=site,
+        month=when,
+        gateways=tuple(sorted(settings["hashes"].items())),
+        origins=tuple(sorted(origins)),
+        first_ns=min(instants, default=when.start_ns),
+        stop_ns=max([span_stop_ns, *(c.end_ns for c in ended)]),
+        meters=meters,
+        minutes=minutes,
+        calls=ended,
+        reconciliations=tuple(
+            at_berth.reconcile(device, minutes[device], calls, when)
+            for device in minutes
+            if any(c.meter == device for c in calls)
+        ),
+        locks=locks,
+        carbon=account(site_wh, ended, settings["berth"], load_factors()),
+    )
+
+
+def _locks(settings: Mapping[str, Any], with_rows: list[str]) -> list[str]:
+    """Locks of the site file, also those without a single lockage."""
+    return sorted({name for name, d in settings["device"].items() if d.get("lock")} | set(with_rows))
+
+
+def _counted(devices: Mapping[str, Any], metered: list[str]) -> set[str]:
+    """Meters that add up to the site: delivery points; without any, those that have no meter upstream.
+
+    A check meter never counts, nor does one whose upstream meter already does.
+    """
+    roles = {d: (devices.get(d, {}).get("meter") or {}) for d in metered}
+    delivery = {d for d, m in roles.items() if m.get("role") == "delivery"}
+    found = delivery or {d for d, m in roles.items() if m.get("role") != "check"}
+    return {d for d in found if roles[d].get("parent") not in found}
+
+
+def _meter_month(
+    device: str,
+    rows: Minutes,
+    read: Minutes,
+    month: Month,
+    devices: Mapping[str, Any],
+    counted: bool,
+    span_stop_ns: int,
+) -> MeterMonth:
+    meter = devices.get(device, {}).get("meter") or {}
+    covered_ns = int(rows.covered_ns.sum())
+    first_ns = int(rows.t_ns[0])
+    return MeterMonth(
+        device=device,
+        role=meter.get("role", "berth"),
+        parent=meter.get("parent"),
+        serial=meter.get("serial", ""),
+        accuracy_class=meter.get("accuracy_class", ""),
+        counted=counted,
+        import_wh=int(rows.import_wh.sum()),
+        export_wh=int(rows.export_wh.sum()),
+        measured_wh=int(rows.measured_wh.sum()),
+        integrated_wh=int(rows.integrated_wh.sum()),
+        estimated_wh=int(rows.estimated_wh.sum()),
+        first_ns=first_ns,
+        span_stop_ns=span_stop_ns,
+        coverage_month=Fraction(covered_ns, month.seconds * NS),
+        coverage_span=Fraction(covered_ns, span_stop_ns - first_ns),
+        registers=register_spans(read.within(0, month.start_ns), rows),
+        gaps=gaps(rows, span_stop_ns),
+        windows=windows(rows, month),
+    )
+
+
+def _nothing(site: str, month: Month, spans: list[tuple[int, int]]) -> str:
+    if not spans:
+        return f"site {site!r} has no rows yet, so none of {month}; see that its gateway is online"
+
+    def day(t_ns: int) -> str:
+        return f"{local(t_ns, month.zone):%Y-%m-%d}"
+
+    first_ns, last_ns = min(s[0] for s in spans), max(s[1] for s in spans)
+    return (
+        f"site {site!r} has no minute, call or lockage in {month}; its rows run from {day(first_ns)}"
+        f" to {day(last_ns)}: ask for a month between them"
+    )

@@ -1,0 +1,44 @@
+"""A report's figures as text in one language: what every section says in the same way."""
+
+from fractions import Fraction
+
+from gateway.report.energy import Window
+from gateway.report.model import Report
+from gateway.texts import Texts
+
+
+class Words:
+    """`w("energy.heading")` is a sentence of the report; the methods write figures with their units."""
+
+    def __init__(self, report: Report, texts: Texts) -> None:
+        self.report, self.t = report, texts
+        self.month = texts.month(report.month.year, report.month.month)
+
+    def __call__(self, key: str, **values: object) -> str:
+        return self.t(f"report.{key}", **values)
+
+    def at(self, t_ns: int, seconds: bool = False) -> str:
+        return self.t.instant(t_ns, self.report.month.zone, seconds)
+
+    def kwh(self, wh: int) -> str:
+        """To the last Wh: an auditor adds them up."""
+        return self.t.number(Fraction(wh, 1000), 3)
+
+    def kwh_unit(self, wh: int) -> str:
+        return self.t.quantity(Fraction(wh, 1000), "kWh", 3)
+
+    def kwh_or_none(self, wh: int | None) -> str:
+        return self("not_measured") if wh is None else self.kwh(wh)
+
+    def kw(self, window: Window) -> str:
+        """A lower bound is cut, not rounded, and says what it is."""
+        if window.complete:
+            return self.t.number(Fraction(window.power_w, 1000), 1)
+        return f"≥ {self.t.number(Fraction(window.power_w // 100, 10), 1)}"
+
+    @staticmethod
+    def gas(name: str) -> str:
+        return name.replace("CO2", "CO₂")
+
+    def peak_at(self, window: Window) -> str:
+        return self("essentials.peak_value", power=self.kw(window), at=self.at(window.start_ns))
