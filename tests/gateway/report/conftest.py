@@ -130,9 +130,7 @@ def fill_demo(port: Port) -> None:
     port.site()
     start_ns = paris_ns("2026-10-14T08:02")
     idle = [500] * 13
-    charging = (
-        [60_000 + 1_000 * i for i in range(6)] + [116_667] * 22 + [110_000 - 3_000 * i for i in range(16)]
-    )
+    charging = [60_000 + 1_000 * i for i in range(6)] + [116_667] * 22 + [110_000 - 3_000 * i for i in range(16)]
     port.minutes(start_ns, idle)
     at_ns = start_ns + 13 * MINUTE_NS
     port.minutes(at_ns, charging[:20])

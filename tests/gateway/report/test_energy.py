@@ -90,8 +90,7 @@ def test_coverage_is_of_the_month_and_since_the_first_minute(port: Any, paris_ns
     assert found.coverage_month == Fraction(5 * 60 + 60, 745 * 3600)
     assert found.coverage_span == Fraction(6, 10)
     gaps = [
-        ((g.start_ns - at_ns) // MINUTE_NS, (g.stop_ns - at_ns) // MINUTE_NS, g.missing_ns)
-        for g in found.gaps
+        ((g.start_ns - at_ns) // MINUTE_NS, (g.stop_ns - at_ns) // MINUTE_NS, g.missing_ns) for g in found.gaps
     ]
     assert gaps == [(5, 10, (3 * 60 + 2 * 30) * NS)]
 

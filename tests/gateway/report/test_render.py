@@ -42,9 +42,7 @@ def test_simulation_stands_on_every_heading_and_page(demo: Any, lang: str) -> No
     headings = [line for line in lines if line.startswith("#")]
     assert len(headings) > 8 and all(line.endswith("SIMULATION") for line in headings)
     html = render_html(october(demo), lang)
-    assert len(re.findall(r"<h[12]>[^<]*<span class=\"mark\">SIMULATION</span></h[12]>", html)) == len(
-        headings
-    )
+    assert len(re.findall(r"<h[12]>[^<]*<span class=\"mark\">SIMULATION</span></h[12]>", html)) == len(headings)
     assert '@top-right { content: "SIMULATION"' in html  # on each printed page
 
 
@@ -132,9 +130,7 @@ def test_days_are_drawn_where_the_data_span_several(port: Any, paris_ns: Any) ->
     port.minutes(paris_ns("2026-10-24T00:00"), [100] * (49 * 60 + 30))  # the 25th has 25 hours
     html = render_html(october(port), "en")
     assert "Imported energy per day, meter-1" in html and "Mean power over 10 min" not in html
-    assert (
-        html.count('fill="#1f4e79"') == 2 and html.count("stroke-dasharray") == 2
-    )  # the third day, and its key
+    assert html.count('fill="#1f4e79"') == 2 and html.count("stroke-dasharray") == 2  # the third day, and its key
 
 
 def test_the_same_rows_give_the_same_bytes_whatever_their_order(demo: Any, tmp_path: Path) -> None:

@@ -1,0 +1,180 @@
+"""The book: a small SQLite file beside the store, always there. Catalogues, refused rows, counters."""
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.wire import Catalogue, FieldType, Header, decode_catalogue
+from gateway.sqlitefile import explained, open_file, transaction
+
+APPLICATION_ID = 0x626F_6C62  # "bolb"
+VERSION = 1
+SCHEMA = """
+CREATE TABLE catalogue (
+  site TEXT NOT NULL, gateway TEXT NOT NULL, digest TEXT NOT NULL, site_file_hash TEXT NOT NULL,
+  json BLOB NOT NULL, first_seen_ns INTEGER NOT NULL, last_seen_ns INTEGER NOT NULL,
+  turn INTEGER NOT NULL, PRIMARY KEY (site, gateway, digest)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE refused (
+  site TEXT NOT NULL, gateway TEXT NOT NULL, spool TEXT NOT NULL, batch INTEGER NOT NULL, line INTEGER NOT NULL,
+  text TEXT NOT NULL, reason TEXT NOT NULL, seen_ns INTEGER NOT NULL,
+  PRIMARY KEY (site, gateway, spool, batch, line)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE malformed (
+  topic TEXT NOT NULL, digest TEXT NOT NULL, reason TEXT NOT NULL, payload BLOB NOT NULL,
+  first_seen_ns INTEGER NOT NULL, last_seen_ns INTEGER NOT NULL, times INTEGER NOT NULL,
+  PRIMARY KEY (topic, digest)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+"""
+MALFORMED_KEPT = 1000  # messages; the least recently seen go first, since anyone can send nonsense
+MALFORMED_BYTES = 65_536  # kept of each
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A line of a confirmed batch that the store could not take. Its only copy is here."""
+
+    site: str
+    gateway: str
+    spool: str
+    batch: int
+    line: int  # counted from 0
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A message that could not be read as a batch or catalogue. It was not confirmed."""
+
+    topic: str
+    reason: str
+    payload: bytes  # its first 64 KiB
+    times: int
+
+
+class Book:
+    """Catalogues, refused rows and counters of one shore side. Methods may be called from any thread.
+
+    Raises: StoreError if the file is not ours, damaged, newer than this code, or cannot be written;
+        StoreUnavailable from any method if the disk is full or another process holds the file.
+    """
+
+    def __init__(self, path: Path, create: bool = True) -> None:
+        self._path = path
+        self._db = open_file(path, "book", APPLICATION_ID, VERSION, SCHEMA, create)
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    def put_catalogue(self, catalogue: Catalogue) -> bool:
+        """Keep what a gateway says about itself; True if it was not known yet.
+
+        The last one said is the newest, whatever the clocks say.
+        """
+        json, now_ns = catalogue.encode(), time.time_ns()
+        key = (catalogue.site, catalogue.gateway, hashlib.sha256(json).hexdigest())
+        with self._lock, transaction(self._db, self._path, "book"):
+            before = self._db.total_changes
+            turn = self._db.execute("SELECT ifnull(max(turn), 0) + 1 FROM catalogue").fetchone()[0]
+            self._db.execute(
+                "INSERT OR IGNORE INTO catalogue VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (*key, catalogue.hash, json, now_ns, now_ns, turn),
+            )
+            new = self._db.total_changes > before
+            self._db.execute(
+                "UPDATE catalogue SET last_seen_ns = ?, turn = ? WHERE site = ? AND gateway = ? AND digest = ?",
+                (now_ns, turn, *key),
+            )
+        return new
+
+    def catalogues(self, site: str | None = None) -> list[Catalogue]:
+        """The newest catalogue of each gateway (of one site), ordered by site and gateway."""
+        with self._lock, explained(self._path, "book"):
+            found = self._db.execute(
+                "SELECT json, max(turn) FROM catalogue WHERE ?1 IS NULL OR site = ?1"
+                " GROUP BY site, gateway ORDER BY site, gateway",
+                (site,),
+            ).fetchall()
+        return [decode_catalogue(json) for json, _ in found]
+
+    def catalogue(self, site: str, gateway: str) -> Catalogue | None:
+        """The newest catalogue of a gateway, or None if it never sent one."""
+        return next((c for c in self.catalogues(site) if c.gateway == gateway), None)
+
+    def field_types(self, site: str, gateway: str) -> dict[tuple[str, str], dict[str, FieldType]] | None:
+        """Types of all fields that this gateway has ever offered, or None if it never sent a catalogue.
+
+        A batch may have waited in the spool while its point was taken out of the profile: it is still good.
+        Where catalogues disagree the newest counts.
+        """
+        with self._lock, explained(self._path, "book"):
+            found = self._db.execute(
+                "SELECT json FROM catalogue WHERE site = ? AND gateway = ? ORDER BY turn", (site, gateway)
+            ).fetchall()
+        types: dict[tuple[str, str], dict[str, FieldType]] = {}
+        for (json,) in found:
+            for device, fields in decode_catalogue(json).field_types().items():
+                types.setdefault(device, {}).update(fields)
+        return types if found else None
+
+    def refuse(self, header: Header, lines: Iterable[tuple[int, str, str]]) -> None:
+        """Keep lines (number, text, reason) of a batch; on disk when this returns. A batch may come again."""
+        key, now_ns = (header.site, header.gateway, header.spool, header.batch), time.time_ns()
+        with self._lock, transaction(self._db, self._path, "book"):
+            self._db.executemany(
+                "INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [(*key, number, text, reason, now_ns) for number, text, reason in lines],
+            )
+
+    def refused(self, site: str | None = None, gateway: str | None = None) -> list[Refused]:
+        """Refused rows, oldest batch first."""
+        with self._lock, explained(self._path, "book"):
+            found = self._db.execute(
+                "SELECT site, gateway, spool, batch, line, text, reason FROM refused"
+                " WHERE (?1 IS NULL OR site = ?1) AND (?2 IS NULL OR gateway = ?2)"
+                " ORDER BY site, gateway, seen_ns, batch, line",
+                (site, gateway),
+            ).fetchall()
+        return [Refused(*row) for row in found]
+
+    def note_malformed(self, topic: str, payload: bytes, reason: str) -> None:
+        """Keep a message that cannot be read; the same one again only counts."""
+        now_ns = time.time_ns()
+        with self._lock, transaction(self._db, self._path, "book"):
+            self._db.execute(
+                "INSERT INTO malformed VALUES (?, ?, ?, ?, ?, ?, 1)"
+                " ON CONFLICT DO UPDATE SET times = times + 1, last_seen_ns = excluded.last_seen_ns",
+                (topic, hashlib.sha256(payload).hexdigest(), reason, payload[:MALFORMED_BYTES], now_ns, now_ns),
+            )
+            self._db.execute(
+                "DELETE FROM malformed WHERE (topic, digest) IN"
+                " (SELECT topic, digest FROM malformed ORDER BY last_seen_ns DESC LIMIT -1 OFFSET ?)",
+                (MALFORMED_KEPT,),
+            )
+
+    def malformed(self) -> list[Malformed]:
+        """Unreadable messages, the latest last."""
+        with self._lock, explained(self._path, "book"):
+            found = self._db.execute(
+                "SELECT topic, reason, payload, times FROM malformed ORDER BY last_seen_ns"
+            ).fetchall()
+        return [Malformed(*row) for row in found]
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Add to the counters, which outlive the process."""
+        with self._lock, transaction(self._db, self._path, "book"):
+            self._db.executemany(
+                "INSERT INTO counter VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
+                [(name, count) for name, count in counts.items() if count],
+            )
+
+    def counters(self) -> dict[str, int]:
+        with self._lock, explained(self._path, "book"):
+            return dict(self._db.execute("SELECT name, value FROM counter ORDER BY name").fetchall())

@@ -1,0 +1,150 @@
+"""The shore file: where rows go, which broker, which sites. Read once, before anything is opened."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlencode
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, model_validator
+
+from gateway.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gateway.store import Store
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$")]
+TOKEN_VARIABLE = "BOLLARD_INFLUX_TOKEN"
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class InfluxSettings(_Table):
+    """An InfluxDB 2 server, and where its token is."""
+
+    url: str = Field(pattern=r"^https?://[^/?#]+/?$", description="the server, as in http://10.20.0.9:8086")
+    org: str = Field(min_length=1, description="the organisation that owns the buckets")
+    bucket: Name = Field(description="prefix of the three buckets, as in bollard")
+    token: SecretStr = Field(SecretStr(""), description="an API token; better in the environment")
+    token_env: str = Field(TOKEN_VARIABLE, description=f"the variable with the token, as in {TOKEN_VARIABLE}")
+
+    @property
+    def secret(self) -> str:
+        return self.token.get_secret_value() or os.environ.get(self.token_env, "")
+
+
+class StoreSettings(_Table):
+    """Where rows are kept: a SQLite file, or InfluxDB."""
+
+    url: str = Field("", pattern="^(sqlite:.+)?$", description="sqlite:PATH, as in sqlite:store.db")
+    influx: InfluxSettings | None = Field(None, description="a table with url, org, bucket and token")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "StoreSettings":
+        if bool(self.url) == (self.influx is not None):
+            raise ValueError("give either url or influx")
+        return self
+
+    @property
+    def address(self) -> str:
+        """The URL that `gateway.store.open_store` takes. Holds no secret."""
+        if self.influx is None:
+            return self.url
+        query = urlencode({"org": self.influx.org, "bucket": self.influx.bucket})
+        return f"influx:{self.influx.url.rstrip('/')}?{query}"
+
+    def open(self, create: bool = True) -> "Store":
+        """The store itself; see `gateway.store.open_store`. Raises: StoreError, StoreUnavailable."""
+        from gateway.store import open_store  # NumPy and all: not needed to check a file
+
+        return open_store(self.address, token=self.influx.secret if self.influx else "", create=create)
+
+
+class BrokerSettings(_Table):
+    """The MQTT broker that gateways publish to."""
+
+    embedded: bool = Field(False, description="true runs a broker in this process, on loopback only")
+    host: str = Field("127.0.0.1", min_length=1, description="the broker's address, as in 10.20.0.8")
+    port: int = Field(1883, ge=0, le=65_535, description="the broker's port; 0, embedded only, takes a free one")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "BrokerSettings":
+        if self.embedded and self.host not in ("127.0.0.1", "localhost"):
+            raise ValueError(
+                "an embedded broker listens on 127.0.0.1 only; leave host out, or set embedded = false"
+            )
+        if not self.embedded and self.port == 0:
+            raise ValueError("port 0 goes with embedded = true only")
+        return self
+
+
+class BookSettings(_Table):
+    """The small file beside the store: catalogues, refused rows, counters."""
+
+    path: Path = Field(Path("book.db"), description="path of the book's SQLite file")
+
+
+class ShoreSettings(_Table):
+    """Everything the shore side needs to know. Paths in a file are relative to its folder."""
+
+    schema_: Literal[1] = Field(alias="schema", description="version of this format: 1")
+    production: bool = Field(False, description="true takes rows of origin real only")
+    sites: tuple[Name, ...] = Field((), description="sites that are taken; none listed means all")
+    store: StoreSettings = Field(description="a table with url or influx")
+    broker: BrokerSettings = Field(default_factory=BrokerSettings, description="a table with host and port")
+    book: BookSettings = Field(default_factory=BookSettings, description="a table with path")
+
+
+def load_shore(file: Path) -> ShoreSettings:
+    """Read and check a shore file. Raises: ConfigError, with one line per problem."""
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not TOML: {error}") from error
+    return parse_shore(table, file)
+
+
+def parse_shore(table: dict[str, Any], file: Path) -> ShoreSettings:
+    """Check the content of a shore file; `file` names it and anchors its paths. Raises: ConfigError."""
+    try:
+        settings = ShoreSettings.model_validate(table)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(file, problem) for problem in error.errors())) from error
+    changed: dict[str, Any] = {"book": BookSettings(path=file.parent / settings.book.path)}
+    if settings.store.url:
+        path = file.parent / settings.store.url.removeprefix("sqlite:")
+        changed["store"] = StoreSettings(url=f"sqlite:{path}")
+    return settings.model_copy(update=changed)
+
+
+def _explain(file: Path, problem: Any) -> str:
+    """One line: file, key, value seen, what is wrong, what to write instead."""
+    place = problem["loc"]
+    path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place).lstrip(".")
+    seen = problem["input"]
+    shown = f" = {seen!r}" if isinstance(seen, str | int | float) and "token" not in place else ""
+    message = problem["msg"].removeprefix("Value error, ")
+    named = place[:-1] if place and isinstance(place[-1], int) else place  # an item has its list's remedy
+    fields = _fields_at(named[:-1])
+    field = fields.get(str(named[-1])) if named else None
+    remedy = ""
+    if problem["type"] == "extra_forbidden":
+        remedy = "; use one of " + ", ".join(sorted(fields))
+    elif field is not None:
+        remedy = f"; give {field}"
+    return f"{file}: {path}{shown}: {message}{remedy}" if path else f"{file}: {message}{remedy}"
+
+
+def _fields_at(place: tuple[int | str, ...]) -> dict[str, str | None]:
+    """Keys of the table at this place, and what each is for."""
+    tables: dict[str, type[BaseModel]] = {
+        "": ShoreSettings, "store": StoreSettings, "store.influx": InfluxSettings, "broker": BrokerSettings,
+        "book": BookSettings,
+    }  # fmt: skip
+    model = tables.get(".".join(map(str, place)))
+    fields = model.model_fields if model else {}
+    return {field.alias or name: field.description for name, field in fields.items()}
