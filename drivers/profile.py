@@ -191,7 +191,7 @@ def _remedy(model: type[BaseModel], problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         names = sorted(f.alias or name for name, f in fields.items())
         meant = difflib.get_close_matches(str(problem["loc"][-1]), names, 1)
-        return ("; is it " + meant[0] + "?" if meant else "") + " It may be one of " + ", ".join(names)
+        return "; " + (f"is it {meant[0]}? " if meant else "") + "it may be one of " + ", ".join(names)
     if not problem["loc"]:
         return ""
     last = problem["loc"][-1]

@@ -77,7 +77,8 @@ class Agent:
             others = [
                 group.create_task(task, name=name)
                 for name, task in (
-                    ("flush", self._flush_forever()), ("send", self._send_forever()), ("report", self._report_forever()),
+                    ("flush", self._flush_forever()), ("send", self._send_forever()),
+                    ("report", self._report_forever()),
                 )
             ]  # fmt: skip
             await stop.wait()

@@ -11,7 +11,11 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="The service on the gateway: run it, check its site file.", no_args_is_help=True)
+app = typer.Typer(
+    help="The service on the gateway: run it, check its site file.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
 SiteOption = Annotated[Path, typer.Option("--site", help="The site file (TOML).", show_default=False)]
 
 
@@ -36,6 +40,7 @@ def run(
 ) -> None:
     """Poll, compute, spool and publish until told to stop (SIGTERM or Ctrl-C)."""
     set_cache_folder()
+    from dsp.warm import warm as load_kernels
     from edge.agent import Agent
     from edge.clock import SimulatedClock, WallClock
     from edge.config import ConfigError, LoadedSite
@@ -45,6 +50,7 @@ def run(
     log_to_stderr()
 
     async def serve() -> None:
+        load_kernels()  # from the cache; else the first rows would wait for them
         agent = Agent(loaded, clock, bollard_version())
         stop = asyncio.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):

@@ -178,9 +178,9 @@ class Battery:
     def __init__(self, device: DeviceConfig, battery: BatteryConfig, loaded: LoadedSite, vessels: Vessels) -> None:
         self._vessels = vessels
         self._index = loaded.profiles[device.name].index
-        model = cell.load_cell(battery.cell, loaded.path.parent)
+        model = cell.load_cell(loaded.cell_path(battery.cell))
         self._params = cell.pack_params(model, battery.series, battery.parallel, battery.capacity_ah)
-        self._nominal_wh_per_ah = battery.series * model.nominal_v
+        self._wh_per_ah = battery.series * float(np.mean(model.ocv_v))  # from empty to full, at rest
         self._capacity_ah = battery.capacity_ah or model.capacity_ah * battery.parallel
         self._states: dict[str, NDArray[Any]] = {}
         self._heartbeat, self._beat_ns = NAN, 0
@@ -208,7 +208,7 @@ class Battery:
         capacity_ah = float(state["capacity_ah"][0])
         fields: dict[str, wire.Value] = {
             "soc": self.soc, "soc_low": float(state["soc_low"][0]), "soc_high": float(state["soc_high"][0]),
-            "capacity_wh": capacity_ah * self._nominal_wh_per_ah, "soh": capacity_ah / self._capacity_ah,
+            "capacity_wh": capacity_ah * self._wh_per_ah, "soh": capacity_ah / self._capacity_ah,
         }  # fmt: skip
         yield Output("soc", device, fields, row.t_ns, {"vessel": vessel})
 
@@ -244,6 +244,8 @@ class Berth:
         if row.scan != "live":
             return
         state, mated, power_w = (_value(row, self._index.get(name)) for name in ("state", "mated", "power_w"))
+        if np.isfinite(self._meter.power_w):  # energy and peak of a call are those that the meter sees
+            power_w = self._meter.power_w
         ended = session.step(
             self._state, row.t_ns, state, mated, power_w, self._meter.register_wh,
             self._battery.soc if self._battery else NAN, self._max_gap_ns, self._out,
@@ -314,9 +316,12 @@ def _value(row: Row, point: int | None) -> float:
 
 
 def _fields_of(record: Any, *without: str) -> dict[str, wire.Value]:
-    """A record of a kernel's output as fields: integers as int, the rest as float."""
-    names = (name for name in record.dtype.names if name not in without)
-    return {name: record[name].item() for name in names}
+    """A record of a kernel's output as fields: integers as int, the rest as float.
+
+    A register below 0 is the kernels' way of saying that there is none; it is left out, as all unknown is.
+    """
+    fields = {name: record[name].item() for name in record.dtype.names if name not in without}
+    return {name: value for name, value in fields.items() if not (name.startswith("register_") and value < 0)}
 
 
 def _load(state: NDArray[Any], saved: bytes) -> bool:

@@ -9,7 +9,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from drivers.errors import ProfileError
+from drivers.plan import plan
 from drivers.profile import Profile, explain_all, load_profile
+from dsp.cell import load_cell
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$")]
 
@@ -155,6 +157,10 @@ class LoadedSite:
     def spool_path(self) -> Path:
         return self.path.parent / self.site.spool.path
 
+    def cell_path(self, cell: str) -> str | Path:
+        """What `dsp.cell.load_cell` takes: a shipped model's name, or a path beside the site file."""
+        return _cell_path(cell, self.path)
+
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read and check a site file and its profiles. Raises: ConfigError with every problem."""
@@ -176,6 +182,10 @@ class LoadedSite:
         return cls(site, profiles, path, hashlib.sha256(raw).hexdigest()[:16])
 
 
+def _cell_path(cell: str, site_file: Path) -> str | Path:
+    return site_file.parent / cell if cell.endswith(".toml") else cell
+
+
 def _profiles(table: dict[str, Any], path: Path) -> tuple[dict[str, Profile], list[str]]:
     """Profiles by device name; what is wrong with them is found even if the rest does not validate."""
     profiles, problems = {}, []
@@ -185,7 +195,11 @@ def _profiles(table: dict[str, Any], path: Path) -> tuple[dict[str, Profile], li
         if not isinstance(name, str):
             continue  # the model says so
         try:
-            profiles[str(device.get("name"))] = load_profile(name, beside=path.parent)
+            profile = load_profile(name, beside=path.parent)
+            if profile.protocol == "modbus":
+                for scan in profile.scans:
+                    plan(profile, scan)
+            profiles[str(device.get("name"))] = profile
         except ProfileError as error:
             problems += [f"{path}: device[{i}].profile = {name!r}: {line}" for line in str(error).split("\n")]
     return profiles, problems
@@ -218,6 +232,11 @@ def _misfits(site: Site, profiles: dict[str, Profile], path: Path) -> list[str]:
                 wrong(f"{key}.{part}", "…", f"profile {device.profile} is a {profile.kind}; take this table out")
         if profile.kind == "lock" and device.lock is None:
             wrong(f"{key}.lock", None, "a lock needs chamber_area_m2; add [device.lock]")
+        if device.battery is not None:
+            try:
+                load_cell(_cell_path(device.battery.cell, path))
+            except ValueError as error:
+                wrong(f"{key}.battery.cell", device.battery.cell, str(error))
         for name in device.scan:
             if name not in profile.scans and device.scan != {"slow": 10.0}:
                 known = ", ".join(s for s in profile.scans if s != "live") or "none"

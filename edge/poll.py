@@ -31,15 +31,17 @@ class LinkCounts:
     scan_s: float = 0.0  # of all scans together
     requests: int = 0
     unreachable: int = 0
-    faults: dict[str, int] = field(default_factory=dict)  # refused, rejected
+    faults: dict[str, int] = field(default_factory=dict)  # by the driver's name for it
     round_trip_s: float = 0.0
 
     def report(self) -> dict[str, int | float]:
         """The fields of a `link` row."""
+        told = {name: count for name, count in self.faults.items() if name not in ("no_answer", "connection_lost")}
+        refused = sum(count for name, count in told.items() if name.lower().startswith(("exception", "bad")))
         fields: dict[str, int | float] = {
             "connected": int(self.connected), "scans": self.scans, "missed": self.missed,
             "overruns": self.overruns, "requests": self.requests, "errors_unreachable": self.unreachable,
-            "errors_refused": self.faults.get("refused", 0), "errors_rejected": self.faults.get("rejected", 0),
+            "errors_refused": refused, "errors_rejected": sum(told.values()) - refused,
         }  # fmt: skip
         if self.scans:
             fields["scan_ms"] = 1e3 * self.scan_s / self.scans
@@ -68,8 +70,8 @@ class Poller:
     async def run(self) -> None:
         device, failures = self._device, 0
         source = open_device(
-            self._profile, host=device.host, port=device.port, unit_id=device.unit_id, url=device.url,
-            timeout_s=device.timeout_s,
+            self._profile, host=device.host or "", port=device.port, unit_id=device.unit_id,
+            url=device.url or "", timeout_s=device.timeout_s,
         )  # fmt: skip
         while True:
             lost_ns = self._clock.now_ns()
@@ -110,11 +112,7 @@ class Poller:
         counts.round_trip_s = link.round_trip_s
         counts.requests += link.requests - requests
         for name, total in link.faults.items():
-            if new := total - faults.get(name, 0):
-                if name not in counts.faults:
-                    log.warning(
-                        "device=%s event=fault kind=%s count=%d scan=%s", self._device.name, name, new, scan
-                    )
+            if new := total - faults.get(name, 0):  # the driver has logged what it was
                 counts.faults[name] = counts.faults.get(name, 0) + new
 
     def _first_scans(self) -> list[tuple[int, str]]:

@@ -49,7 +49,7 @@ class Uplink:
         return wire.topic(self._site, self._gateway, leaf)
 
     def start(self, offline: dict[str, Any]) -> None:
-        """Connect in the background and stay connected; `offline` is the status that the broker tells if we die."""
+        """Connect in the background and stay connected. `offline`: the status that the broker tells if we die."""
         client, broker = self._client, self._broker
         if broker.username is not None:
             password = broker.password_file.read_text().strip() if broker.password_file else None

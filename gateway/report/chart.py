@@ -35,9 +35,7 @@ def bar_chart(bars: Bars) -> str:
         )
         if i % every == 0:
             middle = LEFT + (i + 0.5) * step
-            parts.append(
-                f'<text x="{middle:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(label)}</text>'
-            )
+            parts.append(f'<text x="{middle:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(label)}</text>')
     if any(bars.pale):
         parts.append(f'<rect x="{LEFT + 70}" y="5" width="12" height="10" fill="#fff" stroke="#1f4e79"')
         parts[-1] += ' stroke-dasharray="3 2"/>'

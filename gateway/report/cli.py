@@ -38,9 +38,7 @@ RENDER = {Format.MD: render_markdown, Format.HTML: render_html}
 INCOMPLETE = 3
 
 ShoreOption = Annotated[Path, typer.Option(help="The shore file: where store and book are.")]
-StoreOption = Annotated[
-    str | None, typer.Option(help="Another store than the shore file's, as in sqlite:PATH.")
-]
+StoreOption = Annotated[str | None, typer.Option(help="Another store than the shore file's, as in sqlite:PATH.")]
 SiteOption = Annotated[str, typer.Option(help="The site's name.")]
 
 
@@ -73,9 +71,7 @@ def report_command(
         _complain(f"{month} is not over before {when} {report.month.timezone}; make the report again then")
     if not report.complete:
         seen = load_texts("en").percent(report.coverage, 2)
-        _complain(
-            f"the report covers {seen} of {month}, less than {WHOLE_ENOUGH * 100} %; see its reservations"
-        )
+        _complain(f"the report covers {seen} of {month}, less than {WHOLE_ENOUGH * 100} %; see its reservations")
     if report.month.stop_ns > time.time_ns() or not report.complete:
         raise typer.Exit(INCOMPLETE)
 
@@ -83,9 +79,7 @@ def report_command(
 def export_command(
     site: SiteOption,
     kind: Annotated[str, typer.Option(help="Kind of rows, as in energy_1m, session, soc, meter.")],
-    start: Annotated[
-        str, typer.Option("--from", help="First instant: 2026-10-01 or 2026-10-01T06:00, local.")
-    ],
+    start: Annotated[str, typer.Option("--from", help="First instant: 2026-10-01 or 2026-10-01T06:00, local.")],
     stop: Annotated[str, typer.Option("--to", help="First instant that is left out.")],
     out: Annotated[Path, typer.Option(help="The CSV file to write.")],
     shore: ShoreOption,
@@ -102,9 +96,7 @@ def export_command(
         fields = fields_of(kind, catalogues)
         present = sorted({s.kind for s in rows.series() if s.tags.get("site") == site})
         if not fields or not present:
-            raise WrongInput(
-                f"site {site!r} has no kind {kind!r}; kinds there: {', '.join(present) or 'none'}"
-            )
+            raise WrongInput(f"site {site!r} has no kind {kind!r}; kinds there: {', '.join(present) or 'none'}")
         start_ns, stop_ns = _instant("--from", start, timezone), _instant("--to", stop, timezone)
         if start_ns >= stop_ns:
             raise WrongInput(f"--from {start} is not before --to {stop}; swap them, or give a later --to")

@@ -109,9 +109,7 @@ def _avoided(baseline: str, energy_wh: int, factors: Mapping[str, Factor]) -> li
     return [*found, combustion]
 
 
-def _line(
-    subject: Subject, baseline: str, energy_wh: int, factors: tuple[Factor, ...], perimeter: str
-) -> Line:
+def _line(subject: Subject, baseline: str, energy_wh: int, factors: tuple[Factor, ...], perimeter: str) -> Line:
     """g/kWh x Wh / 10^6 = kg. The gas is that of the last factor: gCO2e/kWh or gCO2/gFuel."""
     gas = factors[-1].unit.partition("/")[0].removeprefix("g")
     co2_kg = Fraction(energy_wh) * prod((f.value for f in factors), start=Fraction(1)) / 10**6

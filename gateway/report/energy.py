@@ -176,8 +176,7 @@ def windows(minutes: Minutes, month: Month) -> tuple[Window, ...]:
     complete = np.add.reduceat(whole_minute.astype(np.int64), first) == WINDOW_NS // MINUTE_NS
     per_hour = 3600 * NS // WINDOW_NS
     return tuple(
-        Window(int(t), int(wh) * per_hour, bool(ok))
-        for t, wh, ok in zip(starts, energy_wh, complete, strict=True)
+        Window(int(t), int(wh) * per_hour, bool(ok)) for t, wh, ok in zip(starts, energy_wh, complete, strict=True)
     )
 
 

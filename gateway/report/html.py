@@ -100,6 +100,4 @@ def _table(table: Table) -> str:
         cells = "".join(f"<td{classes(i, cell)}>{escape(cell)}</td>" for i, cell in enumerate(row) if i)
         lines.append(f'<tr{total}><th scope="row"{classes(0, row[0])}>{escape(row[0])}</th>{cells}</tr>')
     caption = f'<div class="scroll"><table><caption>{escape(table.caption)}</caption>'
-    return "\n".join(
-        [caption, f"<thead><tr>{head}</tr></thead>", "<tbody>", *lines, "</tbody></table></div>"]
-    )
+    return "\n".join([caption, f"<thead><tr>{head}</tr></thead>", "<tbody>", *lines, "</tbody></table></div>"])

@@ -62,9 +62,7 @@ def _essentials(w: Words) -> list[Block]:
         rows.append((w("essentials.import"), w.kwh_unit(r.import_wh)))
     rows += [(w("essentials.peak", meter=m.device), w.peak_at(m.peak)) for m in r.counted]
     calls_wh = sum(c.energy_wh or 0 for c in r.calls)
-    rows.append(
-        (w("essentials.calls"), w("essentials.calls_value", n=len(r.calls), energy=w.kwh_unit(calls_wh)))
-    )
+    rows.append((w("essentials.calls"), w("essentials.calls_value", n=len(r.calls), energy=w.kwh_unit(calls_wh))))
     rows += [(w("essentials.lockages", lock=lock.device), str(lock.total)) for lock in r.locks if lock.total]
     for line in r.carbon.lines:
         if line.subject in ("grid_site", "avoided", "net") and (r.counted or line.subject != "grid_site"):
@@ -86,9 +84,7 @@ def _reservations(w: Words) -> list[Block]:
     if r.stop_ns < r.month.stop_ns:
         found.append(w("reserve.ends", at=w.at(r.stop_ns)))
     if r.coverage < WHOLE_ENOUGH:
-        found.append(
-            w("reserve.coverage", seen=w.t.percent(r.coverage, 2), least=w.t.percent(WHOLE_ENOUGH, 0))
-        )
+        found.append(w("reserve.coverage", seen=w.t.percent(r.coverage, 2), least=w.t.percent(WHOLE_ENOUGH, 0)))
     for m in r.counted:
         if m.estimated_wh:
             found.append(w("reserve.estimated", meter=m.device, energy=w.kwh_unit(m.estimated_wh)))
@@ -105,9 +101,7 @@ def _reservations(w: Words) -> list[Block]:
                     n=call.minutes_missing,
                 )
             )
-    found += [
-        w(f"reserve.{x.reason}", berth=x.berth, baseline=x.baseline, use=x.use) for x in r.carbon.refusals
-    ]
+    found += [w(f"reserve.{x.reason}", berth=x.berth, baseline=x.baseline, use=x.use) for x in r.carbon.refusals]
     found += [
         w("reserve.year", id=GRID, year=f.year, wanted=r.month.year)
         for f in r.carbon.factors
@@ -239,9 +233,7 @@ def _call(w: Words, c: Call) -> list[str]:
         return w("not_measured") if value is None else w.t.percent(Fraction(value), 1)
 
     lasted_s = (c.end_ns - c.start_ns) // NS
-    covered = (
-        None if c.covered_s is None or not lasted_s else min(Fraction(c.covered_s) / lasted_s, Fraction(1))
-    )
+    covered = None if c.covered_s is None or not lasted_s else min(Fraction(c.covered_s) / lasted_s, Fraction(1))
     return [
         w.at(c.start_ns), w.at(c.end_ns), c.berth,
         w("calls.unknown_vessel") if c.vessel == "unknown" else c.vessel,

@@ -17,7 +17,7 @@ texts = st.text(
 )
 # control characters other than a line break are no device's text; our own test of them is below
 values = st.one_of(
-    st.integers(-(2**63), 2**63 - 1), 
+    st.integers(-(2**63), 2**63 - 1),
     st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False), texts,
 )  # fmt: skip
 TAGS = {"site": "port", "gateway": "gw-1", "device": "meter-1", "origin": "real"}

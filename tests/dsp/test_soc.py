@@ -1,0 +1,217 @@
+"""The filter against its twin, against bad data, and on recorded cells."""
+
+import gzip
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import naive
+import numpy as np
+import pytest
+
+from dsp import soc
+from dsp.cell import load_cell, pack_params
+
+pytestmark = pytest.mark.usefixtures("kernels")
+S = 1_000_000_000
+START_NS = 1_790_000_000 * S
+NAN = float("nan")
+
+
+def drive(name: str, seconds: int, soc0: float, seed: int) -> tuple[Any, Any, Any, Any]:
+    """A random drive on the model itself: times [s], voltage, current and true SoC of one cell."""
+    cell, rng = load_cell(name), np.random.default_rng(seed)
+    current = np.repeat(rng.normal(-0.2, 0.7, seconds // 20 + 1), 20)[:seconds] * cell.capacity_ah
+    voltage, truth = np.empty(seconds), np.empty(seconds)
+    z, x1, x2, h = soc0, 0.0, 0.0, 0.0
+    for k in range(seconds):
+        if k:
+            mean = 0.5 * (current[k] + current[k - 1])
+            moved = mean / 3600 / cell.capacity_ah * (cell.efficiency if mean > 0 else 1.0)
+            if not 0.05 < z + moved < 0.95:
+                current[k] = -current[k - 1]
+                mean, moved = 0.0, 0.0
+            z += moved
+            x1 = mean + (x1 - mean) * math.exp(-1 / cell.tau1_s)
+            x2 = mean + (x2 - mean) * math.exp(-1 / cell.tau2_s)
+            if moved:
+                goal = math.copysign(1.0, moved)
+                h = goal + (h - goal) * math.exp(-cell.hysteresis_rate * abs(moved))
+        truth[k] = z
+        voltage[k] = naive.cell_voltage(cell, z, current[k], x1, x2, h, 25.0)
+    return np.arange(seconds, dtype=np.float64), voltage, current, truth
+
+
+@pytest.mark.parametrize("name", ["nmc", "lfp"])
+def test_the_filter_agrees_with_its_twin(name: str) -> None:
+    t_s, voltage, current, _ = drive(name, 1500, 0.6, seed=5)
+    cell = load_cell(name)
+    params = pack_params(cell, 1, 1)
+    state, twin = soc.init(params), naive.Grid(cell, soc)
+    for k in range(len(t_s)):
+        soc.step(state, params, START_NS + int(t_s[k]) * S, voltage[k], current[k], 25.0, NAN)
+        expected = twin.step(t_s[k], voltage[k], current[k], 25.0)
+        assert state["soc"][0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_unknown_start_is_found_within_ten_minutes() -> None:
+    for name in ("nmc", "nmc-m50"):
+        for soc0 in (0.25, 0.5, 0.85):
+            t_s, voltage, current, truth = drive(name, 1800, soc0, seed=11)
+            t_ns = (t_s * S).astype(np.int64) + START_NS
+            found, low, high = soc.run(
+                pack_params(load_cell(name), 1, 1), t_ns, voltage, current, np.full(1800, 25.0)
+            )
+            assert np.abs(found - truth)[600:].max() < 0.02
+            assert ((low <= truth) & (truth <= high))[600:].mean() > 0.95
+
+
+def test_a_pack_gives_what_its_cell_gives() -> None:
+    t_s, voltage, current, _ = drive("nmc", 600, 0.6, seed=3)
+    t_ns, temp = (t_s * S).astype(np.int64), np.full(600, 25.0)
+    cell = load_cell("nmc")
+    one, _, _ = soc.run(pack_params(cell, 1, 1), t_ns, voltage, current, temp)
+    many, _, _ = soc.run(pack_params(cell, 216, 200), t_ns, 216 * voltage, 200 * current, temp)
+    assert np.abs(one - many).max() < 1e-9
+
+
+def test_nothing_is_said_before_anything_is_known() -> None:
+    params = pack_params(load_cell("nmc"), 1, 1)
+    state = soc.init(params)
+    for k in range(3):
+        soc.step(state, params, START_NS + k * S, NAN, 1.0, 25.0, 0.5)
+        assert np.isnan(state["soc"][0]) and np.isnan(state["soc_low"][0])
+    soc.step(state, params, START_NS + 3 * S, 3.7, 1.0, 25.0, 0.5)
+    assert 0 <= state["soc_low"][0] <= state["soc"][0] <= state["soc_high"][0] <= 1
+
+
+def test_a_guess_is_said_at_once_and_a_bad_guess_refused() -> None:
+    params = pack_params(load_cell("nmc"), 1, 1)
+    state = soc.init(params, 0.7, 0.05)
+    soc.step(state, params, START_NS, NAN, 0.0, 25.0, NAN)
+    assert state["soc"][0] == pytest.approx(0.7, abs=0.01)
+    assert state["soc_high"][0] - state["soc_low"][0] > 0.15
+    for guess in ((1.4, 0.1), (0.5, 0.0)):
+        with pytest.raises(ValueError, match=r"give 0\.\.1"):
+            soc.init(params, *guess)
+
+
+def test_bad_rows_neither_raise_nor_spoil_the_result() -> None:
+    t_s, voltage, current, truth = drive("nmc", 2400, 0.6, seed=7)
+    rng = np.random.default_rng(1)
+    params = pack_params(load_cell("nmc"), 1, 1)
+    state, errors = soc.init(params), []
+    for k in range(2400):
+        v, i, t, t_ns = voltage[k], current[k], 25.0, START_NS + k * S
+        match int(rng.integers(0, 40)):
+            case 0:
+                v = NAN
+            case 1:
+                i = NAN
+            case 2:
+                t = 900.0
+            case 3:
+                v = 0.0
+            case 4:
+                i = 1e6
+            case 5:
+                t_ns -= 30 * S
+            case 6:
+                v = float("inf")
+            case 7:
+                t = NAN
+        # fmt: skip
+        soc.step(state, params, t_ns, v, i, t, NAN)
+        if k >= 600:
+            errors.append(state["soc"][0] - truth[k])
+    assert np.abs(errors).max() < 0.03
+    assert state["rejected"][0] > 100
+
+
+def test_an_outage_widens_the_interval_and_keeps_the_truth_in_it() -> None:
+    t_s, voltage, current, truth = drive("nmc", 5400, 0.9, seed=13)
+    params = pack_params(load_cell("nmc"), 1, 1)
+    state = soc.init(params)
+    width = []
+    for k in [*range(1800), *range(3600, 5400)]:
+        soc.step(state, params, START_NS + k * S, voltage[k], current[k], 25.0, NAN)
+        width.append(state["soc_high"][0] - state["soc_low"][0])
+        if k >= 600:
+            assert state["soc_low"][0] - 0.01 <= truth[k] <= state["soc_high"][0] + 0.01
+    assert width[1800] > width[1799] + 0.02
+    assert state["gaps"][0] == 1
+
+
+def test_a_kill_changes_nothing() -> None:
+    t_s, voltage, current, _ = drive("lfp", 600, 0.6, seed=3)
+    params = pack_params(load_cell("lfp"), 1, 1)
+    whole, parts = soc.init(params), soc.init(params)
+    for k in range(600):
+        for state in (whole, parts):
+            soc.step(state, params, START_NS + k * S, voltage[k], current[k], 25.0, NAN)
+        parts = np.frombuffer(parts.tobytes(), soc.STATE).copy()
+    assert parts.tobytes() == whole.tobytes()
+
+
+def test_a_streaming_call_takes_microseconds() -> None:
+    params = pack_params(load_cell("nmc"), 216, 200)
+    state = soc.init(params)
+    best = math.inf
+    for turn in range(5):
+        begin = time.perf_counter()
+        for k in range(1000):
+            soc.step(state, params, START_NS + (turn * 1000 + k) * S, 800.0, -100.0, 25.0, 0.5)
+        best = min(best, time.perf_counter() - begin)
+    assert best / 1000 < 25e-6  # measured 3-4 us; a loaded machine may be several times slower
+
+
+# Recorded cells: `../shared/data/battery` -------------------------------------------------------------
+
+
+def recording(shared: Path, name: str) -> Any:
+    with gzip.open(shared / "data" / "battery" / f"{name}.csv.gz", "rt", encoding="utf-8") as file:
+        return np.genfromtxt(file, delimiter=",", names=True)
+
+
+MEASURED = ("voltage_meas_v", "current_meas_a", "temp_meas_c")
+PLAIN = ("voltage_v", "current_a", "temp_c")
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("name", "cell", "columns", "rows", "limit", "least_coverage"),
+    [
+        ("lg_hg2/drive_25degC_UDDS", "nmc", PLAIN, (0, None), 0.010, 0.95),
+        ("lg_hg2/drive_25degC_UDDS", "nmc", PLAIN, (0, 3600), 0.010, 0.95),
+        ("lg_hg2/drive_25degC_LA92", "nmc", PLAIN, (0, None), 0.010, 0.95),
+        ("lg_hg2/drive_40degC_LA92", "nmc", PLAIN, (0, None), 0.015, 0.95),
+        ("lg_hg2/drive_0degC_Mixed1", "nmc", PLAIN, (0, None), 0.030, 0.85),
+        ("sim_ferry/ferry_nmc_20degC", "nmc-m50", MEASURED, (0, 4500), 0.020, 0.95),
+        ("sim_ferry/ferry_nmc_20degC", "nmc-m50", MEASURED, (60_000, 64_500), 0.020, 0.95),
+        ("sim_ferry/ferry_nmc_20degC", "nmc-m50", MEASURED, (0, None), 0.020, 0.80),
+        ("a123/dyn_25degC", "lfp", PLAIN, (0, None), 0.010, 0.95),
+        ("a123/dyn_45degC", "lfp", PLAIN, (0, None), 0.030, 0.70),
+    ],
+)
+def test_recorded_cells_are_followed_from_an_unknown_start(
+    shared: Path,
+    name: str,
+    cell: str,
+    columns: tuple[str, str, str],
+    rows: tuple[int, int | None],
+    limit: float,
+    least_coverage: float,
+) -> None:
+    """RMSE and interval after the first ten minutes."""
+    data = recording(shared, name)[slice(*rows)]
+    truth = next(data[key] for key in ("soc_ref_closed", "soc_ref", "soc_true") if key in data.dtype.names)
+    t_ns = (data["time_s"] * S).astype(np.int64)
+    voltage, current, temp = (np.ascontiguousarray(data[key], dtype=np.float64) for key in columns)
+    found, low, high = soc.run(pack_params(load_cell(cell), 1, 1), t_ns, voltage, current, temp)
+    later = data["time_s"] - data["time_s"][0] >= 600
+    rmse = float(np.sqrt(((found - truth)[later] ** 2).mean()))
+    coverage = float(((low <= truth) & (truth <= high))[later].mean())
+    print(f"{name} {rows}: RMSE {100 * rmse:.2f} %, 95 % interval held {100 * coverage:.1f} %")
+    assert rmse < limit
+    assert coverage >= least_coverage
