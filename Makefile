@@ -1,4 +1,6 @@
 # The two commands of the README: make demo, make test. Both do all the set-up by themselves.
+SHELL       := bash
+.SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -31,7 +33,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "1/2 virtual environment in $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@echo "2/2 packages (about a minute)"
-	@$(BIN)/pip install --progress-bar on -c constraints.txt -e '.[shore,sim,dev]' | grep -E '^(Collecting|Downloading|Installing|Successfully)' | cut -c1-100
+	@$(BIN)/pip install --progress-bar on -c constraints.txt -e '.[shore,sim,dev]' | grep --line-buffered -E '^(Collecting|Installing|ERROR)' | cut -c1-100
 	@touch $@
 
 clean:

@@ -36,7 +36,15 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     (folder / "clock.json").write_text(json.dumps(clock))
     (folder / "shore.toml").write_text(shore_toml(OPTIONS))
     with contextlib.ExitStack() as stack:
-        run = ["python", "-m", "firmware_sim.cli", "run", "demo-port", "--sim-clock", str(folder / "clock.json")]
+        run = [
+            "python",
+            "-m",
+            "firmware_sim.cli",
+            "run",
+            "demo-port",
+            "--sim-clock",
+            str(folder / "clock.json"),
+        ]
         sim = stack.enter_context(Process(run))
         shore = stack.enter_context(
             Process(["python", "-m", "gateway.cli", "ingest", "--shore", str(folder / "shore.toml")])
@@ -74,7 +82,9 @@ def agent(folder: Path, site: str) -> Process:
 def test_memory_and_processor_of_the_agent(benchmark: BenchmarkFixture, bench: Bench) -> None:
     folder, serving, port = bench
     site = site_toml(OPTIONS, serving["devices"], serving["berths"]["berth-1"]["pack"], port)
-    without_opcua = re.sub(r"\[\[device\]\]\nname = \"ferry-bms\".*?(?=\[\[device\]\])", "", site, flags=re.DOTALL)
+    without_opcua = re.sub(
+        r"\[\[device\]\]\nname = \"ferry-bms\".*?(?=\[\[device\]\])", "", site, flags=re.DOTALL
+    )
     without_opcua = without_opcua.replace('battery = "ferry-bms"\n', "")
     modbus = [[name, profile, serving["devices"][name]["port"]] for name, profile in PROFILES.items()]
     bare = ["python", str(ROOT / "benchmarks" / "bare_pymodbus.py"), json.dumps(modbus), str(port)]

@@ -165,11 +165,11 @@ class Meter:
             t_ns = -1
 
     def state(self) -> bytes:
-        return struct.pack("<d", self.register_wh) + bytes(self._state.tobytes())
+        return struct.pack("<dd", self.power_w, self.register_wh) + bytes(self._state.tobytes())
 
     def restore(self, state: bytes) -> None:
-        (self.register_wh,) = struct.unpack("<d", state[:8])
-        _load(self._state, state[8:])
+        self.power_w, self.register_wh = struct.unpack("<dd", state[:16])
+        _load(self._state, state[16:])
 
 
 class Battery:

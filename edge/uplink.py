@@ -127,5 +127,6 @@ class Uplink:
                 if info.is_published():
                     break
                 await asyncio.sleep(0.02)
+        self.connected = False  # on purpose: nothing to warn of
         self._client.disconnect()
         await asyncio.to_thread(self._client.loop_stop)

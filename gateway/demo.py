@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.demo_files import DemoOptions, broker_of, shore_toml, site_toml
+from gateway.demo_files import GATEWAY, SITE, DemoOptions, broker_of, shore_toml, site_toml
+from gateway.store import open_store
 
 EPOCH_NS = 1_791_957_600_000_000_000  # 2026-10-14 06:00 UTC: the demo's fictitious day
 LEAD_S = 0.3  # real seconds between "all are ready" and the start of the simulated time
@@ -155,6 +156,8 @@ class Demo:
                 raise DemoError(sim.tail(), error.code) from error
             raise
         self.control = Control(serving["control"])
+        if self.options.influx_url:
+            self._check_bucket()
         say("shore: " + ("your broker" if self.options.broker else "embedded broker") + ", "
             + ("InfluxDB" if self.options.influx_url else "SQLite"))  # fmt: skip
         self.out.joinpath("shore.toml").write_text(shore_toml(self.options))
@@ -196,6 +199,20 @@ class Demo:
                 raise DemoError(
                     f"{host}:{port}: no {what} answers ({why}); start it, or leave {option} out", 4
                 ) from error
+
+    def _check_bucket(self) -> None:
+        """The demo's day is always the same: rows of an earlier run would stand among the new ones."""
+        options = self.options
+        address = f"influx:{options.influx_url}?org={options.influx_org}&bucket={options.influx_bucket}"
+        store = open_store(address, token=options.influx_token)
+        try:
+            rows = store.count(SITE, GATEWAY)
+        finally:
+            store.close()
+        if rows:
+            raise DemoError(
+                f"bucket {options.influx_bucket!r} holds {rows} rows of {SITE} already; give another one with --bucket"
+            )
 
     def _child(self, name: str, command: list[str]) -> Child:
         self.children[name] = Child(name, command, self.out / f"{name}.log")

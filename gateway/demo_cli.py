@@ -17,6 +17,7 @@ from gateway.demo import EPOCH_NS, Demo, DemoError
 from gateway.demo_files import GATEWAY, SITE, DemoOptions
 from gateway.demo_result import Result, conclude, lines
 from gateway.demo_view import Observer, render
+from gateway.errors import GatewayError
 from gateway.report.html import render_html
 from gateway.report.markdown import render_markdown
 from gateway.report.model import build
@@ -66,6 +67,9 @@ def demo(
     except DemoError as error:
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(error.code) from error
+    except GatewayError as error:
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt:
         console.print("stopped")
         raise typer.Exit(130) from None

@@ -72,3 +72,10 @@ def kernels() -> None:
     from dsp.warm import warm
 
     warm()
+
+
+@pytest.fixture
+def unwritable(tmp_path: Path) -> Path:
+    """A folder in which no file can be made, not even by root."""
+    tmp_path.chmod(0o555)
+    return Path("/proc/self") if os.access(tmp_path, os.W_OK) else tmp_path

@@ -166,9 +166,7 @@ class Grid:
             self.logw = logw
 
 
-def cell_voltage(
-    cell: Any, soc: float, current_a: float, x1: float, x2: float, h: float, temp_c: float
-) -> float:
+def cell_voltage(cell: Any, soc: float, current_a: float, x1: float, x2: float, h: float, temp_c: float) -> float:
     """The model's voltage inside the identified temperatures, one cell."""
 
     def at(table: Any) -> float:

@@ -1,5 +1,6 @@
 """The energy ledger against exact arithmetic, and its promises over random histories."""
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,9 +123,7 @@ def histories(draw: st.DrawFn, wraps: bool = True) -> History:
         history.import_wh.append(float((offset + imported) % top) if complete else NAN)
         history.export_wh.append(float((offset + exported) % top) if complete else NAN)
         dt = draw(
-            st.one_of(
-                st.integers(S // 10, 3 * S), st.integers(S, 70 * S), st.sampled_from([S, 600 * S, 4000 * S])
-            )
+            st.one_of(st.integers(S // 10, 3 * S), st.integers(S, 70 * S), st.sampled_from([S, 600 * S, 4000 * S]))
         )
         most = int(MAX_POWER_W * dt / (3600 * S))
         imported += draw(st.integers(0, most))
@@ -149,7 +148,7 @@ def test_minutes_add_up_to_the_register_exactly(history: History) -> None:
     ):
         expected = 0
         known = [int(wh) for wh in register if wh == wh]
-        for before, after in zip(known, known[1:], strict=False):
+        for before, after in itertools.pairwise(known):
             expected += (after - before) % int(RANGE_WH)
         assert meter.total(name) + meter.waiting("wh", direction) == expected
     assert all(event == EVENT_ROLLOVER for event, _, _ in meter.events)
@@ -160,9 +159,7 @@ def test_minutes_add_up_to_the_register_exactly(history: History) -> None:
 def test_shares_add_up_and_minutes_come_once_in_order_without_holes(history: History) -> None:
     meter = feed(Meter(), history)
     starts = [int(row["minute_ns"]) for row in meter.minutes]
-    assert (
-        starts == list(range(starts[0], starts[0] + len(starts) * MINUTE_NS, MINUTE_NS)) if starts else True
-    )
+    assert starts == list(range(starts[0], starts[0] + len(starts) * MINUTE_NS, MINUTE_NS)) if starts else True
     for row in meter.minutes:
         shares = row["measured_wh"] + row["integrated_wh"] + row["estimated_wh"]
         assert row["import_wh"] + row["export_wh"] == shares
@@ -195,9 +192,7 @@ def test_a_kill_at_any_row_changes_nothing(history: History, data: st.DataObject
     second = Meter(np.frombuffer(first.state.tobytes(), energy.STATE).copy(), places=2)
     for row in rows[cut:]:
         second.row(*row)
-    assert [row.tobytes() for row in first.minutes + second.minutes] == [
-        row.tobytes() for row in whole.minutes
-    ]
+    assert [row.tobytes() for row in first.minutes + second.minutes] == [row.tobytes() for row in whole.minutes]
     assert second.state.tobytes() == whole.state.tobytes()
 
 
@@ -205,9 +200,7 @@ def test_a_kill_at_any_row_changes_nothing(history: History, data: st.DataObject
 @given(histories(), st.data())
 def test_late_rows_and_repeated_rows_change_nothing(history: History, data: st.DataObject) -> None:
     expected, meter = feed(Meter(), history), Meter()
-    for i, row in enumerate(
-        zip(history.t_ns, history.power_w, history.import_wh, history.export_wh, strict=True)
-    ):
+    for i, row in enumerate(zip(history.t_ns, history.power_w, history.import_wh, history.export_wh, strict=True)):
         meter.row(*row)
         if data.draw(st.booleans()):
             late_ns = int(meter.state["t_ns"][0]) - data.draw(st.integers(0, 10 * S))
@@ -225,6 +218,38 @@ def test_the_batch_form_gives_the_same_minutes(history: History) -> None:
     t_ns = np.array(history.t_ns, dtype=np.int64)
     n = energy.minutes(t_ns, *columns, MAX_GAP_NS, MAX_POWER_W, RANGE_WH, init(), out)
     assert [row.tobytes() for row in out[:n]] == [row.tobytes() for row in expected.minutes]
+
+
+def test_a_thousand_histories_with_resets_glitches_and_gaps_add_up_exactly() -> None:
+    """Register energy = what the register moved within each epoch, from its first believed reading on."""
+    rng = np.random.default_rng(20261101)
+    for _ in range(1000):
+        meter, expected, epochs = Meter(places=3), 0, int(rng.integers(1, 4))
+        t, wh = START_NS + int(rng.integers(0, MINUTE_NS)), int(rng.integers(10**8, 10**9))
+        for epoch in range(epochs):
+            if epoch:
+                wh = int(rng.integers(0, 3)) if rng.random() < 0.5 else wh + 10**9 + 7
+            anchor = wh
+            for k in range(int(rng.integers(6, 20))):
+                power = NAN if rng.random() < 0.1 else float(rng.uniform(0, MAX_POWER_W))
+                if k > 3 and rng.random() < 0.1:
+                    meter.row(t - S // 2, power, wh + 5e9, 0.0)  # a glitch
+                if k > 3 and rng.random() < 0.1:
+                    meter.row(t - S // 4, power, NAN, 0.0)
+                meter.row(t, power, float(wh), 0.0)
+                if epoch and k == energy.BELIEVED_AFTER - 1:
+                    anchor = wh
+                last = wh
+                dt = int(rng.choice([S, 2 * S, 30 * S, 900 * S])) if k > 3 else S
+                wh += int(rng.integers(0, int(MAX_POWER_W * dt / (3600 * S)) + 1))
+                t += dt
+            expected += last - anchor
+        register_wh = sum(
+            meter.total(name) + meter.waiting(name, None) for name in ("measured_wh", "estimated_wh")
+        )
+        assert register_wh == expected
+        assert int(meter.state["epoch"][0]) == epochs - 1
+        assert [event for event, _, _ in meter.events].count(EVENT_RESET) == epochs - 1
 
 
 # The counter's accidents -----------------------------------------------------------------------------

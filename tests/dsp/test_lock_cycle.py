@@ -49,9 +49,7 @@ class Lock:
                 LEVEL_M[UP], self.level_m, LEVEL_M[DOWN], self.vessel,
             ]  # fmt: skip
             names = ["gate", "gate", "sluice", "sluice", "level", "level", "level", "vessel"]
-            values = [
-                NAN if name in self.unknown else value for name, value in zip(names, values, strict=True)
-            ]
+            values = [NAN if name in self.unknown else value for name, value in zip(names, values, strict=True)]
             out = np.zeros(1, lock_cycle.OUT)
             t_ns = START_NS + self.second * S
             if lock_cycle.step(self.state, t_ns, *map(float, values), AREA_M2, out):

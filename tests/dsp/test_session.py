@@ -136,6 +136,16 @@ def test_a_register_that_glitches_or_restarts_does_not_become_energy() -> None:
     assert call["energy_wh"] == pytest.approx(100 * 340, abs=700)
 
 
+def test_a_register_read_every_five_minutes_and_given_again_meanwhile_counts() -> None:
+    berth = Berth()
+    for s in range(3600):
+        seen = s - s % 300
+        delivered = max(0, min(seen, 3200) - 200)
+        berth.row(s, mated=float(100 <= s < 3500), power_w=30e6, register_wh=8000.0 * delivered)
+    (call,) = berth.calls
+    assert call["energy_wh"] == 8000 * 3000
+
+
 def test_without_a_register_energy_is_integrated_and_says_so() -> None:
     berth = Berth()
     for s in range(400):

@@ -98,7 +98,7 @@ def test_a_guess_is_said_at_once_and_a_bad_guess_refused() -> None:
 
 
 def test_bad_rows_neither_raise_nor_spoil_the_result() -> None:
-    t_s, voltage, current, truth = drive("nmc", 2400, 0.6, seed=7)
+    _t_s, voltage, current, truth = drive("nmc", 2400, 0.6, seed=7)
     rng = np.random.default_rng(1)
     params = pack_params(load_cell("nmc"), 1, 1)
     state, errors = soc.init(params), []
@@ -121,7 +121,6 @@ def test_bad_rows_neither_raise_nor_spoil_the_result() -> None:
                 v = float("inf")
             case 7:
                 t = NAN
-        # fmt: skip
         soc.step(state, params, t_ns, v, i, t, NAN)
         if k >= 600:
             errors.append(state["soc"][0] - truth[k])
@@ -130,7 +129,7 @@ def test_bad_rows_neither_raise_nor_spoil_the_result() -> None:
 
 
 def test_an_outage_widens_the_interval_and_keeps_the_truth_in_it() -> None:
-    t_s, voltage, current, truth = drive("nmc", 5400, 0.9, seed=13)
+    _t_s, voltage, current, truth = drive("nmc", 5400, 0.9, seed=13)
     params = pack_params(load_cell("nmc"), 1, 1)
     state = soc.init(params)
     width = []
@@ -144,7 +143,7 @@ def test_an_outage_widens_the_interval_and_keeps_the_truth_in_it() -> None:
 
 
 def test_a_kill_changes_nothing() -> None:
-    t_s, voltage, current, _ = drive("lfp", 600, 0.6, seed=3)
+    _t_s, voltage, current, _ = drive("lfp", 600, 0.6, seed=3)
     params = pack_params(load_cell("lfp"), 1, 1)
     whole, parts = soc.init(params), soc.init(params)
     for k in range(600):

@@ -1,6 +1,5 @@
 """Stores to write to, of both kinds."""
 
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -61,10 +60,3 @@ def store(backend: Backend) -> Iterator[Store]:
     opened = backend.open()
     yield opened
     opened.close()
-
-
-@pytest.fixture
-def unwritable(tmp_path: Path) -> Path:
-    """A folder in which no file can be made, not even by root."""
-    tmp_path.chmod(0o555)
-    return Path("/proc/self") if os.access(tmp_path, os.W_OK) else tmp_path

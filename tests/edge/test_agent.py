@@ -1,0 +1,137 @@
+"""The whole agent on real sockets: what one dead device, a missing broker or a bad disk may not do."""
+
+import asyncio
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from edge_rows import load
+from processes import Process
+from pymodbus.server import ModbusTcpServer
+from pymodbus.simulator import DataType, SimData, SimDevice
+
+from edge import wire
+from edge.agent import Agent
+from edge.clock import WallClock
+
+SITE = """
+schema = 1
+[site]
+name = "port"
+gateway = "gw"
+[broker]
+host = "127.0.0.1"
+port = 1
+[spool]
+flush_s = 0.1
+[[device]]
+name = "good"
+profile = "generic-meter"
+host = "127.0.0.1"
+port = {good}
+interval_s = 0.1
+[[device]]
+name = "silent"
+profile = "generic-meter"
+host = "127.0.0.1"
+port = {silent}
+interval_s = 0.1
+timeout_s = 0.3
+[[device]]
+name = "absent"
+profile = "generic-meter"
+host = "127.0.0.1"
+port = 1
+interval_s = 0.1
+"""
+
+
+def rows_by_device(spool: Path) -> Counter[str]:
+    db = sqlite3.connect(f"file:{spool}?mode=ro", uri=True)
+    lines = [wire.decode_row(line) for (line,) in db.execute("SELECT line FROM row")]
+    db.close()
+    return Counter(row.tags.get("device", "") for row in lines if row.kind == "meter")
+
+
+@pytest.mark.usefixtures("kernels")
+async def test_dead_devices_and_no_broker_cost_a_good_device_nothing(tmp_path: Path) -> None:
+    async def say_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    registers = SimData(0, count=100, values=7, datatype=DataType.REGISTERS)
+    server = ModbusTcpServer(SimDevice(id=1, simdata=[registers]), address=("127.0.0.1", 0))
+    await server.serve_forever(background=True)
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    assert server.transport is not None
+    good_port = server.transport.sockets[0].getsockname()[1]
+    site = tmp_path / "site.toml"
+    site.write_text(SITE.format(good=good_port, silent=silent.sockets[0].getsockname()[1]))
+    from edge.config import LoadedSite
+
+    stop, ready = asyncio.Event(), asyncio.Event()
+    running = asyncio.create_task(Agent(LoadedSite.load(site), WallClock(), "test").run(stop, ready.set))
+    await ready.wait()
+    await asyncio.sleep(2.5)
+    stop.set()
+    await asyncio.wait_for(running, 5.0)
+    silent.close()
+    await server.shutdown()
+    rows = rows_by_device(tmp_path / "spool.db")
+    assert rows["good"] >= 20  # of 25 that were due
+    assert rows["silent"] == rows["absent"] == 0  # they were never there: absence is no row
+
+
+def run_edge(site: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edge.cli", "run", "--site", str(site)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    return line
+
+
+def test_a_damaged_spool_is_told_in_one_sentence_and_left_alone(tmp_path: Path) -> None:
+    load(tmp_path)
+    (tmp_path / "spool.db").write_bytes(b"what a power cut left" * 500)
+    told = one_sentence(run_edge(tmp_path / "site.toml"))
+    assert "spool.db: is damaged" in told
+    assert "move it away" in told
+    assert (tmp_path / "spool.db").read_bytes().startswith(b"what a power cut left")
+
+
+def test_an_unwritable_folder_is_told_in_one_sentence(tmp_path: Path, unwritable: Path) -> None:
+    load(tmp_path)
+    site = tmp_path / "site.toml"
+    site.write_text(
+        site.read_text().replace("[[device]]", f'[spool]\npath = "{unwritable}/spool.db"\n[[device]]', 1)
+    )
+    tmp_path.chmod(0o555)
+    assert "cannot be written by" in one_sentence(run_edge(site))
+    tmp_path.chmod(0o755)
+
+
+def test_a_missing_spool_folder_is_told_in_one_sentence(tmp_path: Path) -> None:
+    load(tmp_path)
+    site = tmp_path / "site.toml"
+    site.write_text(site.read_text().replace("[[device]]", '[spool]\npath = "none/spool.db"\n[[device]]', 1))
+    assert "the folder" in one_sentence(run_edge(site))
+
+
+def test_a_signal_stops_the_service_with_its_rows_on_disk(tmp_path: Path) -> None:
+    load(tmp_path)
+    with Process(["python", "-m", "edge.cli", "run", "--site", str(tmp_path / "site.toml")]) as agent:
+        time.sleep(1.0)  # every device is absent: that stops nothing
+        assert agent.child.poll() is None, agent.said
+        agent.child.send_signal(signal.SIGTERM)
+        assert agent.wait(15) == 0, agent.said
+    assert any("event=stopped" in line for line in agent.said)
+    db = sqlite3.connect(tmp_path / "spool.db")
+    (events,) = db.execute("SELECT count(*) FROM row WHERE line LIKE 'event,%code=agent_started%'").fetchone()
+    assert events == 1

@@ -1,0 +1,143 @@
+"""From scans to lines: nothing twice, nothing gone, and the same state after a restart at any instant."""
+
+from pathlib import Path
+
+import pytest
+from edge_rows import a_call, load, row
+
+from drivers.row import Quality
+from edge import wire
+from edge.config import LoadedSite
+from edge.pipeline import Pipeline
+from edge.spool import Spool
+
+pytestmark = pytest.mark.usefixtures("kernels")
+
+
+def lines_of(pipeline: Pipeline) -> list[str]:
+    return [entry.line for entry in pipeline.entries]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("checkpoint_at", "killed_at"), [(0, 1), (700, 701), (1500, 2600), (2599, 2600), (0, 3000)]
+)
+def test_a_restart_goes_on_as_if_nothing_had_happened(
+    loaded: LoadedSite, tmp_path: Path, seed: int, checkpoint_at: int, killed_at: int
+) -> None:
+    rows = list(a_call(loaded, seed))
+    whole = Pipeline(loaded)
+    for device, scan in rows:
+        whole.take(device, scan)
+
+    rows = list(a_call(loaded, seed))
+    spool, first = Spool(tmp_path / "spool.db"), Pipeline(loaded)
+    for i, (device, scan) in enumerate(rows[:killed_at]):
+        if i == checkpoint_at:
+            spool.commit(first.entries, first.checkpoint())
+            first.entries = []
+        first.take(device, scan)
+    spool.commit(first.entries)
+    before = _all_rows(spool)
+    spool.close()
+
+    again, second = Spool(tmp_path / "spool.db"), Pipeline(loaded)
+    second.resume(*again.replay())
+    assert second.checkpoint() == first.checkpoint()  # bit for bit
+    assert second.entries == []  # a replay emits nothing
+    for device, scan in rows[killed_at:]:
+        second.take(device, scan)
+    assert before + lines_of(second) == lines_of(whole)
+    assert second.checkpoint() == whole.checkpoint()
+
+
+def _all_rows(spool: Spool) -> list[str]:
+    return [line for (line,) in spool._db.execute("SELECT line FROM row ORDER BY seq")]
+
+
+def test_a_call_is_counted_by_the_register(loaded: LoadedSite) -> None:
+    pipeline = Pipeline(loaded)
+    registers = []
+    for device, scan in a_call(loaded):
+        if device == "meter":
+            registers.append(int(scan.values[loaded.profiles["meter"].index["energy_import_total_wh"]]))
+        pipeline.take(device, scan)
+    rows = [wire.decode_row(line) for line in lines_of(pipeline)]
+    (call,) = [r for r in rows if r.kind == "session"]
+    assert call.tags["vessel"] == "ferry-aurelie"
+    assert call.tags["rev"] == "0"
+    assert call.fields["energy_wh"] == registers[-1] - registers[0]
+    assert call.fields.keys() <= wire.COMPUTED["session"].keys()
+    minutes = [r for r in rows if r.kind == "energy_1m"]
+    assert len({r.t_ns for r in minutes}) == len(minutes)
+    for minute in minutes:
+        assert minute.fields.keys() == wire.COMPUTED["energy_1m"].keys()
+    total = sum(int(m.fields["import_wh"]) for m in minutes)
+    assert total == int(minutes[-1].fields["register_import_wh"]) - registers[0]
+    hole = [m for m in minutes if float(m.fields["covered_s"]) < 30]
+    assert hole  # the minute without the meter
+    assert sum(int(m.fields["estimated_wh"]) for m in hole) > 0
+
+
+def test_every_line_fits_the_catalogue(loaded: LoadedSite) -> None:
+    from edge.agent import catalogue
+
+    types = catalogue(loaded).field_types()
+    pipeline = Pipeline(loaded)
+    for device, scan in a_call(loaded):
+        pipeline.take(device, scan)
+    kinds = set()
+    for line in lines_of(pipeline):
+        decoded = wire.decode_row(line)
+        kinds.add(decoded.kind)
+        assert wire.problem_with(decoded, types) is None
+    assert kinds >= {"charger", "meter", "battery", "lock", "energy_1m", "soc", "session"}
+
+
+def test_two_rows_of_a_device_never_share_an_instant(loaded: LoadedSite) -> None:
+    pipeline = Pipeline(loaded)
+    for t_ns in (1000, 1000, 999, 1001):
+        pipeline.take("meter", row(loaded, "meter", t_ns, power_w=1.0))
+    times = [entry.t_ns for entry in pipeline.entries]
+    assert times == [1000, 1001, 1002, 1003]
+
+
+def test_unknown_values_travel_as_quality_not_as_numbers(loaded: LoadedSite) -> None:
+    pipeline = Pipeline(loaded)
+    scan = row(loaded, "meter", 1000, power_w=5.0)
+    scan.quality[loaded.profiles["meter"].index["frequency_hz"]] = Quality.NO_ANSWER
+    pipeline.take("meter", scan)
+    decoded = wire.decode_row(pipeline.entries[0].line)
+    assert decoded.fields["power_w"] == 5.0
+    assert "frequency_hz" not in decoded.fields
+    digits = decoded.fields["q"]
+    assert isinstance(digits, str)
+    names = [p.name for p in loaded.profiles["meter"].points]
+    assert digits[names.index("frequency_hz")] == "b"
+    assert digits[names.index("power_w")] == "0"
+    assert digits[names.index("reactive_import_total_varh")] == "f"
+
+
+def test_a_frozen_heartbeat_ends_the_estimate(loaded: LoadedSite) -> None:
+    pipeline = Pipeline(loaded)
+    for second in range(120):
+        pipeline.take(
+            "bms",
+            row(loaded, "bms", 10**15 + second * 10**9, pack_voltage_v=880.0, pack_current_a=0.0, pack_temp_c=20.0,
+                heartbeat=float(min(second, 60))),
+        )  # fmt: skip
+    newest = max(wire.decode_row(e.line).t_ns for e in pipeline.entries if e.line.startswith("soc,"))
+    assert 60 <= (newest - 10**15) / 1e9 <= 72
+
+
+def test_rows_of_an_untrusted_clock_say_so(loaded: LoadedSite) -> None:
+    pipeline = Pipeline(loaded)
+    pipeline.trusted = False
+    pipeline.take("meter", row(loaded, "meter", 1000, power_w=5.0))
+    assert wire.decode_row(pipeline.entries[0].line).fields["clk"] == 0
+
+
+def test_a_device_that_left_the_site_file_is_passed_over(tmp_path: Path, loaded: LoadedSite) -> None:
+    pipeline = Pipeline(load(tmp_path))
+    line = "meter,site=port,gateway=gw,device=gone,origin=sim power_w=1.0 5"
+    assert pipeline.resume(None, [line]) == 0
