@@ -91,15 +91,15 @@ def test_memory_and_processor_of_the_agent(benchmark: BenchmarkFixture, bench: B
     figures: dict[str, tuple[float, float]] = {}
 
     def measure() -> None:
-        for name, process in (
-            ("agent, Modbus and OPC UA", agent(folder, site)),
-            ("agent, Modbus only", agent(folder, without_opcua)),
+        for name, start in (
+            ("agent, Modbus and OPC UA", lambda: agent(folder, site)),
+            ("agent, Modbus only", lambda: agent(folder, without_opcua)),
             (
                 "bare pymodbus, Modbus only",
                 Process(bare),
             ),
         ):
-            with process:
+            with start() as process:
                 figures[name] = watch(process)
 
     benchmark.pedantic(measure, rounds=1)

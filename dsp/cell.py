@@ -82,9 +82,7 @@ class Cell:
 def cell_names() -> list[str]:
     """The models that are shipped."""
     folder = resources.files("dsp").joinpath("cells")
-    return sorted(
-        entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")
-    )
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
 def load_cell(name_or_path: str | Path) -> Cell:
@@ -147,9 +145,7 @@ class _Reader:
     def cell(self) -> Cell:
         allowed = {"schema", "name", "chemistry", "source", "residual_v", *SCALARS}
         for key in sorted(set(self.table) - allowed - {"ocv", "hysteresis", "uncertainty", "resistance"}):
-            self.problems.append(
-                f"{key}: no such key; a cell has {', '.join(sorted(allowed))} and its tables"
-            )
+            self.problems.append(f"{key}: no such key; a cell has {', '.join(sorted(allowed))} and its tables")
         if self.table.get("schema") != 1:
             self.problems.append(f"schema = {self.table.get('schema')!r} is not 1")
         scalars = {key: self.number(key, *limits) for key, limits in SCALARS.items()}
@@ -166,9 +162,7 @@ class _Reader:
         for k, block in enumerate(blocks):
             where = f"resistance[{k}]"
             temp_c.append(self.number("temp_c", -60.0, 100.0, block, where))
-            r_ohm.append(
-                [self.curve(where, block, name, 0.0, 10.0) for name in ("r0_ohm", "r1_ohm", "r2_ohm")]
-            )
+            r_ohm.append([self.curve(where, block, name, 0.0, 10.0) for name in ("r0_ohm", "r1_ohm", "r2_ohm")])
         if any(b <= a for a, b in pairwise(temp_c)):
             self.problems.append(f"resistance: temp_c = {temp_c} does not rise; order the tables")
         if self.problems:

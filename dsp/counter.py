@@ -14,9 +14,7 @@ LARGEST_QUANTUM_WH = 1_000_000  # registers that count in MWh
 
 
 @njit(cache=True, nogil=True)
-def classify(
-    previous: int, current: int, step_s: float, max_power_w: float, range_wh: float
-) -> tuple[int, int]:
+def classify(previous: int, current: int, step_s: float, max_power_w: float, range_wh: float) -> tuple[int, int]:
     """Judge one step of a cumulative register by what the circuit could have delivered meanwhile.
 
     The limit is `MARGIN` times the largest power over the step and `LAG_S`, plus one count of a register

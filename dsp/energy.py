@@ -101,13 +101,12 @@ STATE = np.dtype(
 
 
 @njit(cache=True, nogil=True)  # fastmath=True would let NaN through isfinite
-def integrate_power(
-    t_ns: NDArray[np.int64], power_w: NDArray[np.float64], max_gap_ns: int
-) -> tuple[float, int]:
+def integrate_power(t_ns: NDArray[np.int64], power_w: NDArray[np.float64], max_gap_ns: int) -> tuple[float, int]:
     """Integrate power over time, leaving out gaps.
 
     A step counts when both its samples are finite and it goes forward by at most `max_gap_ns`. Silence becomes
-    missing coverage, not invented energy. The sum is compensated: a month at 1 Hz is good to 1e-15.
+    missing coverage, not invented energy. The sum is compensated: a month at 1 Hz agrees with exact arithmetic
+    to 1e-15.
 
     Args:
         t_ns: Sample times in order of arrival. int64[n] [ns, UTC]

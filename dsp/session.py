@@ -46,7 +46,7 @@ STATE = np.dtype(
         ("last_connected_ns", "i8"),
         ("connected_ns", "i8"),
         ("register_wh", "i8"),  # last one believed; UNKNOWN before the first
-        ("register_t_ns", "i8"),
+        ("register_t_ns", "i8"),  # when it last moved, or the call began
         ("strange", "i8"),  # readings in a row that do not follow from it
         ("strange_wh", "i8"),
         ("open_wh", "i8"),
@@ -101,7 +101,8 @@ def step(
         charger_state: Code of the charger's state machine, NaN if unknown.
         mated: 1 plugged in, 0 not, NaN if unknown.
         power_w: Positive from shore to ship, NaN if unknown. [W]
-        register_wh: Import register of the berth's meter, NaN if this row has none. [Wh]
+        register_wh: Import register of the berth's meter, NaN if this row has none; the last one known may
+            be given again. [Wh]
         soc: State of charge of the ship, NaN if unknown. 0..1
         max_gap_ns: Longest step that power may bridge. [ns]
         out: out[0] receives the call. Registers are -1 and energy is integrated where no register was
@@ -124,14 +125,14 @@ def step(
 
     _count(s, t_ns, register_wh)
     if told:
+        if s.in_call != 0 and s.connected == 0 and t_ns - s.last_connected_ns > FLICKER_NS:
+            ended = _end(s, out)
         if connected and s.in_call == 0:
             _start(s, t_ns)
         elif s.in_call != 0 and connected:
             if s.connected != 0:
                 s.connected_ns += t_ns - s.last_connected_ns
             s.last_connected_ns = t_ns
-        elif s.in_call != 0 and t_ns - s.last_connected_ns > FLICKER_NS:
-            ended = _end(s, out)
         s.connected = 1 if connected else 0
         s.told_ns = t_ns
     if s.in_call != 0 and s.connected != 0 and math.isfinite(soc):
@@ -149,6 +150,7 @@ def _start(s: Any, t_ns: int) -> None:
     s.in_call = 1
     s.start_ns = s.last_connected_ns = t_ns
     s.open_wh = s.register_wh
+    s.register_t_ns = t_ns
     s.connected_ns = s.counted_wh = s.covered_ns = s.after_ns = s.interruptions = 0
     s.energy_w_ns = s.peak_w = s.first_power_w = 0.0
     s.soc_start = s.soc_end = math.nan
@@ -193,8 +195,9 @@ def _count(s: Any, t_ns: int, register_wh: float) -> None:
         s.counted_wh += delta_wh
     elif s.in_call != 0:
         s.open_wh = wh
-    s.register_wh = wh
-    s.register_t_ns = t_ns
+    if wh != s.register_wh:  # an unchanged one may be the last known, given again: its time is not this row's
+        s.register_wh = wh
+        s.register_t_ns = t_ns
     s.strange = 0
 
 

@@ -17,9 +17,7 @@ def warm() -> float:
     energy.step(energy.init(), 0, 0.0, 0.0, 0.0, 1, 1.0, np.inf, minutes)
     energy.minutes(t_ns, row, row, row, 1, 1.0, np.inf, energy.init(), minutes)
     session.step(session.init(), 0, 0.0, 0.0, 0.0, 0.0, 0.0, 1, np.zeros(1, session.OUT))
-    lock_cycle.step(
-        lock_cycle.init(), 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, np.zeros(1, lock_cycle.OUT)
-    )
+    lock_cycle.step(lock_cycle.init(), 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, np.zeros(1, lock_cycle.OUT))
     params = cell.pack_params(cell.load_cell("nmc"), 1, 1)
     soc.step(soc.init(params), params, 0, 3.7, 0.0, 25.0, np.nan)
     soc.run(params, t_ns, row, row, row, np.nan, 0.3)

@@ -15,7 +15,13 @@ from edge.config import BatteryConfig, BerthConfig, DeviceConfig, LoadedSite, Lo
 
 NS = 1_000_000_000
 NAN = float("nan")
-COUNTER_EVENTS = {1: "counter_rollover", 2: "counter_reset", 3: "counter_glitch", 4: "counter_gap_refused"}
+COUNTER_EVENTS = {
+    1: "counter_rollover",
+    2: "counter_reset",
+    3: "counter_glitch",
+    4: "counter_gap_refused",
+    5: "counter_register_lost",
+}
 DIRECTIONS = {1: "up", -1: "down", 0: "unknown"}
 COUNTER_RANGE = {"uint16": 2**16, "int16": 2**15, "uint32": 2**32, "int32": 2**31}
 STALE_AFTER_S = 10.0  # a heartbeat that stands still for so long belongs to a copy, not to a device
@@ -138,11 +144,12 @@ class Meter:
         self.power_w, self.register_wh = NAN, NAN  # last known, for the berth's calls
 
     def feed(self, device: str, row: Row) -> Iterator[Output]:
-        if row.scan != "live" and not np.isfinite(_value(row, self._import)):
-            return
-        power_w = _value(row, self._power) * self._ratio
         register_wh = _value(row, self._import) * self._ratio
-        self.power_w = power_w
+        if row.scan == "live":
+            self.power_w = _value(row, self._power) * self._ratio
+        elif not np.isfinite(register_wh):
+            return
+        power_w = self.power_w  # a register that is read less often comes without power of its own
         if np.isfinite(register_wh):
             self.register_wh = register_wh
         t_ns = row.t_ns
@@ -156,9 +163,14 @@ class Meter:
                     "energy_1m", device, _fields_of(minute, "minute_ns"), int(minute["minute_ns"]), {"rev": "0"}
                 )
             if t_ns >= 0 and (code := COUNTER_EVENTS.get(int(self._state["event"][0]))):
-                before, after = int(self._state["event_before_wh"][0]), int(self._state["event_after_wh"][0])
-                fields: dict[str, wire.Value] = {"before_wh": before, "after_wh": after}
-                tags = {"code": code, "point": "energy_import_total_wh"}
+                told = {name: int(self._state[f"event_{name}"][0]) for name in ("before_wh", "after_wh")}
+                fields: dict[str, wire.Value] = {name: wh for name, wh in told.items() if wh >= 0} or {
+                    "value": 1.0
+                }
+                point = ("energy_import_total_wh", "energy_export_total_wh")[
+                    int(self._state["event_direction"][0])
+                ]
+                tags = {"code": code, "point": point}
                 yield Output("event", device, fields, row.t_ns, tags)
             if closed < len(self._out):
                 return

@@ -211,7 +211,7 @@ class Demo:
             store.close()
         if rows:
             raise DemoError(
-                f"bucket {options.influx_bucket!r} holds {rows} rows of {SITE} already; give another one with --bucket"
+                f"bucket {options.influx_bucket!r} holds {rows} rows of {SITE} already; give another with --bucket"
             )
 
     def _child(self, name: str, command: list[str]) -> Child:

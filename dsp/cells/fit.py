@@ -251,9 +251,7 @@ def m50(folder: Path) -> Iterable[Trace]:
 LOADERS = {"nmc": lg_hg2, "lfp": a123, "nmc-m50": m50}
 
 
-def as_toml(
-    recipe: Recipe, tables: dict[str, Any], constants: tuple[float, float, float], size_v: float
-) -> str:
+def as_toml(recipe: Recipe, tables: dict[str, Any], constants: tuple[float, float, float], size_v: float) -> str:
     def row(values: Iterable[float], digits: int) -> str:
         return "[" + ", ".join(f"{value:.{digits}f}" for value in values) + "]"
 
