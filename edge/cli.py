@@ -40,6 +40,7 @@ def run(
 ) -> None:
     """Poll, compute, spool and publish until told to stop (SIGTERM or Ctrl-C)."""
     set_cache_folder()
+    from drivers.errors import DriverError
     from dsp.warm import warm as load_kernels
     from edge.agent import Agent
     from edge.clock import SimulatedClock, WallClock
@@ -62,7 +63,7 @@ def run(
         loaded = LoadedSite.load(site)
         clock = SimulatedClock(sim_clock) if sim_clock else WallClock()
         asyncio.run(serve())
-    except (ConfigError, SpoolError, ValueError) as error:
+    except (ConfigError, DriverError, SpoolError, ValueError) as error:
         raise fail(str(error), 2) from error
 
 

@@ -60,6 +60,10 @@ class Poller:
             scan: int(NS * (device.interval_s if scan == "live" else device.scan.get(scan, 10.0)))
             for scan in profile.scans
         }
+        self._source = open_device(  # loads the protocol's library: not while others are polled
+            self._profile, host=device.host or "", port=device.port, unit_id=device.unit_id,
+            url=device.url or "", timeout_s=device.timeout_s,
+        )  # fmt: skip
         self.counts = LinkCounts()
 
     def take_counts(self) -> LinkCounts:
@@ -68,11 +72,7 @@ class Poller:
         return counts
 
     async def run(self) -> None:
-        device, failures = self._device, 0
-        source = open_device(
-            self._profile, host=device.host or "", port=device.port, unit_id=device.unit_id,
-            url=device.url or "", timeout_s=device.timeout_s,
-        )  # fmt: skip
+        device, source, failures = self._device, self._source, 0
         while True:
             lost_ns = self._clock.now_ns()
             try:

@@ -102,8 +102,10 @@ def render(seen: Seen, truth: Mapping[str, Any], real_s: float, left_s: float, r
     now_ns = int(truth.get("t_ns", 0))
     parts: list[Any] = [_headline(seen, now_ns, real_s, left_s)]
     devices = Table(expand=True, box=None, pad_edge=False, header_style="dim")
-    for column in ("device", "link", "values", *[""] * (ACROSS - 1)):
-        devices.add_column(column, no_wrap=True)
+    devices.add_column("device", no_wrap=True, min_width=9)
+    devices.add_column("link", no_wrap=True, min_width=10)
+    for title in ("values", *[""] * (ACROSS - 1)):
+        devices.add_column(title, no_wrap=True, ratio=1)
     for device in seen.catalogue.devices if seen.catalogue else ():
         values = _values(seen, device, now_ns)
         for at in range(0, len(values), ACROSS):
@@ -182,7 +184,9 @@ def _figures(seen: Seen, truth: Mapping[str, Any]) -> Table:
     table.add_column()
     charger = seen.values.get(("charger-1", "session_energy_wh"))
     if charger is not None:
-        table.add_row("call now", f"{int(charger) / 1e3:,.1f} kWh (tower), closed calls: {len(seen.calls)}")
+        table.add_row(
+            "energy of the call", f"{int(charger) / 1e3:,.1f} kWh by the tower, calls ended: {len(seen.calls)}"
+        )
     for meter, energy_wh in sorted(seen.minutes_wh.items()):
         table.add_row(f"minutes {meter}", f"{energy_wh / 1e3:,.3f} kWh anchored to the register")
     estimate = seen.rows.get(("soc", "ferry-bms"))
