@@ -150,7 +150,7 @@ def test_a_report_names_no_path_and_no_moment_of_its_making(demo: Any, tmp_path:
 
 @pytest.mark.influx
 def test_influxdb_and_sqlite_give_the_same_bytes(demo: Any, influx_server: Any) -> None:
-    url = influx_server.store_url(f"t-{uuid.uuid4().hex[:12]}")
+    url = influx_server.access.store_url(f"t-{uuid.uuid4().hex[:12]}")
     with closing(open_store(url, token=TOKEN)) as store:
         assert store.write(demo.written, {}) == []
         for render in (render_markdown, render_html):
