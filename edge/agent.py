@@ -169,7 +169,10 @@ class Agent:
                 uplink.send(batch, self._spool.id)
         for lane in lanes:
             while uplink.room() > 0:
-                sealed = await self._on_disk(self._spool.seal, lane, MOST_ROWS_PER_BATCH)
+                try:
+                    sealed = await self._on_disk(self._spool.seal, lane, MOST_ROWS_PER_BATCH)
+                except SpoolError:  # the flush has told; rows stay where they are until the disk takes writes
+                    return
                 if sealed is None:
                     break
                 self._waiting[sealed.id] = lane

@@ -100,7 +100,7 @@ class Spool:
     def _create(self) -> None:
         self._db.execute("PRAGMA auto_vacuum=INCREMENTAL")
         self._db.execute("VACUUM")  # auto_vacuum holds only from the next rewrite of the file
-        with _transaction(self._db):
+        with _transaction(self):
             for statement in _TABLES.split(";"):
                 self._db.execute(statement)
             self._db.execute("INSERT INTO meta VALUES ('id', ?)", (str(uuid.uuid4()),))
@@ -119,24 +119,21 @@ class Spool:
 
     def commit(self, entries: Sequence[Entry], checkpoint: bytes | None = None) -> None:
         """Make rows durable, and with them the state that they led to. Raises: SpoolError; nothing is kept."""
-        try:
-            with _transaction(self._db):
-                self._db.executemany(
-                    "INSERT INTO row (lane, replay, t_ns, line) VALUES (?, ?, ?, ?)",
-                    [(wire.LANES.index(e.lane), e.replay, e.t_ns, e.line) for e in entries],
-                )
-                for lane, name in enumerate(wire.LANES):
-                    count = sum(e.lane == name for e in entries)
-                    if count:
-                        self._count(lane, "sealed", count)
-                if checkpoint is not None:
-                    newest = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'row'").fetchone()
-                    seq = newest[0] if newest else 0
-                    self._db.execute("UPDATE meta SET value = ? WHERE key = 'checkpoint'", (checkpoint,))
-                    self._db.execute("UPDATE meta SET value = ? WHERE key = 'checkpoint_seq'", (seq,))
-                    self._db.execute("DELETE FROM row WHERE seq <= ? AND batch IS NOT NULL", (seq,))
-        except sqlite3.DatabaseError as error:
-            raise SpoolError(_explain(self.path, error)) from error
+        with _transaction(self):
+            self._db.executemany(
+                "INSERT INTO row (lane, replay, t_ns, line) VALUES (?, ?, ?, ?)",
+                [(wire.LANES.index(e.lane), e.replay, e.t_ns, e.line) for e in entries],
+            )
+            for lane, name in enumerate(wire.LANES):
+                count = sum(e.lane == name for e in entries)
+                if count:
+                    self._count(lane, "sealed", count)
+            if checkpoint is not None:
+                newest = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'row'").fetchone()
+                seq = newest[0] if newest else 0
+                self._db.execute("UPDATE meta SET value = ? WHERE key = 'checkpoint'", (checkpoint,))
+                self._db.execute("UPDATE meta SET value = ? WHERE key = 'checkpoint_seq'", (seq,))
+                self._db.execute("DELETE FROM row WHERE seq <= ? AND batch IS NOT NULL", (seq,))
 
     def replay(self) -> tuple[bytes | None, list[str]]:
         """The last checkpoint, and the lines to feed after it, in the order in which they came."""
@@ -163,7 +160,7 @@ class Spool:
         body = wire.body_of(line for _, _, line in rows)
         times = [t_ns for _, t_ns, _ in rows]
         checksum = wire.crc32(body)
-        with _transaction(self._db):
+        with _transaction(self):
             cursor = self._db.execute(
                 "INSERT INTO batch (lane, rows, t_first_ns, t_last_ns, crc32, body) VALUES (?, ?, ?, ?, ?, ?)",
                 (index, len(rows), min(times), max(times), checksum, zlib.compress(body, 1)),
@@ -202,7 +199,7 @@ class Spool:
         found = self._db.execute("SELECT lane, rows, crc32 FROM batch WHERE id = ?", (receipt.batch,)).fetchone()
         if found is None or found[2] != receipt.crc32 or receipt.stored + len(receipt.refused) != found[1]:
             return False
-        with _transaction(self._db):
+        with _transaction(self):
             self._db.execute("DELETE FROM batch WHERE id = ?", (receipt.batch,))
             self._count(found[0], "stored", receipt.stored)
             self._count(found[0], "refused", len(receipt.refused))
@@ -224,7 +221,7 @@ class Spool:
                     if self.seal(wire.LANES[lane], 10_000) is None:
                         break
                     continue
-                with _transaction(self._db):
+                with _transaction(self):
                     self._db.execute("DELETE FROM batch WHERE id = ?", (found[0],))
                     self._count(lane, "dropped", found[1])
                 dropped.append((wire.LANES[lane], *found[1:]))
@@ -261,16 +258,27 @@ class Spool:
 
 
 class _transaction:  # noqa: N801 - reads as a word
-    """BEGIN IMMEDIATE … COMMIT; any exception rolls back."""
+    """BEGIN IMMEDIATE … COMMIT; any exception rolls back. What SQLite refuses leaves as SpoolError."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
+    def __init__(self, spool: Spool) -> None:
+        self._db, self._path = spool._db, spool.path
 
     def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        except sqlite3.DatabaseError as error:
+            raise SpoolError(_explain(self._path, error)) from error
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._db.execute("COMMIT" if kind is None else "ROLLBACK")
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if error is None:
+            try:
+                self._db.execute("COMMIT")
+            except sqlite3.DatabaseError as refused:
+                error = refused
+        if error is not None and self._db.in_transaction:  # a full disk has rolled back by itself
+            self._db.execute("ROLLBACK")
+        if isinstance(error, sqlite3.DatabaseError):
+            raise SpoolError(_explain(self._path, error)) from error
 
 
 def _explain(path: Path, error: sqlite3.DatabaseError) -> str:

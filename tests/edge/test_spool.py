@@ -141,3 +141,15 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(SpoolError, match=r"the folder .*nowhere is not there"):
         Spool(tmp_path / "nowhere" / "spool.db")
+
+
+def test_a_full_disk_is_told_and_what_was_there_stays(spool: Spool) -> None:
+    spool.commit([entry(i) for i in range(10)])
+    pages = spool._db.execute("PRAGMA page_count").fetchone()[0]
+    spool._db.execute(f"PRAGMA max_page_count={pages}")  # SQLite then answers as on a full disk
+    with pytest.raises(SpoolError, match="the disk is full; make room"):
+        spool.commit([entry(i) for i in range(5000)])
+    assert spool.tally().sealed == 10
+    spool._db.execute("PRAGMA max_page_count=1000000")
+    spool.commit([entry(10)])
+    assert spool.tally().sealed == 11
