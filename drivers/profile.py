@@ -138,6 +138,8 @@ def _problems(profile: Profile) -> Iterator[str]:
     names: set[str] = set()
     taken: dict[tuple[str, int], dict[int | None, str]] = {}  # by bit; None is the whole register
     for point in profile.point:
+        if point.name in ("q", "clk"):
+            yield f"point {point.name} has a name that every row uses for quality or clock; give it another"
         if point.name in names:
             yield f"point {point.name} stands twice; give each its own name"
         names.add(point.name)

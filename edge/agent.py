@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from edge import wire
 from edge.clock import Clock
-from edge.config import LoadedSite
+from edge.config import LoadedSite, catalogue
 from edge.health import Health, boot_id
 from edge.pipeline import Pipeline
 from edge.poll import Poller
@@ -38,28 +38,30 @@ class Agent:
         self._pipeline = Pipeline(loaded)
         self._health = Health(loaded.spool_path.parent)
         self._wake = asyncio.Event()  # something may be sent
-        self._pollers = {d.name: Poller(d, loaded.profiles[d.name], clock, self._take) for d in self._site.device}
+        self._pollers = {
+            d.name: Poller(d, loaded.profiles[d.name], clock, self._pipeline.take) for d in self._site.device
+        }
         self._uplink = Uplink(
-            self._site.broker, self._site.site.name, self._site.site.gateway, catalogue(loaded).encode(),
-            self._on_receipt, self._wake.set,
+            self._site.broker, loaded.path.parent, self._site.site.name, self._site.site.gateway,
+            catalogue(loaded).encode(), self._on_receipt, self._on_connect,
         )  # fmt: skip
         self._started_ns = 0
         self._tally = self._spool.tally()
         self._waiting: dict[int, str] = {}  # batches without a receipt, oldest first: id -> lane
         self._checkpoint_due_ns = 0
         self._flush_fails = False
-        self._oldest_ns: int | None = None  # oldest row without a receipt
+        self._flushed_ns = 0  # all rows up to here are on disk
+        self._status_due = False  # a new connection has to be told at once
+        self._lost_rows = 0  # that neither disk nor memory could take
 
     def _on_disk(self, function: Callable[..., T], *args: Any) -> "asyncio.Future[T]":
         return asyncio.get_running_loop().run_in_executor(self._disk, function, *args)
-
-    def _take(self, device: str, row: Any) -> None:
-        self._pipeline.take(device, row)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         """Poll every device and publish what was read, until `stop` is set."""
         state, lines = self._spool.replay()
         replayed = self._pipeline.resume(state, lines)
+        self._clock.not_before(self._pipeline.newest_ns())
         self._waiting = dict(self._spool.waiting_ids())
         self._started_ns = self._clock.now_ns()
         self._checkpoint_due_ns = self._started_ns + int(CHECKPOINT_S * NS)
@@ -70,7 +72,7 @@ class Agent:
         self._pipeline.take_event(
             "agent_started", None, self._started_ns, text=self._version, rows=replayed, detail=boot_id()
         )
-        self._uplink.start(self._status("offline"))
+        self._uplink.start(self._whoami("offline"))
         ready()
         async with asyncio.TaskGroup() as group:
             polls = [group.create_task(p.run(), name=f"poll {name}") for name, p in self._pollers.items()]
@@ -82,13 +84,11 @@ class Agent:
                 )
             ]  # fmt: skip
             await stop.wait()
-            for task in polls:
+            for task in polls + others:
                 task.cancel()
-            await asyncio.wait(polls)
+            await asyncio.wait(polls + others)
             await self._drain()
-            for task in others:
-                task.cancel()
-        await self._uplink.stop(self._status("offline"))
+        await self._uplink.stop(await self._status("offline"))
         await self._on_disk(self._spool.close)
         self._disk.shutdown()
         log.info("event=stopped sealed=%d waiting=%d", self._tally.sealed, self._tally.waiting)
@@ -107,32 +107,46 @@ class Agent:
             return
         pipeline.entries = []
         state = pipeline.checkpoint() if checkpoint else None
+        commit = self._on_disk(self._spool.commit, entries, state)
         try:
-            await self._on_disk(self._spool.commit, entries, state)
+            await asyncio.shield(commit)
+        except asyncio.CancelledError:
+            await asyncio.wait([commit])  # it must be known whether these rows are on disk
+            if commit.exception() is not None:
+                pipeline.entries = entries + pipeline.entries
+            raise
         except SpoolError as error:
-            self._keep(entries, error)
+            await self._keep(entries, error)
             return
         if self._flush_fails:
             log.info("event=spool_writes_again rows=%d", len(entries))
             self._flush_fails = False
+        self._flushed_ns = now_ns
         if checkpoint:
             self._checkpoint_due_ns = now_ns + int(CHECKPOINT_S * NS)
-            await self._make_room()
+            await self._make_room(self._site.spool.max_mib * 2**20)
         self._wake.set()
 
-    def _keep(self, entries: list[Entry], error: SpoolError) -> None:
-        """The disk refuses: hold the rows in memory, up to a bound, and say so once."""
+    async def _keep(self, entries: list[Entry], error: SpoolError) -> None:
+        """The disk refuses: hold the rows in memory, up to a bound, give up detail on disk, and say so once."""
         if not self._flush_fails:
             log.error("event=spool_refuses error=%r", str(error))
             self._flush_fails = True
         kept = entries + self._pipeline.entries
         if len(kept) > MOST_ROWS_IN_MEMORY:
-            log.error("event=rows_lost rows=%d reason='memory is full too'", len(kept) - MOST_ROWS_IN_MEMORY)
-            kept = kept[:MOST_ROWS_IN_MEMORY]
+            self._lost_rows += len(kept) - MOST_ROWS_IN_MEMORY
+            log.error("event=rows_lost total=%d reason='disk and memory are full'", self._lost_rows)
+            order = sorted(range(len(kept)), key=lambda i: (-wire.LANES.index(kept[i].lane), i))
+            gone = set(order[: len(kept) - MOST_ROWS_IN_MEMORY])  # the oldest detail first, events never before it
+            kept = [entry for i, entry in enumerate(kept) if i not in gone]
         self._pipeline.entries = kept
+        await self._make_room(int(0.9 * await self._on_disk(self._spool.used_bytes)))
 
-    async def _make_room(self) -> None:
-        dropped = await self._on_disk(self._spool.make_room, self._site.spool.max_mib * 2**20)
+    async def _make_room(self, most_bytes: int) -> None:
+        try:
+            dropped = await self._on_disk(self._spool.make_room, most_bytes)
+        except SpoolError:  # not even room to delete: the flush has told
+            return
         for lane, rows, first_ns, last_ns in dropped:
             log.warning("event=dropped lane=%s rows=%d from_ns=%d to_ns=%d", lane, rows, first_ns, last_ns)
             self._pipeline.take_event(
@@ -185,11 +199,16 @@ class Agent:
 
     def _on_receipt(self, receipt: wire.Receipt) -> None:
         def done(future: "asyncio.Future[bool]") -> None:
-            if future.cancelled() or future.exception() is not None:
-                return  # the batch stays, and is sent again
-            if future.result():
+            if future.cancelled():
+                return
+            if (error := future.exception()) is not None:  # the batch stays, and is sent again when it is due
+                log.error("event=confirm_refused batch=%d error=%r", receipt.batch, str(error))
+            elif future.result():
                 self._waiting.pop(receipt.batch, None)
-            self._wake.set()
+                self._uplink.confirmed(receipt.batch)
+                self._wake.set()
+            else:
+                log.warning("event=receipt_does_not_fit batch=%d", receipt.batch)
 
         for line, reason in receipt.refused:
             log.warning("event=row_refused batch=%d line=%d reason=%r", receipt.batch, line, reason)
@@ -213,58 +232,51 @@ class Agent:
             if now_ns >= next_gateway_ns:
                 next_gateway_ns = now_ns + int(GATEWAY_REPORT_S * NS)
                 await self._report_gateway(now_ns)
-            if now_ns >= next_status_ns:
+            if now_ns >= next_status_ns or self._status_due:
+                self._status_due = False
                 next_status_ns = now_ns + int(STATUS_S * NS)
-                self._uplink.publish_status(self._status("online"))
+                self._uplink.publish_status(await self._status("online"))
             await asyncio.sleep(max(0.02, 1.0 / self._clock.speed))
 
     async def _report_gateway(self, now_ns: int) -> None:
         self._tally = await self._on_disk(self._spool.tally)
         oldest_ns = await self._on_disk(self._spool.oldest_waiting_ns)
         size = await self._on_disk(self._spool.used_bytes)
-        self._oldest_ns = oldest_ns
         oldest_s = (now_ns - oldest_ns) / NS if oldest_ns is not None else 0.0
         fields = self._health.report(self._tally, size, len(self._waiting), oldest_s, self._pipeline.trusted)
+        fields["dropped_rows"] = self._tally.dropped + self._lost_rows
         self._pipeline.take_report("gateway", None, dict(fields), now_ns)
 
-    def _status(self, state: str) -> dict[str, Any]:
-        confirmed_ns = self._oldest_ns - 1 if self._oldest_ns is not None else self._clock.now_ns()
+    def _whoami(self, state: str) -> dict[str, Any]:
+        """What the broker tells when we are gone: nothing that we could not know beforehand."""
         return {
             "state": state, "since_ns": self._started_ns, "version": self._version, "boot_id": boot_id(),
-            "spool": self._spool.id, "clock_trusted": self._pipeline.trusted, "confirmed_until_ns": confirmed_ns,
-            "sealed": self._tally.sealed, "waiting": self._tally.waiting, "dropped": self._tally.dropped,
-            "refused": self._tally.refused,
+            "spool": self._spool.id,
         }  # fmt: skip
 
+    async def _status(self, state: str) -> dict[str, Any]:
+        tally = self._tally = await self._on_disk(self._spool.tally)
+        oldest_ns = await self._on_disk(self._spool.oldest_waiting_ns)
+        return self._whoami(state) | {
+            "clock_trusted": self._pipeline.trusted,
+            "confirmed_until_ns": self._flushed_ns if oldest_ns is None else oldest_ns - 1,
+            "sealed": tally.sealed, "waiting": tally.waiting, "dropped": tally.dropped + self._lost_rows,
+            "refused": tally.refused,
+        }  # fmt: skip
+
+    def _on_connect(self) -> None:
+        self._status_due = True
+        self._wake.set()
+
     async def _drain(self) -> None:
-        """At a stop: all rows to disk with their state, then wait a little for the shore."""
+        """At a stop, with all tasks ended: rows to disk with their state, then wait a little for the shore."""
         await self._flush(checkpoint=True)
+        self._waiting = dict(await self._on_disk(self._spool.waiting_ids))
         deadline_s = time.monotonic() + DRAIN_S
         while self._uplink.connected and time.monotonic() < deadline_s:
             await self._send(wire.LANES)
             if self._tally.waiting == 0:
                 break
             await asyncio.sleep(0.05)
-        self._tally = await self._on_disk(self._spool.tally)
-        self._oldest_ns = await self._on_disk(self._spool.oldest_waiting_ns)
-
-
-def catalogue(loaded: LoadedSite) -> wire.Catalogue:
-    """What this gateway offers, for the shore."""
-    devices = [
-        {
-            "name": d.name, "kind": p.kind, "origin": d.origin, "profile": d.profile, "profile_hash": p.hash,
-            "model": p.model, "interval_s": d.interval_s,
-            "points": [
-                {
-                    "name": point.name, "type": point.wire_type, "unit": point.unit, "scan": point.scan,
-                    "range": list(point.range) if point.range else None, "codes": point.codes,
-                    "fr": point.fr, "en": point.en,
-                }
-                for point in p.points
-            ],
-        }
-        for d, p in ((d, loaded.profiles[d.name]) for d in loaded.site.device)
-    ]  # fmt: skip
-    site = loaded.site
-    return wire.Catalogue(site.site.name, site.site.gateway, loaded.hash, site.settings(), devices)
+        if self._pipeline.entries:
+            log.error("event=rows_lost rows=%d reason='the disk takes no writes'", len(self._pipeline.entries))

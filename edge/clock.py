@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-STA_UNSYNC = 0x40  # linux/timex.h: the kernel does not hold the clock for synchronised
+TIME_ERROR = 5  # adjtimex(2): the kernel does not hold its clock for synchronised
 STEP_NS = 1_000_000_000  # a larger jump of the wall clock is an event, not a correction
 SLEW = 0.0005  # small corrections are worked off at 500 ppm, as the kernel does (adjtime)
 
@@ -22,14 +22,15 @@ class Clock(Protocol):
     def now_ns(self) -> int: ...
     def trusted(self) -> bool: ...
     def take_step_s(self) -> float: ...
+    def not_before(self, t_ns: int) -> None: ...
     async def sleep_until(self, t_ns: int) -> None: ...
 
 
 class WallClock:
-    """UTC anchored to the monotonic clock. A step of the wall clock is followed forward, never back.
+    """UTC anchored to the monotonic clock. A jump of the wall clock is followed forward, never back.
 
-    A step back freezes nothing: time goes on at the monotonic rate, slowed by 500 ppm until the wall clock
-    has caught up, or, where the step is larger than a second, taken over at the next start.
+    After a jump back time goes on at the monotonic rate, slowed by 500 ppm until the wall clock has caught up;
+    until then it is not trusted.
     """
 
     speed = 1.0
@@ -38,30 +39,32 @@ class WallClock:
         self._mono_ns = time.monotonic_ns()
         self._utc_ns = time.time_ns()
         self._step_s = 0.0
+        self._ahead = False  # of the wall clock, by more than a second
 
     def now_ns(self) -> int:
         mono_ns = time.monotonic_ns()
         elapsed_ns = mono_ns - self._mono_ns
         utc_ns = self._utc_ns + elapsed_ns
         error_ns = time.time_ns() - utc_ns
-        if error_ns > STEP_NS:
+        ahead = error_ns < -STEP_NS
+        if error_ns > STEP_NS or (ahead and not self._ahead):  # told once
             self._step_s += error_ns / 1e9
+        self._ahead = ahead
+        if error_ns > STEP_NS:
             utc_ns += error_ns
-        elif error_ns < -STEP_NS:
-            if self._step_s == 0.0:  # told once; we cannot go back without breaking the order of rows
-                self._step_s = error_ns / 1e9
         else:
             most_ns = int(elapsed_ns * SLEW)
             utc_ns += max(-most_ns, min(most_ns, error_ns))
         self._mono_ns, self._utc_ns = mono_ns, utc_ns
         return utc_ns
 
+    def not_before(self, t_ns: int) -> None:
+        """Go on from this instant if the clock is behind it: rows on disk already have that time. [ns, UTC]"""
+        self._utc_ns = max(self._utc_ns, t_ns)
+
     def trusted(self) -> bool:
-        """Whether the kernel holds its clock for synchronised (NTP, PTP or GNSS through a daemon)."""
-        buffer = ctypes.create_string_buffer(512)  # struct timex, all zero: read only
-        state = ctypes.CDLL(None).adjtimex(buffer)
-        status = ctypes.c_int.from_buffer(buffer, 40).value if ctypes.sizeof(ctypes.c_long) == 8 else 0
-        return state >= 0 and state != 5 and not status & STA_UNSYNC
+        """Whether the kernel holds its clock for synchronised (a time daemon sees to it), and we follow it."""
+        return 0 <= _kernel_clock_state() < TIME_ERROR and not self._ahead
 
     def take_step_s(self) -> float:
         """Seconds by which the wall clock has stepped since the last call; 0 if it has not. [s]"""
@@ -70,6 +73,12 @@ class WallClock:
 
     async def sleep_until(self, t_ns: int) -> None:
         await asyncio.sleep(max(0.0, (t_ns - self.now_ns()) / 1e9))
+
+
+def _kernel_clock_state() -> int:
+    """adjtimex(2) with a struct timex of zeros: it asks and changes nothing."""
+    state: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))
+    return state
 
 
 class SimulatedClock:
@@ -100,6 +109,9 @@ class SimulatedClock:
             return self._epoch_ns
         real_ns = time.monotonic_ns() - self._origin_ns
         return self._epoch_ns + max(0, int(real_ns * self.speed))
+
+    def not_before(self, t_ns: int) -> None:
+        """Nothing to do: simulated time is the same for every process, and only goes forward."""
 
     def trusted(self) -> bool:
         return True

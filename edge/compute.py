@@ -1,5 +1,6 @@
 """Feeds the kernels of `dsp` row by row and hands out what they find. Holds no formula of its own."""
 
+import hashlib
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ COUNTER_EVENTS = {
 }
 DIRECTIONS = {1: "up", -1: "down", 0: "unknown"}
 COUNTER_RANGE = {"uint16": 2**16, "int16": 2**15, "uint32": 2**32, "int32": 2**31}
+LONGEST_BRIDGE_NS = 62 * 86_400 * NS  # a longer silence is not spread over its minutes: a new epoch begins
 STALE_AFTER_S = 10.0  # a heartbeat that stands still for so long belongs to a copy, not to a device
 
 
@@ -83,6 +85,12 @@ class Compute:
 
     def states(self) -> dict[str, bytes]:
         return {"vessels": self._vessels.state()} | {name: unit.state() for name, unit in self._units.items()}
+
+    @property
+    def layout(self) -> str:
+        """What the states' bytes mean; a state of another layout is not read."""
+        parts = [repr(kind.descr) for kind in (energy.STATE, session.STATE, soc.STATE, lock_cycle.STATE)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def restore(self, states: dict[str, bytes]) -> None:
         if "vessels" in states:
@@ -153,6 +161,12 @@ class Meter:
         if np.isfinite(register_wh):
             self.register_wh = register_wh
         t_ns = row.t_ns
+        if (
+            0 < self._state["t_ns"][0] < t_ns - LONGEST_BRIDGE_NS
+        ):  # a clock that was wrong, or a winter in a drawer
+            self._state = energy.init(int(self._state["epoch"][0]) + 1)
+            tags = {"code": "counter_gap_refused", "point": "energy_import_total_wh"}
+            yield Output("event", device, {"step_s": LONGEST_BRIDGE_NS / NS}, t_ns, tags)
         while True:  # a long gap closes more minutes than `out` has room for
             closed = energy.step(
                 self._state, t_ns, power_w, register_wh, _value(row, self._export) * self._ratio,
@@ -214,8 +228,8 @@ class Battery:
             for name in ("pack_voltage_v", "pack_current_a", "pack_temp_c", "soc_bms")
         )
         soc.step(state, self._params, row.t_ns, voltage_v, current_a, temp_c, soc_bms)
-        self.soc = float(state["soc"][0])
-        if not np.isfinite(self.soc) or not np.isfinite(voltage_v):
+        self.soc = float(state["soc"][0]) if np.isfinite(voltage_v) else NAN
+        if not np.isfinite(self.soc):
             return
         capacity_ah = float(state["capacity_ah"][0])
         fields: dict[str, wire.Value] = {
@@ -262,15 +276,15 @@ class Berth:
             self._state, row.t_ns, state, mated, power_w, self._meter.register_wh,
             self._battery.soc if self._battery else NAN, self._max_gap_ns, self._out,
         )  # fmt: skip
-        named = self._vessels.named(device)
-        if mated == 1.0 and named != "unknown":
-            self._vessel = named
         if ended:
             fields = _fields_of(self._out[0])
             fields |= {"berth": self._berth.name, "meter": self._berth.meter}
             tags = {"vessel": self._vessel, "rev": "0"}
             yield Output("session", device, fields, int(self._out[0]["start_ns"]), tags)
             self._vessel = "unknown"
+        named = self._vessels.named(device)
+        if self._state["in_call"][0] and named != "unknown":
+            self._vessel = named
 
     def state(self) -> bytes:
         return self._vessel.encode().ljust(64, b"\0") + bytes(self._state.tobytes())

@@ -12,8 +12,9 @@ from drivers.errors import ProfileError
 from drivers.plan import plan
 from drivers.profile import Profile, explain_all, load_profile
 from dsp.cell import load_cell
+from edge import wire
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$", max_length=48)]
 
 
 class ConfigError(Exception):
@@ -100,11 +101,12 @@ class DeviceConfig(Table):
     port: int = Field(502, ge=1, le=65_535, description="TCP port of a Modbus device")
     unit_id: int = Field(1, ge=0, le=255, description="Modbus unit")
     url: str | None = Field(
-        None, pattern=r"^opc\.tcp://", description="OPC UA address, as in opc.tcp://10.20.0.9:4840"
-    )
+        None, pattern=r"^opc\.tcp://[^@]+$",
+        description="OPC UA address without user or password (it is published), as in opc.tcp://10.20.0.9:4840",
+    )  # fmt: skip
     interval_s: float = Field(1.0, ge=0.1, le=86_400.0, description="seconds between polls")
-    scan: dict[Name, float] = Field(
-        default_factory=lambda: {"slow": 10.0}, description="seconds between polls of the other scan classes"
+    scan: dict[Name, Annotated[float, Field(ge=0.1, le=86_400.0)]] = Field(
+        default_factory=dict, description="seconds between polls of the other scan classes; 10 if not given"
     )
     timeout_s: float = Field(1.0, ge=0.05, le=60.0, description="seconds to wait for an answer")
     origin: Literal["real", "sim", "replay", "test"] = Field("real", description="real, sim, replay or test")
@@ -182,6 +184,27 @@ class LoadedSite:
         return cls(site, profiles, path, hashlib.sha256(raw).hexdigest()[:16])
 
 
+def catalogue(loaded: LoadedSite) -> wire.Catalogue:
+    """What this gateway offers, for the shore."""
+    devices = [
+        {
+            "name": d.name, "kind": p.kind, "origin": d.origin, "profile": d.profile, "profile_hash": p.hash,
+            "model": p.model, "interval_s": d.interval_s,
+            "points": [
+                {
+                    "name": point.name, "type": point.wire_type, "unit": point.unit, "scan": point.scan,
+                    "range": list(point.range) if point.range else None, "codes": point.codes,
+                    "fr": point.fr, "en": point.en,
+                }
+                for point in p.points
+            ],
+        }
+        for d, p in ((d, loaded.profiles[d.name]) for d in loaded.site.device)
+    ]  # fmt: skip
+    site = loaded.site
+    return wire.Catalogue(site.site.name, site.site.gateway, loaded.hash, site.settings(), devices)
+
+
 def _cell_path(cell: str, site_file: Path) -> str | Path:
     return site_file.parent / cell if cell.endswith(".toml") else cell
 
@@ -238,11 +261,17 @@ def _misfits(site: Site, profiles: dict[str, Profile], path: Path) -> list[str]:
             except ValueError as error:
                 wrong(f"{key}.battery.cell", device.battery.cell, str(error))
         for name in device.scan:
-            if name not in profile.scans and device.scan != {"slow": 10.0}:
+            if name not in profile.scans or name == "live":
                 known = ", ".join(s for s in profile.scans if s != "live") or "none"
-                wrong(f"{key}.scan.{name}", device.scan[name], f"no such scan class in the profile; use {known}")
+                wrong(
+                    f"{key}.scan.{name}",
+                    device.scan[name],
+                    f"no such scan class; use {known} (live is interval_s)",
+                )
     kinds = {name: profile.kind for name, profile in profiles.items()}
     for i, berth in enumerate(site.berth):
+        if berth.name in [other.name for other in site.berth[:i]]:
+            wrong(f"berth[{i}].name", berth.name, "stands twice; give each berth its own name")
         for part in ("charger", "meter", "battery"):
             name = getattr(berth, part)
             if name is not None and kinds.get(name) != part:
@@ -252,4 +281,26 @@ def _misfits(site: Site, profiles: dict[str, Profile], path: Path) -> list[str]:
         parent = device.meter.parent if device.meter else None
         if parent is not None and (kinds.get(parent) != "meter" or parent == device.name):
             wrong(f"device[{i}].meter.parent", parent, "is no other meter of this file")
+        elif parent is not None and device.name in _above(parent, site):
+            wrong(f"device[{i}].meter.parent", parent, f"is itself below {device.name}; meters form a tree")
+    named = [text for vessel in site.vessel for text in {vessel.name, *vessel.plc_names}]
+    for text in sorted({text for text in named if named.count(text) > 1}):
+        wrong("vessel.plc_names", text, "names two vessels; let each text mean one")
+    broker = site.broker
+    if broker.password_file is not None:
+        if broker.username is None:
+            wrong("broker.password_file", str(broker.password_file), "needs broker.username beside it")
+        if not (path.parent / broker.password_file).is_file():
+            wrong("broker.password_file", str(broker.password_file), f"is not there, seen from {path.parent}")
     return problems
+
+
+def _above(meter: str, site: Site) -> list[str]:
+    """Meters upstream of a meter, itself first; ends where a circle closes."""
+    parents = {d.name: d.meter.parent for d in site.device if d.meter is not None}
+    found: list[str] = []
+    step: str | None = meter
+    while step is not None and step not in found:
+        found.append(step)
+        step = parents.get(step)
+    return found

@@ -6,6 +6,7 @@ lines that came after the last checkpoint through the same code and ends in the 
 
 import base64
 import json
+import logging
 from collections.abc import Iterable
 
 import numpy as np
@@ -16,6 +17,8 @@ from edge import wire
 from edge.compute import Compute, Output
 from edge.config import LoadedSite
 from edge.spool import Entry
+
+log = logging.getLogger(__name__)
 
 
 class Pipeline:
@@ -32,7 +35,6 @@ class Pipeline:
         self._compute = Compute(loaded)
         self._last_ns: dict[str, int] = {}  # per device: two of its rows never share an instant
         self.entries: list[Entry] = []
-        self.latest_ns: dict[str, int] = {}  # last row with a known value, per device
         self.trusted = True
 
     def take(self, device: str, row: Row) -> None:
@@ -44,8 +46,6 @@ class Pipeline:
             profile.kind, self._tags[device] | {"vessel": vessel}, _fields(profile, row, self.trusted), row.t_ns
         )
         self.entries.append(Entry(wire.lane_of(profile.kind, row.scan), row.t_ns, line, True))
-        if not np.isnan(row.values).all():
-            self.latest_ns[device] = row.t_ns
         self._queue(self._compute.feed(device, row))
 
     def take_report(self, kind: str, device: str | None, fields: dict[str, wire.Value], t_ns: int) -> None:
@@ -67,6 +67,10 @@ class Pipeline:
             line = wire.encode_row(out.kind, {**base, **out.tags}, out.fields, t_ns)
             self.entries.append(Entry(wire.lane_of(out.kind), t_ns, line, False))
 
+    def newest_ns(self) -> int:
+        """The latest instant that any row carries; 0 before the first. [ns, UTC]"""
+        return max(self._last_ns.values(), default=0)
+
     def _later(self, series: str, t_ns: int) -> int:
         t_ns = max(t_ns, self._last_ns.get(series, -1) + 1)
         self._last_ns[series] = t_ns
@@ -75,7 +79,7 @@ class Pipeline:
     def checkpoint(self) -> bytes:
         """State of the computations after every row taken so far."""
         states = {name: base64.b64encode(state).decode() for name, state in self._compute.states().items()}
-        return json.dumps({"last_ns": self._last_ns, "states": states}).encode()
+        return json.dumps({"last_ns": self._last_ns, "layout": self._compute.layout, "states": states}).encode()
 
     def resume(self, checkpoint: bytes | None, lines: Iterable[str]) -> int:
         """Stand where the last run stood; what it already emitted is not emitted again.
@@ -85,7 +89,12 @@ class Pipeline:
         if checkpoint is not None:
             saved = json.loads(checkpoint)
             self._last_ns = saved["last_ns"]
-            self._compute.restore({name: base64.b64decode(text) for name, text in saved["states"].items()})
+            if saved["layout"] == self._compute.layout:
+                self._compute.restore({name: base64.b64decode(text) for name, text in saved["states"].items()})
+            else:  # another version of the kernels: begin again, and say so
+                log.warning(
+                    "event=state_of_another_version layout=%s now=%s", saved["layout"], self._compute.layout
+                )
         replayed = 0
         for line in lines:
             decoded = wire.decode_row(line)
@@ -143,6 +152,6 @@ def _row(profile: Profile, line: wire.RowLine) -> Row:
             row.values[i] = value
     if isinstance(quality, str) and len(quality) == len(profile.points):
         row.quality[:] = [int(digit, 16) for digit in quality]
-        scanned = np.flatnonzero(row.quality != Quality.NOT_SCANNED)
-        row.scan = profile.points[int(scanned[0])].scan if scanned.size else "live"
+        scans = [profile.points[i].scan for i in np.flatnonzero(row.quality != Quality.NOT_SCANNED)]
+        row.scan = "live" if "live" in scans or not scans else scans[0]
     return row

@@ -60,6 +60,7 @@ class Poller:
             scan: int(NS * (device.interval_s if scan == "live" else device.scan.get(scan, 10.0)))
             for scan in profile.scans
         }
+        self._fastest = min(self._intervals_ns, key=self._intervals_ns.__getitem__)  # the scan that proves a link
         self._source = open_device(  # loads the protocol's library: not while others are polled
             self._profile, host=device.host or "", port=device.port, unit_id=device.unit_id,
             url=device.url or "", timeout_s=device.timeout_s,
@@ -82,7 +83,8 @@ class Poller:
                         due_ns, scan = due[0]
                         await self._clock.sleep_until(due_ns)
                         await self._scan(link, scan)
-                        if failures or not self.counts.connected:
+                        lost_ns = self._clock.now_ns()
+                        if scan == self._fastest and (failures or not self.counts.connected):
                             log.info("device=%s event=answers failures=%d", device.name, failures)
                             failures, self.counts.connected = 0, True
                         heapq.heapreplace(due, (self._next(due_ns, scan), scan))

@@ -6,6 +6,7 @@ most the rows of the flush that was being written. The state of the computations
 the rows it was computed from, so a start that replays the rows after the checkpoint stands where it stood.
 """
 
+import fcntl
 import os
 import sqlite3
 import uuid
@@ -13,6 +14,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from edge import wire
 
@@ -24,10 +26,12 @@ CREATE TABLE row (
     replay INTEGER NOT NULL, t_ns INTEGER NOT NULL, line TEXT NOT NULL
 );
 CREATE INDEX row_unsealed ON row (lane, seq) WHERE batch IS NULL;
+CREATE INDEX row_sealed ON row (seq) WHERE batch IS NOT NULL;
 CREATE TABLE batch (
     id INTEGER PRIMARY KEY AUTOINCREMENT, lane INTEGER NOT NULL, rows INTEGER NOT NULL,
     t_first_ns INTEGER NOT NULL, t_last_ns INTEGER NOT NULL, crc32 TEXT NOT NULL, body BLOB NOT NULL
 );
+CREATE INDEX batch_lane ON batch (lane, id);
 CREATE TABLE tally (lane INTEGER PRIMARY KEY, sealed INTEGER NOT NULL, stored INTEGER NOT NULL,
                     refused INTEGER NOT NULL, dropped INTEGER NOT NULL);
 """
@@ -62,7 +66,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Rows since the spool was made. sealed = stored + refused + dropped + waiting, always."""
+    """Rows since the spool was made; `sealed` counts those on disk. It is stored + refused + dropped + waiting."""
 
     sealed: int
     stored: int
@@ -82,6 +86,7 @@ class Spool:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = _locked(path)
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -226,7 +231,7 @@ class Spool:
                     self._count(lane, "dropped", found[1])
                 dropped.append((wire.LANES[lane], *found[1:]))
         if dropped:
-            self._db.execute("PRAGMA incremental_vacuum")
+            self._db.executescript("PRAGMA incremental_vacuum")  # a plain execute frees one page and stops
         return dropped
 
     def used_bytes(self) -> int:
@@ -243,15 +248,18 @@ class Spool:
 
     def oldest_waiting_ns(self) -> int | None:
         """Time of the oldest row without a receipt: all before it is confirmed. [ns, UTC]"""
-        query = (
-            "SELECT min(t) FROM (SELECT min(t_first_ns) AS t FROM batch"
-            " UNION ALL SELECT min(t_ns) FROM row WHERE batch IS NULL)"
-        )
-        oldest: int | None = self._db.execute(query).fetchone()[0]
-        return oldest
+        times = []
+        for lane in range(len(wire.LANES)):  # one look at an index each, however much waits
+            for query in (
+                "SELECT t_first_ns FROM batch WHERE lane = ? ORDER BY id LIMIT 1",
+                "SELECT t_ns FROM row WHERE lane = ? AND batch IS NULL ORDER BY seq LIMIT 1",
+            ):
+                times += [t_ns for (t_ns,) in self._db.execute(query, (lane,))]
+        return min(times, default=None)
 
     def close(self) -> None:
         self._db.close()
+        self._lock.close()
 
     def _count(self, lane: int, column: str, rows: int) -> None:
         self._db.execute(f"UPDATE tally SET {column} = {column} + ? WHERE lane = ?", (rows, lane))
@@ -279,6 +287,19 @@ class _transaction:  # noqa: N801 - reads as a word
             self._db.execute("ROLLBACK")
         if isinstance(error, sqlite3.DatabaseError):
             raise SpoolError(_explain(self._path, error)) from error
+
+
+def _locked(path: Path) -> IO[str]:
+    """A lock beside the file, held until it is closed. Two agents on one spool would count everything twice."""
+    try:
+        lock = path.with_name(path.name + ".lock").open("w")
+    except OSError as error:
+        raise SpoolError(_explain(path, sqlite3.OperationalError(f"unable to open: {error.strerror}"))) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise SpoolError(f"{path}: another bollard edge run is using it; stop that one first") from error
+    return lock
 
 
 def _explain(path: Path, error: sqlite3.DatabaseError) -> str:

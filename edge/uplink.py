@@ -10,6 +10,7 @@ import logging
 import time
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as mqtt
@@ -27,22 +28,24 @@ class Uplink:
     """The connection to the broker, and which batches are under way.
 
     Args:
+        folder: Where a relative `password_file` starts from.
         on_receipt: Called in the event loop for each receipt of this gateway.
         on_connect: Called in the event loop after each connect.
     """
 
     def __init__(
-        self, broker: BrokerConfig, site: str, gateway: str, catalogue: bytes,
+        self, broker: BrokerConfig, folder: Path, site: str, gateway: str, catalogue: bytes,
         on_receipt: Callable[[wire.Receipt], None], on_connect: Callable[[], None],
     ) -> None:  # fmt: skip
-        self._broker, self._site, self._gateway, self._catalogue = broker, site, gateway, catalogue
+        self._broker, self._folder = broker, folder
+        self._site, self._gateway, self._catalogue = site, gateway, catalogue
         self._on_receipt, self._on_connect = on_receipt, on_connect
         self._loop = asyncio.get_running_loop()
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2, client_id=f"bollard-{site}-{gateway}", clean_session=True
         )
         self.connected = False
-        self.sent_bytes = 0
+        self._told = ""  # why there is no broker, said once
         self._sent_s: dict[int, float] = {}  # batch -> monotonic time of its last sending
 
     def _topic(self, leaf: str) -> str:
@@ -52,11 +55,15 @@ class Uplink:
         """Connect in the background and stay connected. `offline`: the status that the broker tells if we die."""
         client, broker = self._client, self._broker
         if broker.username is not None:
-            password = broker.password_file.read_text().strip() if broker.password_file else None
+            secret = self._folder / broker.password_file if broker.password_file else None
+            password = secret.read_text().strip() if secret else None
             client.username_pw_set(broker.username, password)
         client.will_set(self._topic("status"), json.dumps(offline), qos=1, retain=True)
         client.reconnect_delay_set(*RECONNECT_S)
-        client.on_connect = lambda _c, _u, _f, reason, _p: self._call(self._connected, reason)
+        client.on_connect = self._greet
+        client.on_connect_fail = lambda _c, _u: self._call(
+            self._refused, "no answer; check [broker] host and port"
+        )
         client.on_disconnect = lambda _c, _u, _f, reason, _p: self._call(self._disconnected, reason)
         client.on_message = lambda _c, _u, message: self._call(self._message, message.payload)
         client.connect_async(broker.host, broker.port, keepalive=broker.keepalive_s)
@@ -67,12 +74,21 @@ class Uplink:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(function, *args)
 
+    def _greet(self, client: mqtt.Client, _user: object, _flags: object, reason: Any, _properties: object) -> None:
+        """In paho's thread. It keeps what was not acknowledged, and would send it beside what we send again."""
+        client.drop_out_messages()
+        self._call(self._connected, reason)
+
+    def _refused(self, why: str) -> None:
+        if why != self._told:
+            log.warning("event=no_broker broker=%s:%d reason=%r", self._broker.host, self._broker.port, why)
+            self._told = why
+
     def _connected(self, reason: Any) -> None:
         if reason.is_failure:
-            log.warning(
-                "event=broker_refuses broker=%s:%d reason=%r", self._broker.host, self._broker.port, str(reason)
-            )
+            self._refused(str(reason))
             return
+        self._told = ""
         log.info("event=broker_connected broker=%s:%d", self._broker.host, self._broker.port)
         self._client.subscribe(self._topic("receipt"), qos=1)
         self._client.publish(self._topic("catalogue"), self._catalogue, qos=1, retain=True)
@@ -93,8 +109,11 @@ class Uplink:
         except wire.WireError as error:
             log.warning("event=bad_receipt error=%r", str(error))
             return
-        self._sent_s.pop(receipt.batch, None)
         self._on_receipt(receipt)
+
+    def confirmed(self, batch: int) -> None:
+        """The spool has freed this batch: it is no longer under way."""
+        self._sent_s.pop(batch, None)
 
     def publish_status(self, status: dict[str, Any]) -> None:
         if self.connected:
@@ -102,7 +121,11 @@ class Uplink:
 
     def room(self) -> int:
         """How many more batches may be under way now."""
-        return self._broker.window - len(self._sent_s) if self.connected else 0
+        if not self.connected:
+            return 0
+        return self._broker.window - sum(
+            not self.due(batch) for batch in self._sent_s
+        )  # what is overdue frees its place
 
     def due(self, batch: int) -> bool:
         """Whether a batch has to be sent: never yet on this connection, or too long without a receipt."""
@@ -116,7 +139,6 @@ class Uplink:
         if self._broker.deflate:
             payload, leaf = zlib.compress(payload, 6), "data-z"
         self._client.publish(self._topic(leaf), payload, qos=1)
-        self.sent_bytes += len(payload)
         self._sent_s[batch.id] = time.monotonic()
 
     async def stop(self, status: dict[str, Any]) -> None:

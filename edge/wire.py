@@ -19,7 +19,6 @@ FieldType = Literal["int", "float", "str"]
 Value = int | float | str
 ORIGINS = ("real", "sim", "replay", "test")
 TAGS = ("site", "gateway", "device", "origin", "vessel", "rev", "code", "point")  # order on the wire
-FIRST_SHORE_REVISION = 1000
 NAME = re.compile(r"[a-z0-9_-]+")
 QUALITY = {  # hex digit -> name; the edge's drivers/row.py has the same list
     0x0: "good", 0x1: "uncertain", 0x2: "unproven", 0x4: "stale", 0x5: "absent", 0x8: "unknown",

@@ -136,12 +136,11 @@ class Demo:
     def start(self, say: Any) -> None:
         """Bring everything up with simulated time standing still, then let it run."""
         self.out.mkdir(parents=True, exist_ok=True)
-        for stale in self.out.glob("*.db*"):
-            stale.unlink()
-        for stale in self.out.glob("*.log"):
-            stale.unlink()
-        self._write_clock(None)
         self._check_servers()
+        for name in ("spool.db", "store.db", "book.db", "sim.log", "shore.log", "edge.log"):
+            for stale in self.out.glob(f"{name}*"):  # our own, of an earlier run
+                stale.unlink()
+        self._write_clock(None)
         say("kernels: compiling if they are not in the cache")
         warmed = subprocess.run(_python("edge.cli", "warm"), capture_output=True, text=True, check=False)
         if warmed.returncode:

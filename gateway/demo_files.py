@@ -134,5 +134,5 @@ def broker_of(options: DemoOptions, port: int) -> tuple[str, int]:
     """Where the edge finds its broker; `port` is the embedded one's."""
     if not options.broker:
         return "127.0.0.1", port
-    host, _, text = options.broker.rpartition(":")
-    return (host, int(text)) if host else (text, 1883)
+    host, _, text = options.broker.partition(":")
+    return host, int(text) if text.isdigit() else 1883

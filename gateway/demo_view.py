@@ -1,5 +1,6 @@
 """The demo's live view: what anybody can see who subscribes to the broker, beside the plant's truth."""
 
+import contextlib
 import json
 import threading
 from collections.abc import Mapping
@@ -48,7 +49,7 @@ class Observer:
 
     def __init__(self, host: str, port: int, site: str, gateway: str) -> None:
         self.lock, self.seen = threading.Lock(), Seen()
-        self._batches: set[tuple[str, int]] = set()
+        self._heard: set[tuple[str | int, ...]] = set()
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, clean_session=True)
         self._filter = wire.topic(site, gateway, "#")
         self._client.on_connect = lambda client, *_: client.subscribe(self._filter, qos=1)
@@ -62,20 +63,29 @@ class Observer:
         self._client.loop_stop()
 
     def _message(self, _client: Any, _user: Any, message: mqtt.MQTTMessage) -> None:
-        leaf, payload = wire.parse_topic(message.topic)[2], bytes(message.payload)
-        with self.lock:
-            if leaf == "status":
-                self.seen.status = json.loads(payload)
-            elif leaf == "catalogue":
-                self.seen.catalogue = wire.decode_catalogue(payload)
-            elif leaf == "receipt":
-                receipt = wire.decode_receipt(payload)
-                if (receipt.spool, receipt.batch) not in self._batches:
-                    self._batches.add((receipt.spool, receipt.batch))
-                    self.seen.confirmed += receipt.stored
-                    self.seen.refused += len(receipt.refused)
-            else:
-                self._take(wire.decode_batch(wire.inflate(payload) if leaf == "data-z" else payload)[1])
+        with self.lock, contextlib.suppress(ValueError, KeyError):  # anybody may publish nonsense
+            self._hear(wire.parse_topic(message.topic)[2], bytes(message.payload))
+
+    def _hear(self, leaf: str, payload: bytes) -> None:
+        if leaf == "status":
+            self.seen.status = json.loads(payload)
+        elif leaf == "catalogue":
+            self.seen.catalogue = wire.decode_catalogue(payload)
+        elif leaf == "receipt":
+            receipt = wire.decode_receipt(payload)
+            if self._first("receipt", receipt.spool, receipt.batch):
+                self.seen.confirmed += receipt.stored
+                self.seen.refused += len(receipt.refused)
+        else:
+            header, lines = wire.decode_batch(wire.inflate(payload) if leaf == "data-z" else payload)
+            if self._first("data", header.spool, header.batch):
+                self._take(lines)
+
+    def _first(self, *what: str | int) -> bool:
+        """Whether this is heard for the first time: batches and receipts may come again."""
+        new = what not in self._heard
+        self._heard.add(what)
+        return new
 
     def _take(self, lines: list[str]) -> None:
         seen = self.seen

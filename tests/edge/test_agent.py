@@ -14,10 +14,12 @@ from edge_rows import load
 from processes import Process
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
+from servers.mosquitto import Mosquitto
 
 from edge import wire
 from edge.agent import Agent
 from edge.clock import WallClock
+from gateway.store import open_store
 
 SITE = """
 schema = 1
@@ -135,3 +137,51 @@ def test_a_signal_stops_the_service_with_its_rows_on_disk(tmp_path: Path) -> Non
     db = sqlite3.connect(tmp_path / "spool.db")
     (events,) = db.execute("SELECT count(*) FROM row WHERE line LIKE 'event,%code=agent_started%'").fetchone()
     assert events == 1
+
+
+@pytest.mark.mosquitto
+def test_a_shore_that_comes_late_gets_all_that_waits(tmp_path: Path) -> None:
+    """The broker is there all the time, so nothing but the receipt's deadline sends the batches again."""
+    shore = tmp_path / "shore.toml"
+    with Mosquitto(tmp_path) as broker:
+        load(tmp_path, port=broker.port)
+        site = tmp_path / "site.toml"
+        few = f"port = {broker.port}\nwindow = 2\nresend_s = 1.0\n[spool]\nflush_s = 0.1\n"
+        site.write_text(site.read_text().replace(f"port = {broker.port}\n", few, 1))
+        shore.write_text(f'schema = 1\n[store]\nurl = "sqlite:store.db"\n[broker]\nport = {broker.port}\n')
+        with Process(["python", "-m", "edge.cli", "run", "--site", str(site)]) as agent:
+            time.sleep(4.0)  # well past the first deadline, with the window full
+            with Process(["python", "-m", "gateway.ingest_cli", "--shore", str(shore)]):
+                end_s = time.monotonic() + 20.0
+                while stored(tmp_path / "store.db") < 5 and time.monotonic() < end_s:
+                    time.sleep(0.1)
+                assert agent.terminate() == 0, agent.said
+    assert stored(tmp_path / "store.db") >= 5
+    assert "waiting=0" in agent.said[-1], agent.said[-5:]
+
+
+def stored(path: Path) -> int:
+    """Rows in a SQLite store; 0 while it is not there."""
+    if not path.exists():
+        return 0
+    store = open_store(f"sqlite:{path}")
+    try:
+        return store.count("port", "gw")
+    finally:
+        store.close()
+
+
+def test_two_agents_never_share_a_spool(tmp_path: Path) -> None:
+    load(tmp_path)
+    with Process(["python", "-m", "edge.cli", "run", "--site", str(tmp_path / "site.toml")]):
+        assert "another bollard edge run is using it" in one_sentence(run_edge(tmp_path / "site.toml"))
+
+
+def test_a_broker_that_is_not_there_is_told_once(tmp_path: Path) -> None:
+    load(tmp_path)
+    with Process(["python", "-m", "edge.cli", "run", "--site", str(tmp_path / "site.toml")], ready=None) as agent:
+        told = agent.wait_for("level=warning module=edge.uplink event=no_broker", 20.0)
+        assert "broker=127.0.0.1:1" in told
+        assert "check [broker] host" in told
+        time.sleep(3.0)
+    assert sum("event=no_broker" in line for line in agent.said) == 1

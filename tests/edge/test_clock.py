@@ -40,8 +40,25 @@ def test_an_hour_back_is_told_and_time_goes_on(machine: Machine) -> None:
     wall = WallClock()
     before_ns = wall.now_ns()
     machine.passes(1.0, step_s=-3600.0)
-    assert wall.now_ns() == before_ns + 1_000_000_000
-    assert wall.take_step_s() == pytest.approx(-3600.0)
+    assert wall.now_ns() == pytest.approx(before_ns + 1_000_000_000, abs=500_000)
+    assert wall.take_step_s() == pytest.approx(-3600.0, abs=0.01)
+    assert not wall.trusted()
+    for _ in range(60):
+        machine.passes(1.0)
+        wall.now_ns()
+    assert wall.take_step_s() == 0.0  # one step is one event
+    machine.passes(0.0, step_s=3600.0)  # the time daemon thinks better of it
+    wall.now_ns()
+    assert wall.take_step_s() == 0.0
+
+
+def test_a_start_goes_on_after_the_newest_row_on_disk(machine: Machine) -> None:
+    wall = WallClock()
+    wall.not_before(machine.utc_ns + 3600 * 10**9)
+    first_ns = wall.now_ns()
+    assert first_ns >= machine.utc_ns + 3600 * 10**9
+    machine.passes(10.0)
+    assert wall.now_ns() - first_ns == pytest.approx(10 * 10**9, rel=0.001)
 
 
 def test_a_small_error_is_slewed(machine: Machine) -> None:
@@ -86,5 +103,11 @@ def test_a_file_that_is_no_clock_is_refused(tmp_path: Path) -> None:
         SimulatedClock(path)
 
 
-def test_trust_is_read_from_the_kernel() -> None:
-    assert clock.WallClock().trusted() in (True, False)
+@pytest.mark.parametrize(("state", "trusted"), [(0, True), (5, False), (-1, False)])
+def test_trust_is_read_from_the_kernel(monkeypatch: pytest.MonkeyPatch, state: int, trusted: bool) -> None:
+    monkeypatch.setattr(clock, "_kernel_clock_state", lambda: state)
+    assert WallClock().trusted() is trusted
+
+
+def test_the_kernel_is_asked_without_changing_its_clock() -> None:
+    assert 0 <= clock._kernel_clock_state() <= clock.TIME_ERROR

@@ -70,6 +70,7 @@ meter = "meter-1"
 def test_a_good_file_loads_with_its_profiles(tmp_path: Path) -> None:
     path = tmp_path / "site.toml"
     path.write_text(GOOD)
+    (tmp_path / "secret").write_text("s3cret")
     loaded = LoadedSite.load(path)
     assert loaded.profiles["meter-1"].kind == "meter"
     assert loaded.spool_path == tmp_path / "spool.db"
@@ -78,9 +79,13 @@ def test_a_good_file_loads_with_its_profiles(tmp_path: Path) -> None:
 def test_what_is_published_holds_no_secret(tmp_path: Path) -> None:
     path = tmp_path / "site.toml"
     path.write_text(GOOD)
+    (tmp_path / "secret").write_text("s3cret")
     settings = LoadedSite.load(path).site.settings()
     assert "broker" not in settings
-    assert "secret" not in str(settings)
+    assert "s3cret" not in str(settings) and "password_file" not in str(settings)
+    path.write_text(GOOD.replace('host = "10.20.0.8"', 'url = "opc.tcp://reader:s3cret@10.20.0.8:4840"'))
+    with pytest.raises(ConfigError, match="without user or password"):
+        LoadedSite.load(path)
     assert settings["berth"][0]["meter"] == "meter-1"
 
 
@@ -95,11 +100,21 @@ def test_what_is_published_holds_no_secret(tmp_path: Path) -> None:
         ('"generic-meter"', '"generic-bms"', "an OPC UA device needs url"),
         ("schema = 1", "schema = 2", "schema = 2: Input should be 1; give version of this format: 1"),
         ("schema = 1", "schema = ", "not TOML"),
+        ('username = "gw"', "", "broker.password_file = 'secret': needs broker.username beside it"),
+        ('password_file = "secret"', 'password_file = "none"', "broker.password_file = 'none': is not there"),
+        ('host = "10.20.0.7"', 'host = "10.20.0.7"\nscan = {live = 5.0}', "no such scan class; use slow"),
+        ('host = "10.20.0.7"', 'host = "10.20.0.7"\nscan = {slow = 0}', "greater than or equal to 0.1"),
+        (
+            "[[berth]]",
+            '[[vessel]]\nname = "a"\nplc_names = ["b"]\n[[vessel]]\nname = "b"\n[[berth]]',
+            "names two vessels",
+        ),
     ],
 )
 def test_what_does_not_fit_together_is_told(tmp_path: Path, old: str, new: str, message: str) -> None:
     path = tmp_path / "site.toml"
     path.write_text(GOOD.replace(old, new, 1))
+    (tmp_path / "secret").write_text("s3cret")
     with pytest.raises(ConfigError) as caught:
         LoadedSite.load(path)
     assert message in str(caught.value)

@@ -1,13 +1,14 @@
 """From scans to lines: nothing twice, nothing gone, and the same state after a restart at any instant."""
 
+import json
 from pathlib import Path
 
 import pytest
-from edge_rows import a_call, load, row
+from edge_rows import NS, START_NS, a_call, load, row
 
 from drivers.row import Quality
 from edge import wire
-from edge.config import LoadedSite
+from edge.config import LoadedSite, catalogue
 from edge.pipeline import Pipeline
 from edge.spool import Spool
 
@@ -80,8 +81,6 @@ def test_a_call_is_counted_by_the_register(loaded: LoadedSite) -> None:
 
 
 def test_every_line_fits_the_catalogue(loaded: LoadedSite) -> None:
-    from edge.agent import catalogue
-
     types = catalogue(loaded).field_types()
     pipeline = Pipeline(loaded)
     for device, scan in a_call(loaded):
@@ -141,3 +140,55 @@ def test_a_device_that_left_the_site_file_is_passed_over(tmp_path: Path, loaded:
     pipeline = Pipeline(load(tmp_path))
     line = "meter,site=port,gateway=gw,device=gone,origin=sim power_w=1.0 5"
     assert pipeline.resume(None, [line]) == 0
+
+
+def calls_of(pipeline: Pipeline) -> list[wire.RowLine]:
+    rows = [wire.decode_row(line) for line in lines_of(pipeline)]
+    return [r for r in rows if r.kind == "session"]
+
+
+def test_a_call_belongs_to_the_ship_that_made_it(loaded: LoadedSite) -> None:
+    """The tower's link is away while one ship leaves and the next one moors."""
+    pipeline = Pipeline(loaded)
+    for device, scan in a_call(loaded, seconds=600):
+        if scan.t_ns < START_NS + 400 * NS:
+            pipeline.take(device, scan)
+    later_ns = START_NS + 3600 * NS
+    pipeline.take("charger", row(loaded, "charger", later_ns, text="BETTY"))
+    for second in range(60):
+        pipeline.take("charger", row(loaded, "charger", later_ns + second * NS, state=7.0, mated=1.0, power_w=1e6))
+    (call,) = calls_of(pipeline)
+    assert call.tags["vessel"] == "ferry-aurelie"
+
+
+def test_a_call_does_not_begin_with_yesterdays_charge(loaded: LoadedSite) -> None:
+    pipeline = Pipeline(loaded)
+    for device, scan in a_call(loaded, seconds=300):
+        if device == "bms":
+            pipeline.take(device, scan)
+    assert pipeline._compute._units["battery bms"].soc == pytest.approx(0.4, abs=0.3)  # type: ignore[attr-defined]
+    gone = row(loaded, "bms", START_NS + 400 * NS)
+    pipeline.take("bms", gone)
+    assert pipeline._compute._units["battery bms"].soc != pipeline._compute._units["battery bms"].soc  # type: ignore[attr-defined]
+
+
+def test_a_clock_that_was_wrong_by_decades_does_not_flood(loaded: LoadedSite) -> None:
+    pipeline = Pipeline(loaded)
+    for t_ns, register in ((10 * NS, 100.0), (START_NS, 5000.0), (START_NS + 120 * NS, 5060.0)):
+        pipeline.take("meter", row(loaded, "meter", t_ns, power_w=1800.0, energy_import_total_wh=register))
+    rows = [wire.decode_row(line) for line in lines_of(pipeline)]
+    assert len(rows) < 20
+    assert [r.tags["code"] for r in rows if r.kind == "event"] == ["counter_gap_refused"]
+    assert sum(int(r.fields["import_wh"]) for r in rows if r.kind == "energy_1m") <= 60
+
+
+def test_a_state_of_another_version_is_not_read(loaded: LoadedSite) -> None:
+    pipeline = Pipeline(loaded)
+    for device, scan in a_call(loaded, seconds=100):
+        pipeline.take(device, scan)
+    saved = json.loads(pipeline.checkpoint())
+    saved["layout"] = "another"
+    fresh = Pipeline(loaded)
+    fresh.resume(json.dumps(saved).encode(), [])
+    assert json.loads(fresh.checkpoint())["states"] == json.loads(Pipeline(loaded).checkpoint())["states"]
+    assert fresh.newest_ns() == pipeline.newest_ns()  # the time of rows on disk still counts

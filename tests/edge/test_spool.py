@@ -30,6 +30,7 @@ def test_a_batch_keeps_its_bytes_over_a_restart(spool: Spool) -> None:
     spool.commit([entry(i) for i in range(5)])
     sealed = spool.seal("live", 3)
     assert sealed is not None
+    spool.close()
     again = Spool(spool.path)
     assert again.id == spool.id
     assert again.batch(sealed.id) == sealed
@@ -71,7 +72,9 @@ def test_a_start_replays_what_came_after_the_checkpoint_and_nothing_else(spool: 
     spool.commit([entry(2), entry(3, "minutes", replay=False), entry(4, "detail")])
     while (sealed := spool.seal("live", 10)) is not None:  # sent and confirmed: still replayed
         spool.confirm(receipt(spool, sealed.id))
-    state, lines = Spool(spool.path).replay()
+    spool.close()
+    spool = Spool(spool.path)
+    state, lines = spool.replay()
     assert state == b"state after 1"
     assert lines == [entry(2).line, entry(4).line]
     spool.commit([], b"state after 4")
