@@ -82,9 +82,7 @@ def agent(folder: Path, site: str) -> Process:
 def test_memory_and_processor_of_the_agent(benchmark: BenchmarkFixture, bench: Bench) -> None:
     folder, serving, port = bench
     site = site_toml(OPTIONS, serving["devices"], serving["berths"]["berth-1"]["pack"], port)
-    without_opcua = re.sub(
-        r"\[\[device\]\]\nname = \"ferry-bms\".*?(?=\[\[device\]\])", "", site, flags=re.DOTALL
-    )
+    without_opcua = re.sub(r"\[\[device\]\]\nname = \"ferry-bms\".*?(?=\[\[device\]\])", "", site, flags=re.DOTALL)
     without_opcua = without_opcua.replace('battery = "ferry-bms"\n', "")
     modbus = [[name, profile, serving["devices"][name]["port"]] for name, profile in PROFILES.items()]
     bare = ["python", str(ROOT / "benchmarks" / "bare_pymodbus.py"), json.dumps(modbus), str(port)]

@@ -33,7 +33,7 @@ class Agent:
     def __init__(self, loaded: LoadedSite, clock: Clock, version: str) -> None:
         self._loaded, self._clock, self._version = loaded, clock, version
         self._site = loaded.site
-        self._spool = Spool(loaded.spool_path)
+        self._spool = Spool(loaded.spool_path, f"{self._site.site.name}/{self._site.site.gateway}")
         self._disk = ThreadPoolExecutor(1, "spool")  # the only thread that touches the spool from here on
         self._pipeline = Pipeline(loaded)
         self._health = Health(loaded.spool_path.parent)

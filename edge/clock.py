@@ -123,4 +123,5 @@ class SimulatedClock:
         while self._origin_ns is None:
             await asyncio.sleep(0.02)
             self._read()
-        await asyncio.sleep(max(0.0, (t_ns - self.now_ns()) / 1e9 / self.speed))
+        lead_ns = max(0, self._origin_ns - time.monotonic_ns())  # nothing happens before time runs
+        await asyncio.sleep(lead_ns / 1e9 + max(0.0, (t_ns - self.now_ns()) / 1e9 / self.speed))

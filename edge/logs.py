@@ -2,17 +2,26 @@
 
 import logging
 import sys
+import time
 
 
 class _Logfmt(logging.Formatter):
+    """`time=… level=… logger=… event=…`; a traceback's line breaks are escaped."""
+
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    @staticmethod
+    def converter(timestamp: float | None) -> time.struct_time:
+        return time.gmtime(timestamp)
+
     def format(self, record: logging.LogRecord) -> str:
         text = record.getMessage()
-        if "=" not in text.split(" ", 1)[0]:
-            text = f"msg={text!r}"
-        line = f"level={record.levelname.lower()} module={record.name} {text}"
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
-        return line
+            text = f"msg={text!r} traceback={self.formatException(record.exc_info)!r}"
+        elif "=" not in text.split(" ", 1)[0]:
+            text = f"msg={text!r}"
+        return f"time={self.formatTime(record)} level={record.levelname.lower()} logger={record.name} {text}"
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:

@@ -81,10 +81,13 @@ class Tally:
 class Spool:
     """Opens or makes the file. Use it from one thread at a time.
 
+    Args:
+        owner: site/gateway whose rows it holds. Only an empty spool changes hands.
+
     Raises: SpoolError if the folder is not writable, the file is corrupt, or a newer bollard made it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, owner: str = "") -> None:
         self.path = path
         self._lock = _locked(path)
         try:
@@ -99,6 +102,7 @@ class Spool:
             if version == 0:
                 self._create()
             self.id: str = self._meta("id")
+            self._belong_to(owner)
         except sqlite3.DatabaseError as error:
             raise SpoolError(_explain(path, error)) from error
 
@@ -109,11 +113,28 @@ class Spool:
             for statement in _TABLES.split(";"):
                 self._db.execute(statement)
             self._db.execute("INSERT INTO meta VALUES ('id', ?)", (str(uuid.uuid4()),))
-            self._db.execute("INSERT INTO meta VALUES ('checkpoint', NULL), ('checkpoint_seq', 0)")
+            self._db.execute("INSERT INTO meta VALUES ('checkpoint', NULL), ('checkpoint_seq', 0), ('owner', '')")
             self._db.executemany(
                 "INSERT INTO tally VALUES (?, 0, 0, 0, 0)", [(i,) for i in range(len(wire.LANES))]
             )
             self._db.execute(f"PRAGMA user_version={SCHEMA}")
+
+    def _belong_to(self, owner: str) -> None:
+        before = self._meta("owner")
+        if before == owner:
+            return
+        waiting = self.tally().waiting
+        if before and waiting:
+            raise SpoolError(
+                f"{self.path}: holds {waiting} rows of {before} that wait to be sent, this is {owner};"
+                f" run {before} until it is empty, or give {owner} another file in [spool] path"
+            )
+        with _transaction(self):
+            self._db.execute("UPDATE meta SET value = ? WHERE key = 'owner'", (owner,))
+            self._db.execute(
+                "UPDATE meta SET value = NULL WHERE key = 'checkpoint'"
+            )  # another site's computations
+            self._db.execute("DELETE FROM row")
 
     def _meta(self, key: str) -> str:
         found = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()

@@ -65,7 +65,7 @@ class Uplink:
             self._refused, "no answer; check [broker] host and port"
         )
         client.on_disconnect = lambda _c, _u, _f, reason, _p: self._call(self._disconnected, reason)
-        client.on_message = lambda _c, _u, message: self._call(self._message, message.payload)
+        client.on_message = lambda _c, _u, message: self._call(self._message, message.topic, message.payload)
         client.connect_async(broker.host, broker.port, keepalive=broker.keepalive_s)
         client.loop_start()
 
@@ -103,7 +103,9 @@ class Uplink:
             )
         self.connected = False
 
-    def _message(self, payload: bytes) -> None:
+    def _message(self, topic: str, payload: bytes) -> None:
+        if topic != self._topic("receipt"):
+            return  # an embedded broker may send what nobody asked for
         try:
             receipt = wire.decode_receipt(payload)
         except wire.WireError as error:

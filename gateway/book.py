@@ -144,20 +144,22 @@ class Book:
             ).fetchall()
         return [Refused(*row) for row in found]
 
-    def note_malformed(self, topic: str, payload: bytes, reason: str) -> None:
-        """Keep a message that cannot be read; the same one again only counts."""
-        now_ns = time.time_ns()
+    def note_malformed(self, topic: str, payload: bytes, reason: str) -> bool:
+        """Keep a message that cannot be read; True if it is new, the same one again only counts."""
+        now_ns, key = time.time_ns(), (topic, hashlib.sha256(payload).hexdigest())
         with self._lock, transaction(self._db, self._path, "book"):
+            known = self._db.execute("SELECT 1 FROM malformed WHERE topic = ? AND digest = ?", key).fetchone()
             self._db.execute(
                 "INSERT INTO malformed VALUES (?, ?, ?, ?, ?, ?, 1)"
                 " ON CONFLICT DO UPDATE SET times = times + 1, last_seen_ns = excluded.last_seen_ns",
-                (topic, hashlib.sha256(payload).hexdigest(), reason, payload[:MALFORMED_BYTES], now_ns, now_ns),
+                (*key, reason, payload[:MALFORMED_BYTES], now_ns, now_ns),
             )
             self._db.execute(
                 "DELETE FROM malformed WHERE (topic, digest) IN"
                 " (SELECT topic, digest FROM malformed ORDER BY last_seen_ns DESC LIMIT -1 OFFSET ?)",
                 (MALFORMED_KEPT,),
             )
+        return known is None
 
     def malformed(self) -> list[Malformed]:
         """Unreadable messages, the latest last."""

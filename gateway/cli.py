@@ -29,6 +29,9 @@ def main() -> None:
         help="Telemetry and edge computing for the quay and the lock. It informs; it is no safety function.",
     )  # fmt: skip
     front.command("version", help="Print the version.")(_print_version)
+    if sys.argv[1:] == ["--version"]:
+        _print_version()
+        return
     for name, (module, attribute, text) in GROUPS.items():
         if name == wanted:
             _mount(front, name, getattr(_load(name, module), attribute), text)

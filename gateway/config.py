@@ -68,9 +68,17 @@ class BrokerSettings(_Table):
     embedded: bool = Field(False, description="true runs a broker in this process, on loopback only")
     host: str = Field("127.0.0.1", min_length=1, description="the broker's address, as in 10.20.0.8")
     port: int = Field(1883, ge=0, le=65_535, description="the broker's port; 0, embedded only, takes a free one")
+    username: str | None = Field(None, description="user name, if the broker asks for one")
+    password_file: Path | None = Field(None, description="a file that holds the password and nothing else")
+
+    @property
+    def password(self) -> str | None:
+        return self.password_file.read_text(encoding="utf-8").strip() if self.password_file else None
 
     @model_validator(mode="after")
     def _fits_together(self) -> "BrokerSettings":
+        if self.password_file is not None and self.username is None:
+            raise ValueError("password_file needs username beside it")
         if self.embedded and self.host not in ("127.0.0.1", "localhost"):
             raise ValueError(
                 "an embedded broker listens on 127.0.0.1 only; leave host out, or set embedded = false"
@@ -102,7 +110,7 @@ def load_shore(file: Path) -> ShoreSettings:
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}; give an existing shore file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not TOML: {error}") from error
     return parse_shore(table, file)
@@ -118,6 +126,13 @@ def parse_shore(table: dict[str, Any], file: Path) -> ShoreSettings:
     if settings.store.url:
         path = file.parent / settings.store.url.removeprefix("sqlite:")
         changed["store"] = StoreSettings(url=f"sqlite:{path}")
+    if settings.broker.password_file is not None:
+        secret = file.parent / settings.broker.password_file
+        if not secret.is_file():
+            raise ConfigError(
+                f"{file}: broker.password_file = {str(secret)!r}: is not there; make it, or change the key"
+            )
+        changed["broker"] = settings.broker.model_copy(update={"password_file": secret})
     return settings.model_copy(update=changed)
 
 

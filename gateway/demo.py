@@ -6,6 +6,7 @@ This is the only module that opens the simulator's control port; no product code
 """
 
 import ctypes
+import fcntl
 import json
 import os
 import select
@@ -16,7 +17,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from gateway.demo_files import GATEWAY, SITE, DemoOptions, broker_of, shore_toml, site_toml
@@ -107,7 +108,7 @@ class Control:
         self._stream.flush()
         answer = self._stream.readline()
         if not answer:
-            raise DemoError("the simulator closed its control port", 1)
+            raise DemoError("the simulator is gone; it is the plant itself: start the demo again", 1)
         found: dict[str, Any] = json.loads(answer)
         if "error" in found:
             raise DemoError(f"the simulator answers: {found['error']}", 1)
@@ -128,6 +129,7 @@ class Demo:
     control: Control | None = None
     broker_port: int = 0
     restarts: list[str] = field(default_factory=list)
+    _lock: IO[str] | None = None
     berth: dict[str, Any] = field(default_factory=dict)  # what the simulator says of its recording and pack
 
     def __enter__(self) -> "Demo":
@@ -136,9 +138,14 @@ class Demo:
     def start(self, say: Any) -> None:
         """Bring everything up with simulated time standing still, then let it run."""
         self.out.mkdir(parents=True, exist_ok=True)
+        self._lock = self.out.joinpath("lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DemoError(f"{self.out}: another demo runs here; wait for it, or give --out") from error
         self._check_servers()
-        for name in ("spool.db", "store.db", "book.db", "sim.log", "shore.log", "edge.log"):
-            for stale in self.out.glob(f"{name}*"):  # our own, of an earlier run
+        for ours in ("spool.db", "store.db", "book.db", "sim.log", "shore.log", "edge.log", f"report-{SITE}-"):
+            for stale in self.out.glob(f"{ours}*"):  # of an earlier run
                 stale.unlink()
         self._write_clock(None)
         say("kernels: compiling if they are not in the cache")
@@ -245,8 +252,13 @@ class Demo:
         for name, child in self.children.items():
             if child.alive():
                 continue
-            if name == "sim" or child.starts > 20:
-                raise DemoError(f"{name} died:\n{child.tail()}", 1)
+            if name == "sim":
+                raise DemoError(
+                    f"the simulator died; it is the plant itself: start the demo again. Its log:\n{child.tail()}",
+                    1,
+                )
+            if child.starts > 20:
+                raise DemoError(f"{name} dies again and again; {child.log} says:\n{child.tail()}", 1)
             code = child.process.returncode if child.process else None
             self.restarts.append(f"{name} ended with {code} and was started again")
             child.start()
@@ -262,6 +274,8 @@ class Demo:
         for name in ("edge", "shore", "sim"):
             if name in self.children:
                 self.children[name].end(10.0)
+        if self._lock is not None:
+            self._lock.close()
 
 
 def _python(module: str, *args: str) -> list[str]:

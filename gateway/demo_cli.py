@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
+from dsp.cell import load_cell
 from gateway.book import Book
 from gateway.config import load_shore
 from gateway.demo import EPOCH_NS, Demo, DemoError
@@ -38,11 +39,18 @@ def seconds(text: str) -> float:
 
 def demo(
     speed: Annotated[float, typer.Option(min=1.0, max=600.0, help="Simulated seconds per second.")] = 60.0,
-    span: Annotated[str | None, typer.Option(help="How much of the recording, as in 75m or 1h.")] = None,
+    span: Annotated[
+        str | None, typer.Option(help="How much of the recording, as in 75m or 1h; all of one call if not given.")
+    ] = None,
     interval: Annotated[str, typer.Option(help="Time between scans.")] = "1s",
-    recording: Annotated[Path | None, typer.Option(help="Battery recording (CSV, may be gzipped).")] = None,
-    columns: Annotated[str | None, typer.Option(help="Its columns: time=time_s,voltage=voltage_v,…")] = None,
-    cell: Annotated[str | None, typer.Option(help="Cell model: nmc, lfp or a TOML file.")] = None,
+    recording: Annotated[Path | None, typer.Option(help="Recording of one cell (CSV, may be gzipped).")] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="Its columns, as in time=t,voltage=U,current=I,temperature=T,truth=soc; charging is positive."
+        ),
+    ] = None,
+    cell: Annotated[str | None, typer.Option(help="Cell model: nmc, nmc-m50, lfp, or a TOML file.")] = None,
     broker: Annotated[
         str | None, typer.Option(help="Your MQTT broker as HOST:PORT, not the embedded one.")
     ] = None,
@@ -58,6 +66,16 @@ def demo(
     ] = None,
 ) -> None:
     """A berth and a lock on this machine, from the PLC's register to the monthly report (about 80 s)."""
+    if recording is not None and not recording.is_file():
+        raise typer.BadParameter(f"{recording}: is not there; give a CSV file", param_hint="--recording")
+    if broker is not None and re.fullmatch(r"[^:]+(:\d+)?", broker) is None:
+        raise typer.BadParameter(f"{broker!r}; give HOST:PORT, as in 127.0.0.1:1883", param_hint="--broker")
+    if cell is not None:
+        cell = str(Path(cell).absolute()) if cell.endswith(".toml") else cell
+        try:
+            load_cell(cell)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--cell") from error
     options = DemoOptions(
         speed, seconds(span) if span else None, seconds(interval), recording, columns, cell, broker,
         influx, org, bucket, token,
@@ -113,7 +131,7 @@ def _watch(running: Demo, observer: Observer, options: DemoOptions, console: Con
     """Until the span has passed: show, and start again what dies."""
     assert running.control is not None
     started_s = time.monotonic()
-    said_s = -10.0
+    said_s, said = -10.0, 0
     live = None if plain else Live(console=console, refresh_per_second=4, transient=False)
     if live is not None:
         live.start()
@@ -126,7 +144,12 @@ def _watch(running: Demo, observer: Observer, options: DemoOptions, console: Con
             with observer.lock:
                 if live is not None:
                     live.update(render(observer.seen, truth, real_s, left_s / options.speed, running.restarts))
-                elif real_s - said_s >= 10.0:
+                for restart in running.restarts[said:]:
+                    (live.console if live is not None else console).print(
+                        f"· {restart}", markup=False, highlight=False
+                    )
+                said = len(running.restarts)
+                if live is None and real_s - said_s >= 10.0:
                     said_s = real_s
                     console.print(
                         _line(observer, truth, left_s / options.speed),

@@ -135,4 +135,4 @@ def broker_of(options: DemoOptions, port: int) -> tuple[str, int]:
     if not options.broker:
         return "127.0.0.1", port
     host, _, text = options.broker.partition(":")
-    return host, int(text) if text.isdigit() else 1883
+    return host, int(text or 1883)

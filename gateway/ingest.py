@@ -156,10 +156,13 @@ async def _connected(
 ) -> AsyncIterator[mqtt.Client]:
     """A subscribed MQTT client that reconnects by itself; its thread only hands messages to the event loop."""
     loop = asyncio.get_running_loop()
-    filters = [(topic(site, "+", leaf), 1) for site in sites or ("+",) for leaf in ("catalogue", "data", "data-z")]
+    filters = [(topic(site, "+", leaf), 1) for site in sites or ("+",) for leaf in ("data", "data-z")]
+    filters.append((topic("+", "+", "catalogue"), 1))  # of every site: one that is not listed has to be told of
     client = mqtt.Client(
         CallbackAPIVersion.VERSION2, client_id=f"bollard-ingest-{socket.gethostname()}-{os.getpid()}"
     )  # a clean session: what it misses comes again
+    if broker.username is not None:
+        client.username_pw_set(broker.username, broker.password)
     client.max_inflight_messages_set(1000)
     client.max_queued_messages_set(10_000)
     client.reconnect_delay_set(1, int(LONGEST_WAIT_S))
@@ -181,7 +184,7 @@ async def _connected(
             log.warning("broker %s:%d: connection lost: %s", broker.host, broker.port, reason)
 
     def on_connect_fail(*_: Any) -> None:
-        log.warning("broker %s:%d does not answer; trying again", broker.host, broker.port)
+        log.warning("broker %s:%d does not answer; trying again; check [broker]", broker.host, broker.port)
 
     def on_message(_client: Any, _data: Any, message: mqtt.MQTTMessage) -> None:
         loop.call_soon_threadsafe(inbox.offer, Message(message.topic, bytes(message.payload)))

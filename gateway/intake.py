@@ -1,5 +1,6 @@
 """What happens to a message ashore: read, check, store, note, confirm. No network, no event loop, no clock."""
 
+import logging
 from collections import OrderedDict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -26,6 +27,8 @@ TYPES = get_args(FieldType)
 Gateway = tuple[str, str]  # site, gateway
 WAITING_KEPT = 512  # batches without a catalogue, of all gateways; the edge sends again what is dropped
 REMEMBERED = 20_000  # batches, to tell a resent one in the counters
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ class Intake:
         self._store, self._book = store, book
         self._origins = ("real",) if production else None
         self._sites = frozenset(sites)
+        self._heard: set[Gateway] = set()
         self._types: dict[Gateway, Types] = {}
         self._waiting: deque[tuple[Gateway, Message]] = deque()
         self._confirmed: OrderedDict[tuple[str, str, str, int], None] = OrderedDict()
@@ -139,6 +143,11 @@ class Intake:
             except WireError as error:
                 self._note(message, error, counters)
             else:
+                if (site, gateway) not in self._heard:
+                    self._heard.add((site, gateway))
+                    log.info(
+                        "site=%s gateway=%s: catalogue heard, %d devices", site, gateway, len(catalogue.devices)
+                    )
                 self._types.pop((site, gateway), None)
                 learned.add((site, gateway))
                 counters.catalogues += 1
@@ -156,7 +165,9 @@ class Intake:
         if (site, gateway) != expected:
             raise ForgedError(f"speaks for {site}/{gateway}, its topic is that of {expected[0]}/{expected[1]}")
         if self._sites and site not in self._sites:
-            raise WireError(f"site {site!r} is not one of {', '.join(sorted(self._sites))}; see `sites`")
+            raise WireError(
+                f"site {site!r} is not in `sites` of the shore file ({', '.join(sorted(self._sites))}); add it"
+            )
 
     def _read(self, message: Message) -> _Batch:
         """Raises: WireError if the whole message is to be left unconfirmed."""
@@ -216,7 +227,8 @@ class Intake:
         return seen
 
     def _note(self, message: Message, error: WireError, counters: Counters) -> None:
-        self._book.note_malformed(message.topic, message.payload, str(error))
+        if self._book.note_malformed(message.topic, message.payload, str(error)):
+            log.warning("%s: %s", message.topic, error)
         counters.malformed += 1
         counters.forged += isinstance(error, ForgedError)
 

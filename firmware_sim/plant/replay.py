@@ -134,11 +134,20 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
         reason = error.strerror or str(error)
         raise RecordingError(f"{path}: cannot be read: {reason}; give a CSV file, plain or gzip") from error
     except (EOFError, UnicodeDecodeError) as error:
-        raise RecordingError(f"{path}: is not a whole CSV or CSV.gz file: {error}") from error
+        raise RecordingError(f"{path}: is not a whole CSV or CSV.gz text file ({error}); give one") from error
     rows = [row for row in csv.reader(io.StringIO(text)) if row]
     if len(rows) < 3:
         raise RecordingError(f"{path}: {len(rows)} lines; a recording has a line of names and 2 samples or more")
-    return [name.strip() for name in rows[0]], rows[1:]
+    header, samples = [name.strip() for name in rows[0]], rows[1:]
+    if len(header) == 1 and ";" in header[0]:
+        raise RecordingError(f"{path}: is separated by ';'; save it with commas, and points in numbers")
+    uneven = next((line for line, row in enumerate(samples, 2) if len(row) != len(header)), None)
+    if uneven is not None:
+        seen = len(samples[uneven - 2])
+        raise RecordingError(
+            f"{path}: line {uneven} has {seen} fields, the header {len(header)}; correct or remove the line"
+        )
+    return header, samples
 
 
 def _choose(path: Path, header: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:

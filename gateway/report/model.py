@@ -123,6 +123,9 @@ def build(store: Store, book: Book, month: str, site: str) -> Report:
         for device, rows in minutes.items()
     )
     origins = {str(o) for m in minutes.values() for o in np.unique(m.origin.astype(str))}
+    if ended:  # their state of charge is in the report too
+        here = [s for s in series if s.kind == "soc" and s.first_ns < when.stop_ns and s.last_ns >= when.start_ns]
+        origins |= {s.tags["origin"] for s in here}
     origins |= {c.origin for c in ended} | {o for k in locks for o in k.origins}
     instants = [int(m.t_ns[0]) for m in minutes.values()] + [max(c.start_ns, when.start_ns) for c in ended]
     site_wh = sum(m.import_wh for m in meters if m.counted)

@@ -308,7 +308,8 @@ def _chain(w: Words, line: Line) -> str:
 
 
 def _gaps(w: Words) -> list[Block]:
-    found = [(m, g) for m in w.report.meters for g in m.gaps]
+    # less than a second of a gap is the phase of the scan: counted in the coverage, not worth a line
+    found = [(m, g) for m in w.report.meters for g in m.gaps if g.missing_ns >= NS]
     if not found:
         return [Heading(w("gaps.heading")), Paragraph(w("gaps.none"))]
     longest = sorted(found, key=lambda pair: (-pair[1].missing_ns, pair[1].start_ns))[:MOST_GAPS]

@@ -127,6 +127,21 @@ def test_a_failed_commit_leaves_nothing_behind(spool: Spool) -> None:
     assert spool.tally().sealed == 1
 
 
+def test_a_spool_with_rows_does_not_change_hands(tmp_path: Path) -> None:
+    first = Spool(tmp_path / "spool.db", "calais/gw-1")
+    first.commit([entry(1)], b"state")
+    first.close()
+    with pytest.raises(SpoolError, match="holds 1 rows of calais/gw-1 that wait to be sent, this is dover/gw-9"):
+        Spool(tmp_path / "spool.db", "dover/gw-9")
+    again = Spool(tmp_path / "spool.db", "calais/gw-1")
+    sealed = again.seal("live", 10)
+    assert sealed is not None
+    again.confirm(receipt(again, sealed.id))
+    again.close()
+    other = Spool(tmp_path / "spool.db", "dover/gw-9")
+    assert other.replay() == (None, [])
+
+
 def test_a_newer_file_is_refused(spool: Spool) -> None:
     spool.close()
     sqlite3.connect(spool.path).execute("PRAGMA user_version=99")

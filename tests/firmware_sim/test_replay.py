@@ -101,7 +101,7 @@ def test_a_file_that_is_not_there_or_is_cut_off(tmp_path: Path) -> None:
         load(tmp_path / "nowhere.csv")
     cut = tmp_path / "cut.csv.gz"
     cut.write_bytes(gzip.compress(GOOD.encode())[:40])
-    with pytest.raises(RecordingError, match=r"not a whole CSV or CSV.gz file"):
+    with pytest.raises(RecordingError, match=r"not a whole CSV or CSV.gz text file"):
         load(cut)
 
 
@@ -166,3 +166,18 @@ def test_a_measured_charge_without_truth_is_one_call(shared: Path) -> None:
     found = load(shared / "data" / "battery" / "lg_hg2" / "charge_25degC_after_UDDS.csv.gz")
     assert not found.has_truth
     assert len(find_charges(found)) == 1
+
+
+def test_a_line_with_a_field_too_few_is_not_read_as_another_column(tmp_path: Path) -> None:
+    path = tmp_path / "short.csv"
+    lines = GOOD.splitlines()
+    path.write_text("\n".join([*lines[:3], lines[3].rpartition(",")[0], *lines[4:]]) + "\n")
+    with pytest.raises(RecordingError, match=r"line 4 has \d+ fields, the header \d+"):
+        load(path)
+
+
+def test_a_file_with_semicolons_is_told_so(tmp_path: Path) -> None:
+    path = tmp_path / "french.csv"
+    path.write_text(GOOD.replace(",", ";"))
+    with pytest.raises(RecordingError, match="is separated by ';'; save it with commas"):
+        load(path)
