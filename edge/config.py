@@ -47,6 +47,7 @@ class BrokerConfig(Table):
     password_file: Path | None = Field(None, description="a file that holds the password and nothing else")
     deflate: bool = Field(False, description="true sends batches deflated, for paid links")
     keepalive_s: int = Field(30, ge=5, le=3600, description="MQTT keep-alive in seconds")
+    reconnect_s: int = Field(30, ge=1, le=3600, description="longest wait between two attempts to connect")
     resend_s: float = Field(30.0, ge=1.0, le=3600.0, description="seconds to wait for a receipt")
     window: int = Field(64, ge=1, le=10_000, description="batches that may wait for a receipt at once")
 

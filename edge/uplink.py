@@ -21,7 +21,6 @@ from edge.config import BrokerConfig
 from edge.spool import Batch
 
 log = logging.getLogger(__name__)
-RECONNECT_S = (1, 30)  # paho doubles its wait between these
 
 
 class Uplink:
@@ -59,7 +58,7 @@ class Uplink:
             password = secret.read_text().strip() if secret else None
             client.username_pw_set(broker.username, password)
         client.will_set(self._topic("status"), json.dumps(offline), qos=1, retain=True)
-        client.reconnect_delay_set(*RECONNECT_S)
+        client.reconnect_delay_set(1, broker.reconnect_s)  # paho doubles its wait between these
         client.on_connect = self._greet
         client.on_connect_fail = lambda _c, _u: self._call(
             self._refused, "no answer; check [broker] host and port"

@@ -53,6 +53,7 @@ timezone = "Europe/Paris"
 host = "{host}"
 port = {port}
 resend_s = 5.0
+reconnect_s = 2
 
 [spool]
 path = "spool.db"
