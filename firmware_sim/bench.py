@@ -8,13 +8,14 @@ import numpy as np
 
 from drivers.profile import Profile
 from firmware_sim.encode import Values
+from firmware_sim.faults import DeviceTraits, FaultBoard
 from firmware_sim.plant.battery import size_for
 from firmware_sim.plant.berth import Berth
 from firmware_sim.plant.charger import ChargerSize
 from firmware_sim.plant.lock import Lock, LockSize
 from firmware_sim.plant.meter import MeterSize
 from firmware_sim.plant.replay import capacity_ah
-from firmware_sim.scenario import BerthTable, DeviceTable, Loaded, LockTable
+from firmware_sim.scenario import BerthTable, DeviceTable, Loaded, LockTable, plan_fault, traits
 
 NS = 1_000_000_000
 
@@ -43,6 +44,18 @@ class Bench:
             )
             for table in scenario.device
         }
+        self._script = scenario.fault
+        self.board = FaultBoard()
+
+    def traits(self) -> dict[str, DeviceTraits]:
+        """What may be made faulty, by device."""
+        return {name: traits(device.table, device.profile) for name, device in self.devices.items()}
+
+    def use(self, board: FaultBoard) -> None:
+        """Let the plants look at this board from now on; the scenario's script is put on it."""
+        for fault in self._script:
+            plan_fault(board, fault)
+        self.board = board
 
     def _source(self, table: DeviceTable, profile: Profile) -> Callable[[int], Values]:
         if profile.kind == "lock":

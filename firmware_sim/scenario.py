@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from drivers.errors import ProfileError
 from drivers.profile import Name, Profile, explain_all, load_profile
+from firmware_sim.faults import DeviceTraits, FaultBoard, FaultError
 from firmware_sim.plant.replay import DEFAULT_COLUMNS, Recording, RecordingError, load
 
 PLANTS = {"charger": "berth", "meter": "berth", "battery": "berth", "lock": "lock"}  # by kind of device
@@ -90,6 +91,27 @@ class DeviceTable(_Named):
     profile: str = Field(description="a shipped profile's name, or a path that ends in .toml")
     plant: Name = Field(description="name of the berth or lock it belongs to")
     unit_id: int = Field(1, ge=0, le=255, description="Modbus unit")
+    port: int | None = Field(
+        None, ge=1, le=65_535, description="TCP port of its own; by default --port-base + its place, or a free one"
+    )
+    transport: Literal["tcp", "rtu-over-tcp", "rtu"] = Field(
+        "tcp", description="how Modbus frames travel: tcp, rtu-over-tcp, or rtu on a pty pair"
+    )
+    bus: Name | None = Field(
+        None, description="devices with the same bus share one port or line, told apart by unit_id"
+    )
+    security: Literal["anonymous", "sign-encrypt", "both"] = Field(
+        "anonymous", description="OPC UA end points: anonymous, sign-encrypt (Basic256Sha256), or both"
+    )
+    history: tuple[Name, ...] = Field((), description="points of which an OPC UA server keeps a history")
+
+
+class FaultTable(_Table):
+    name: Name = Field(description="a fault, as bollard sim faults lists them")
+    device: Name = Field(description="name of the device that it hits")
+    at_s: float = Field(0.0, ge=0, le=400 * 86_400, description="when it begins, in s after the start")
+    for_s: float | None = Field(None, gt=0, le=400 * 86_400, description="how long, in s; by default for ever")
+    options: dict[str, float | str] = Field(default_factory=dict, description="a table: the options of the fault")
 
 
 class Scenario(_Table):
@@ -103,6 +125,7 @@ class Scenario(_Table):
     berth: tuple[BerthTable, ...] = Field((), description="tables [[berth]]")
     lock: tuple[LockTable, ...] = Field((), description="tables [[lock]]")
     device: tuple[DeviceTable, ...] = Field(min_length=1, description="tables [[device]], one at least")
+    fault: tuple[FaultTable, ...] = Field((), description="tables [[fault]]: a script of faults")
 
 
 @dataclass(frozen=True)
@@ -163,6 +186,8 @@ def load_scenario(
         except RecordingError as error:
             problems += [f"{path}: berth[{i}].recording: {line}" for line in str(error).splitlines()]
     problems += _plants(path, scenario, profiles)
+    problems += _lines(path, scenario, profiles)
+    problems += _faults(path, scenario, profiles)
     if problems:
         raise ScenarioError("\n".join(problems))
     return Loaded(scenario, profiles, recordings)
@@ -239,3 +264,50 @@ def _plants(path: Path, scenario: Scenario, profiles: Mapping[str, Profile]) -> 
                 f"{path}: device[{i}].plant = {device.plant!r}: a {kind} needs a {PLANTS[kind]}; use "
                 + (", ".join(fitting) or f"a table [[{PLANTS[kind]}]] of your own")
             )
+
+
+def traits(device: DeviceTable, profile: Profile) -> DeviceTraits:
+    """What faults may be had of a device."""
+    tcp = "modbus-tcp" if device.transport == "tcp" else "modbus-rtu"
+    points = frozenset(point.name for point in profile.points)
+    return DeviceTraits(profile.kind, "opcua" if profile.protocol == "opcua" else tcp, points)
+
+
+def _lines(path: Path, scenario: Scenario, profiles: Mapping[str, Profile]) -> Iterator[str]:
+    """Ports and units that two devices would share."""
+    ports: dict[int, int] = {}
+    units: dict[tuple[str, int], int] = {}
+    for i, device in enumerate(scenario.device):
+        if device.bus is not None:
+            first = units.setdefault((device.bus, device.unit_id), i)
+            if first != i:
+                yield (
+                    f"{path}: device[{i}].unit_id = {device.unit_id}: taken on bus {device.bus} by "
+                    f"device[{first}]; give each device of a bus its own unit_id"
+                )
+        if device.port is None:
+            continue
+        first = ports.setdefault(device.port, i)
+        if first != i and (device.bus is None or device.bus != scenario.device[first].bus):
+            yield (
+                f"{path}: device[{i}].port = {device.port}: taken by device[{first}] "
+                f"({scenario.device[first].name}); give each its own port, or both the same bus"
+            )
+        if device.name in profiles and profiles[device.name].protocol == "opcua" and device.transport != "tcp":
+            yield f"{path}: device[{i}].transport = {device.transport!r}: is for Modbus; leave it out for OPC UA"
+
+
+def _faults(path: Path, scenario: Scenario, profiles: Mapping[str, Profile]) -> Iterator[str]:
+    board = FaultBoard({d.name: traits(d, profiles[d.name]) for d in scenario.device if d.name in profiles})
+    for i, fault in enumerate(scenario.fault):
+        try:
+            plan_fault(board, fault)
+        except FaultError as error:
+            yield f"{path}: fault[{i}]: {error}"
+
+
+def plan_fault(board: FaultBoard, fault: FaultTable) -> None:
+    """Put a scripted fault on a board. Raises: FaultError."""
+    since_ns = round(fault.at_s * 1e9)
+    until_ns = None if fault.for_s is None else since_ns + round(fault.for_s * 1e9)
+    board.plan(fault.name, fault.device, since_ns, until_ns, fault.options)
