@@ -1,0 +1,206 @@
+"""What is asked of every device: it is the one meant, all of it can be read, and it lives."""
+
+import numpy as np
+
+from drivers.plan import plan
+from drivers.row import Quality
+from firmware_sim.hil.cases import case
+from firmware_sim.hil.plc import Plc
+from firmware_sim.hil.trace import Floats, Series, Trace, changes, runs
+from firmware_sim.hil.verdict import Check, clock_time
+
+COUNTERS = ("_total_wh", "_total_varh", "cycle_total")
+STEADY_UNITS = ("_word", "state", "mode", "contactor", "mated", "estop")
+HEARTBEATS = ("heartbeat", "centre_heartbeat")
+
+
+@case("COM-01")
+def test_the_device_answers_at_its_address(trace: Trace, plc: Plc, check: Check) -> None:
+    asked = (
+        sum(len(plan(trace.profile, scan).blocks) for scan in trace.profile.scans)
+        if trace.profile.protocol == "modbus"
+        else len(trace.profile.scans)
+    )
+    check.require(trace.scans() > 0, "no_answer", endpoint=plc.endpoint, missed=len(trace.missed))
+    share = len(trace.missed) / (len(trace.missed) + trace.scans())
+    key = "answers" if not trace.missed else "answers_gaps"
+    check.saw(key, endpoint=plc.endpoint, scans=trace.scans(), requests=asked, missed=len(trace.missed))
+    check.require(share <= 1.0 - check.limits.good_share, "lost", first=trace.missed[0] if trace.missed else "")
+
+
+@case("COM-02")
+def test_every_point_can_be_read(trace: Trace, check: Check) -> None:
+    unread = []
+    for point in trace.profile.points:
+        if point.type == "string":
+            found = bool(trace.texts(point.name)) or _good(trace[point.name])
+        else:
+            found = _good(trace[point.name])
+        if not found:
+            unread.append(f"{point.name} ({_reason(trace[point.name])})")
+    check.require(not unread, "unread", n=len(unread), points=", ".join(unread[:6]))
+    check.saw("all_read", n=len(trace.profile.points), scans=trace.scans())
+
+
+@case("COM-03")
+def test_every_reading_is_good(trace: Trace, check: Check) -> None:
+    bad = []
+    for point in trace.profile.points:
+        series = trace[point.name]
+        share = float(np.mean(series.good)) if len(series.good) else 0.0
+        if share < check.limits.good_share:
+            bad.append(f"{point.name} {100 * share:.0f} % ({_reason(series)})")
+    faults = ", ".join(f"{name} {n}" for name, n in trace.faults.most_common(3))
+    check.require(not bad, "not_good", points="; ".join(bad[:5]), n=len(bad), faults=faults or "0")
+    check.saw("all_good", scans=trace.scans(), faults=faults or "0")
+
+
+@case("COM-04")
+def test_every_value_is_in_its_range_and_every_state_has_a_meaning(trace: Trace, check: Check) -> None:
+    ranged = 0
+    for point in trace.profile.points:
+        series = trace[point.name]
+        out = np.flatnonzero(series.quality == Quality.OUT_OF_RANGE)
+        if len(out):
+            low, high = point.range or (float("nan"), float("nan"))
+            at = clock_time(int(series.t_ns[out[0]]))
+            check.fail("out_of_range", point=point.name, n=len(out), low=f"{low:g}", high=f"{high:g}", at=at)
+        ranged += point.range is not None
+        for value in np.unique(series.known) if point.codes else ():
+            check.require(
+                str(int(value)) in point.codes, "no_meaning", point=point.name, value=int(value),
+                codes=", ".join(point.codes),
+            )  # fmt: skip
+    check.saw("in_range", n=ranged, coded=sum(bool(p.codes) for p in trace.profile.points))
+
+
+@case("COM-05")
+def test_the_heartbeat_moves(trace: Trace, check: Check) -> None:
+    found = [name for name in HEARTBEATS if trace.has(name)]
+    if not found:
+        check.not_evaluated("no_points", points="heartbeat")
+    for name in found:
+        series = trace[name]
+        span_s = float(np.ptp(series.t_s)) if len(series.t_s) else 0.0
+        if span_s < 2 * check.limits.heartbeat_s:
+            check.not_evaluated("short_watch", seconds=span_s, needed=2 * check.limits.heartbeat_s)
+        moves = [0.0, *(float(series.t_s[i]) for i, _, _ in changes(series.value)), span_s]
+        longest = int(np.argmax(np.diff(moves)))
+        stood_s = moves[longest + 1] - moves[longest]
+        interval_s = span_s / max(1, len(series.t_s) - 1)
+        at = clock_time(int(series.t_ns[0] + moves[longest] * 1e9))
+        check.require(
+            stood_s <= max(check.limits.heartbeat_s, 3 * interval_s), "heartbeat_stood", point=name,
+            seconds=stood_s, at=at, limit=check.limits.heartbeat_s,
+        )  # fmt: skip
+        # Backwards is a restart or a clock that jumped, unless it wraps at a power of two (or 100, 1000, …).
+        back = [c for c in changes(series.value) if c[2] < c[1] and c[2] > 0.1 * c[1]]
+        if back:
+            i, before, after = back[0]
+            check.fail(
+                "heartbeat_back",
+                point=name,
+                before=int(before),
+                after=int(after),
+                at=clock_time(int(series.t_ns[i])),
+            )
+        check.saw("heartbeat_moves", point=name, n=len(moves) - 2, seconds=span_s, longest=stood_s)
+
+
+@case("COM-06")
+def test_two_scans_agree(trace: Trace, check: Check) -> None:
+    if len(trace.pairs) < 3:
+        check.not_evaluated("few_pairs", n=len(trace.pairs))
+    disagree = []
+    for i, point in enumerate(trace.profile.points):
+        if point.type == "string" or point.scan != "live" or point.name in HEARTBEATS:
+            continue
+        known = trace[point.name].known
+        span = float(np.ptp(known)) if len(known) else 0.0
+        apart = [abs(float(a.values[i] - b.values[i])) for a, b in trace.pairs]
+        seen = [d for d in apart if np.isfinite(d)]
+        # a running device moves a little between two scans; half of all it did in the watch is not a little
+        wrong = sum(d > max(0.5 * span, 2.0 * abs(point.scale)) for d in seen)
+        if wrong > len(trace.pairs) // 2:
+            disagree.append(f"{point.name} (± {max(seen):g})")
+    check.require(not disagree, "disagree", points=", ".join(disagree[:5]))
+    check.saw("agree", pairs=len(trace.pairs))
+
+
+@case("COM-07")
+def test_no_lone_reading_is_far_off(trace: Trace, check: Check) -> None:
+    for point in trace.profile.points:
+        if point.codes or point.type in ("bool", "string") or point.name.endswith(("_word", *HEARTBEATS)):
+            continue
+        series = trace[point.name]
+        value = series.value
+        if len(value) < 5:
+            continue
+        before, here, after = value[:-2], value[1:-1], value[2:]
+        typical = np.nanpercentile(np.abs(value), 90) if np.isfinite(value).any() else 0.0
+        far = np.minimum(np.abs(here - before), np.abs(here - after))
+        lone = (
+            (far > check.limits.spike_share * max(typical, 1e-9))
+            & (np.abs(after - before) < 0.3 * far)
+            & (far > 10 * abs(point.scale))
+        )
+        spikes = np.flatnonzero(lone)
+        if len(spikes) and not _oscillates(value):
+            k = int(spikes[0])
+            check.fail(
+                "spike", point=point.name, n=len(spikes), before=float(before[k]), value=float(here[k]),
+                after=float(after[k]), at=clock_time(int(series.t_ns[k + 1])),
+            )  # fmt: skip
+    check.saw("no_spike", scans=trace.scans())
+
+
+@case("COM-08")
+def test_counters_only_rise(trace: Trace, check: Check) -> None:
+    names = [p.name for p in trace.profile.points if p.name.endswith(COUNTERS)]
+    if not names:
+        check.not_evaluated("no_points", points="…_total_wh")
+    for name in names:
+        series = trace[name]
+        for i, before, after in changes(series.value):
+            check.require(
+                after > before, "counter_back", point=name, before=int(before), after=int(after),
+                at=clock_time(int(series.t_ns[i])),
+            )  # fmt: skip
+    moved = {name: float(np.ptp(trace[name].known)) for name in names if len(trace[name].known)}
+    check.saw("counters_rise", points=", ".join(f"{name} +{by:.0f}" for name, by in moved.items()))
+
+
+@case("COM-09")
+def test_it_answers_in_time(trace: Trace, check: Check) -> None:
+    trips = np.array([t for t in trace.round_trip_s if np.isfinite(t)])
+    if len(trips) < 5:
+        check.not_evaluated("few_scans", n=len(trips))
+    median, late, worst = (1e3 * float(np.percentile(trips, p)) for p in (50, 95, 100))
+    key = "slow" if late > 1e3 * check.limits.round_trip_s else "in_time"
+    if key == "slow":
+        check.fail(key, median=median, late=late, worst=worst)
+    check.saw(key, median=median, late=late, worst=worst)
+
+
+def _good(series: Series) -> bool:
+    return bool(np.any(series.good))
+
+
+def _reason(series: Series) -> str:
+    """The most frequent reason why a point is not good."""
+    bad = series.quality[~series.good]
+    if not len(bad):
+        return "no scan"
+    return Quality(int(np.bincount(bad).argmax())).name.lower().replace("_", " ")
+
+
+def _oscillates(value: Floats) -> bool:
+    """A value that goes up and down by itself (a pump, a share of power) has many such peaks, of any size."""
+    signs = np.sign(np.diff(value[np.isfinite(value)]))
+    moving = signs[signs != 0]
+    return (
+        len(moving) > 10
+        and float(np.mean(moving[1:] != moving[:-1])) > 0.6
+        and len(list(runs(moving > 0))) > 5
+        and float(np.mean(signs != 0)) > 0.8
+    )
