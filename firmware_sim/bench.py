@@ -44,6 +44,7 @@ class Bench:
             )
             for table in scenario.device
         }
+        self.seed = scenario.seed
         self._script = scenario.fault
         self.board = FaultBoard()
 

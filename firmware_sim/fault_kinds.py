@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 Setting = float | str  # the value of an option
 ALL_DEVICES = ("charger", "meter", "battery", "lock")
 WITH_HEARTBEAT = ("charger", "battery", "lock")
-TCP, SERIAL, OPCUA = "modbus-tcp", "modbus-rtu", "opcua"
-MODBUS = (TCP, SERIAL)
+TCP, RTU_OVER_TCP, SERIAL, OPCUA = "modbus-tcp", "modbus-rtu-over-tcp", "modbus-rtu", "opcua"
+MODBUS = (TCP, RTU_OVER_TCP, SERIAL)
+SOCKETS = (TCP, RTU_OVER_TCP)
 EVERY = (*MODBUS, OPCUA)
 
 
@@ -46,6 +47,20 @@ class FaultKind:
     devices: tuple[str, ...] = ALL_DEVICES
     protocols: tuple[str, ...] = EVERY
     options: Mapping[str, Option] = field(default_factory=dict)
+
+    def describe(self) -> dict[str, object]:
+        """As the control port shows it."""
+        options = {
+            key: {"default": option.default, "allowed": option.allowed, "text": option.text}
+            for key, option in self.options.items()
+        }
+        return {
+            "scope": self.scope,
+            "text": self.text,
+            "devices": list(self.devices),
+            "protocols": list(self.protocols),
+            "options": options,
+        }
 
     def fits(self, kind: str, protocol: str) -> bool:
         return kind in self.devices and protocol in self.protocols
@@ -101,17 +116,15 @@ def _plant(name: str, text: str, devices: tuple[str, ...], **options: Option) ->
 _ALL = (
     # Below or at the frame. Durations of these are real seconds: sockets know no simulated time.
     _transport("silence", "requests are taken and not answered", rate=_RATE),
-    _transport(
-        "refuse-connections", "connections are dropped, new ones refused", (TCP, SERIAL, OPCUA)
-    ),
-    _transport("reset-connections", "a request is answered with a TCP reset", rate=_RATE),
+    _transport("refuse-connections", "connections are dropped, new ones refused", (*SOCKETS, OPCUA)),
+    _transport("reset-connections", "a request is answered with a TCP reset", SOCKETS, rate=_RATE),
     _transport(
         "slow-bytes", "answers come byte by byte",
         pause_s=_n(0.02, 0.0, 10.0, "real seconds between two bytes"), rate=_RATE,
     ),
     _transport(
         "half-frame", "only the first half of an answer is sent",
-        close=_w(0, 0, 1, "1: then the connection is closed"), rate=_RATE,
+        close=_w(0, 0, 1, "1: then a TCP connection is closed"), rate=_RATE,
     ),
     _transport(
         "garbage", "random bytes instead of, or before, the answer",
@@ -130,6 +143,7 @@ _ALL = (
         delay_s=_n(1.0, 0.0, 60.0, "real seconds; 0: kept until the next request comes"), rate=_RATE,
     ),
     _transport("doubled-answer", "every answer is sent twice", rate=_RATE),
+    # `words`: the byte count of the answer agrees with what it holds.
     _transport("short-answer", "answers hold fewer registers", words=_w(1, 1, 124, "how many fewer"), rate=_RATE),
     _transport("long-answer", "answers hold more registers", words=_w(1, 1, 124, "how many more"), rate=_RATE),
     _transport(

@@ -74,11 +74,21 @@ NO_FAULTS: FaultView = _View((), 0)
 
 @dataclass(frozen=True)
 class DeviceTraits:
-    """What a fault's kind is checked against. `protocol`: modbus-tcp, modbus-rtu, opcua."""
+    """What a fault is checked against.
+
+    Args:
+        protocol: One of those in `fault_kinds.py`.
+        points: Names of the points.
+        fitting: By fault, the points that can have it, where not all can.
+    """
 
     kind: str
     protocol: str
     points: frozenset[str] = frozenset()
+    fitting: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def points_for(self, fault: str) -> frozenset[str]:
+        return self.fitting.get(fault, self.points)
 
 
 class FaultBoard:
@@ -127,7 +137,10 @@ class FaultBoard:
             raise FaultError(f"fault {name!r} is not one of {', '.join(sorted(KINDS))}")
         device = self._device(kind, device)
         traits = self._traits.get(device)
-        fault = Fault(name, device, kind.complete(options, traits.points if traits else None), since_ns, until_ns)
+        points = traits.points_for(name) if traits else None
+        if points is not None and not points and any(option.point for option in kind.options.values()):
+            raise FaultError(f"fault {name}: no point of {device} can have it")
+        fault = Fault(name, device, kind.complete(options, points), since_ns, until_ns)
         kept = [_ended(f, since_ns) if f.name == name else f for f in self._faults.get(device, ())]
         self._faults[device] = tuple(sorted([*kept, fault], key=lambda f: f.since_ns))
         self._tell(device)
@@ -165,6 +178,17 @@ class FaultBoard:
         """The faults of a device at an instant, for its plant. Costs next to nothing without faults."""
         faults = self._faults.get(device)
         return NO_FAULTS if faults is None else _View(faults, t_ns)
+
+    def untouched(self, device: str) -> bool:
+        """Whether a device never had a fault and has none ahead: the servers' short cut."""
+        return device not in self._faults
+
+    def next_change_ns(self, now_ns: int) -> int | None:
+        """When a fault next begins or ends by itself, after `now_ns`. [ns]"""
+        instants = (
+            t for of_one in self._faults.values() for fault in of_one for t in (fault.since_ns, fault.until_ns)
+        )
+        return min((t for t in instants if t is not None and t > now_ns), default=None)
 
     def all(self, device: str) -> tuple[Fault, ...]:
         """Every fault that a device has, had or will have."""

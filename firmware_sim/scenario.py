@@ -14,6 +14,7 @@ from drivers.errors import ProfileError
 from drivers.profile import Name, Profile, explain_all, load_profile
 from firmware_sim.faults import DeviceTraits, FaultBoard, FaultError
 from firmware_sim.plant.replay import DEFAULT_COLUMNS, Recording, RecordingError, load
+from firmware_sim.value_faults import traits_of
 
 PLANTS = {"charger": "berth", "meter": "berth", "battery": "berth", "lock": "lock"}  # by kind of device
 _SHIPPED = resources.files("firmware_sim")
@@ -99,6 +100,9 @@ class DeviceTable(_Named):
     )
     bus: Name | None = Field(
         None, description="devices with the same bus share one port or line, told apart by unit_id"
+    )
+    baud: Literal[1200, 2400, 4800, 9600, 19_200, 38_400, 57_600, 115_200] = Field(
+        19_200, description="of a serial line: 1200, 2400, 4800, 9600, 19200, 38400, 57600 or 115200"
     )
     security: Literal["anonymous", "sign-encrypt", "both"] = Field(
         "anonymous", description="OPC UA end points: anonymous, sign-encrypt (Basic256Sha256), or both"
@@ -268,15 +272,15 @@ def _plants(path: Path, scenario: Scenario, profiles: Mapping[str, Profile]) -> 
 
 def traits(device: DeviceTable, profile: Profile) -> DeviceTraits:
     """What faults may be had of a device."""
-    tcp = "modbus-tcp" if device.transport == "tcp" else "modbus-rtu"
-    points = frozenset(point.name for point in profile.points)
-    return DeviceTraits(profile.kind, "opcua" if profile.protocol == "opcua" else tcp, points)
+    modbus = profile.protocol == "modbus"
+    return traits_of(profile, f"modbus-{device.transport}" if modbus else profile.protocol)
 
 
 def _lines(path: Path, scenario: Scenario, profiles: Mapping[str, Profile]) -> Iterator[str]:
     """Ports and units that two devices would share."""
     ports: dict[int, int] = {}
     units: dict[tuple[str, int], int] = {}
+    lines: dict[str, int] = {}
     for i, device in enumerate(scenario.device):
         if device.bus is not None:
             first = units.setdefault((device.bus, device.unit_id), i)
@@ -285,6 +289,14 @@ def _lines(path: Path, scenario: Scenario, profiles: Mapping[str, Profile]) -> I
                     f"{path}: device[{i}].unit_id = {device.unit_id}: taken on bus {device.bus} by "
                     f"device[{first}]; give each device of a bus its own unit_id"
                 )
+            leader = lines.setdefault(device.bus, i)
+            for key in ("transport", "baud", "port"):
+                here, there = getattr(device, key), getattr(scenario.device[leader], key)
+                if here != there and not (key == "port" and here is None):
+                    yield (
+                        f"{path}: device[{i}].{key} = {here!r}: bus {device.bus} has {there!r} in "
+                        f"device[{leader}]; give all devices of a bus the same"
+                    )
         if device.port is None:
             continue
         first = ports.setdefault(device.port, i)
