@@ -102,7 +102,7 @@ def cases(
         group = name.partition("-")[0]
         if group in prefixes.values() and group != prefixes[kind]:
             continue
-        if group == "PAN" and kind not in panel.KINDS:
+        if group == "OWN" or (group == "PAN" and kind not in panel.KINDS):
             continue
         print(f"{name}  {texts.title(name)}: {texts.must(name, limits)}")
 

@@ -23,8 +23,9 @@ from firmware_sim.hil.settings import Asked, Settings, SettingsError, Unreachabl
 from firmware_sim.hil.simulator import FaultSwitch, Plant, SimulatedClock, Simulator
 from firmware_sim.hil.texts import Texts
 from firmware_sim.hil.trace import Trace
-from firmware_sim.hil.verdict import ERROR, FAILED, NOT_EVALUATED, PASSED, CaseFailed, Check, NotEvaluated, Result
+from firmware_sim.hil.verdict import ERROR, FAILED, NOT_EVALUATED, PASSED, CaseFailed, Check, Result
 
+OWN = "OWN-01"  # a test of somebody's own, which has no case of ours
 SETTINGS = pytest.StashKey[Settings]()
 RIG = pytest.StashKey["Rig"]()
 RESULTS = pytest.StashKey[list[Result]]()
@@ -205,23 +206,25 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """Turn a report into a result of the case, and its findings into what JUnit shows."""
     report = yield
     marker = item.get_closest_marker("case")
-    if marker is None or (call.when == "setup" and call.excinfo is None) or call.when == "teardown":
+    name = OWN if marker is None else marker.args[0]
+    if (call.when == "setup" and call.excinfo is None) or call.when == "teardown":
         return report
     check = item.stash.get(CHECK, None)
     error = call.excinfo.value if call.excinfo is not None else None
     outcome = PASSED
-    if isinstance(error, NotEvaluated):
+    if isinstance(error, pytest.skip.Exception):
         outcome = NOT_EVALUATED
     elif isinstance(error, CaseFailed):
         outcome = FAILED
         report.longrepr = str(error)  # the sentence; a traceback would say nothing about the device
     elif error is not None:
-        outcome = ERROR
+        outcome = FAILED if marker is None and isinstance(error, AssertionError) else ERROR
     findings = check.findings if check is not None else []
-    item.user_properties.append(("case", marker.args[0]))
-    result = Result(
-        marker.args[0], outcome, findings, call.duration, str(report.longrepr) if outcome == ERROR else ""
-    )
-    result.subject = check.subject if check is not None else ""
+    item.user_properties.append(("case", name))
+    detail = str(report.longrepr) if outcome == ERROR else ""
+    if marker is None and error is not None:
+        detail = str(error).replace("\n", " ")
+    subject = item.name if marker is None else check.subject if check is not None else ""
+    result = Result(name, outcome, findings, call.duration, detail, subject)
     item.config.stash[RESULTS].append(result)
     return report

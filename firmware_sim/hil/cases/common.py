@@ -6,7 +6,7 @@ from drivers.plan import plan
 from drivers.row import Quality
 from firmware_sim.hil.cases import case
 from firmware_sim.hil.plc import Plc
-from firmware_sim.hil.trace import Floats, Series, Trace, changes, runs
+from firmware_sim.hil.trace import Series, Trace, changes
 from firmware_sim.hil.verdict import Check, clock_time
 
 COUNTERS = ("_total_wh", "_total_varh", "cycle_total")
@@ -139,13 +139,11 @@ def test_no_lone_reading_is_far_off(trace: Trace, check: Check) -> None:
         before, here, after = value[:-2], value[1:-1], value[2:]
         typical = np.nanpercentile(np.abs(value), 90) if np.isfinite(value).any() else 0.0
         far = np.minimum(np.abs(here - before), np.abs(here - after))
-        lone = (
-            (far > check.limits.spike_share * max(typical, 1e-9))
-            & (np.abs(after - before) < 0.3 * far)
-            & (far > 10 * abs(point.scale))
-        )
+        usual = np.nanpercentile(np.abs(np.diff(value)), 75) if np.isfinite(far).any() else 0.0
+        least = max(check.limits.spike_share * max(typical, 1e-9), 10.0 * usual, 10.0 * abs(point.scale))
+        lone = (far > least) & (np.abs(after - before) < 0.3 * far)
         spikes = np.flatnonzero(lone)
-        if len(spikes) and not _oscillates(value):
+        if len(spikes):
             k = int(spikes[0])
             check.fail(
                 "spike", point=point.name, n=len(spikes), before=float(before[k]), value=float(here[k]),
@@ -192,15 +190,3 @@ def _reason(series: Series) -> str:
     if not len(bad):
         return "no scan"
     return Quality(int(np.bincount(bad).argmax())).name.lower().replace("_", " ")
-
-
-def _oscillates(value: Floats) -> bool:
-    """A value that goes up and down by itself (a pump, a share of power) has many such peaks, of any size."""
-    signs = np.sign(np.diff(value[np.isfinite(value)]))
-    moving = signs[signs != 0]
-    return (
-        len(moving) > 10
-        and float(np.mean(moving[1:] != moving[:-1])) > 0.6
-        and len(list(runs(moving > 0))) > 5
-        and float(np.mean(signs != 0)) > 0.8
-    )
