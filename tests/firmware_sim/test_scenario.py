@@ -84,7 +84,7 @@ def test_not_toml_and_not_there_are_said_in_one_line(tmp_path: Path) -> None:
     assert "not TOML" in problems(tmp_path, "schema = = 1")[0]
     with pytest.raises(ScenarioError, match=r"nowhere.toml: cannot be read: No such file"):
         load_scenario(str(tmp_path / "nowhere.toml"))
-    with pytest.raises(ScenarioError, match="scenario 'moon' is not known; use demo-port"):
+    with pytest.raises(ScenarioError, match="scenario 'moon' is not known; use canal-lock, channel-berth, demo-port"):
         load_scenario("moon")
 
 
