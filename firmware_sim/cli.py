@@ -12,6 +12,7 @@ import typer
 
 from firmware_sim.bench import Bench
 from firmware_sim.clock import NS, ClockError, SimClock
+from firmware_sim.fault_cli import fault, faults
 from firmware_sim.plant.replay import DEFAULT_COLUMNS
 from firmware_sim.scenario import ScenarioError, load_scenario, shipped_scenarios
 
@@ -109,6 +110,8 @@ def scenarios() -> None:
         typer.echo(name)
 
 
+app.command("fault")(fault)
+app.command("faults")(faults)
 _LOGFMT = 'time=%(asctime)s level=%(levelname)s logger=%(name)s msg="%(message)s"'
 
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 from firmware_sim.wire_faults import Play
 
+_APART_S = 1e-6  # timers of the same instant fire in any order
+
 
 class Delivery:
     """One direction of one connection. Frames stay whole: none cuts into one that is still being sent slowly.
@@ -33,7 +35,7 @@ class Delivery:
             start_s = max(start_s, self._free_s)
             for i in range(len(play.data)):
                 self._at(start_s + i * play.pause_s, play.data[i : i + 1])
-            start_s += max(0, len(play.data) - 1) * play.pause_s
+            start_s += len(play.data) * play.pause_s
             self._free_s = start_s
         elif play.data:
             start_s = self._at(start_s, play.data)
@@ -48,7 +50,9 @@ class Delivery:
 
     def _at(self, when_s: float, data: bytes) -> float:
         """Send at that loop time, or once the line is free. Returns: when that is."""
-        when_s = max(when_s, self._free_s) if len(data) > 1 else when_s
+        if when_s <= self._free_s and len(data) > 1:
+            when_s = self._free_s
+            self._free_s += _APART_S
         self._later(when_s, lambda: self._write(data))
         return when_s
 

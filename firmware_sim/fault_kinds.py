@@ -124,11 +124,11 @@ _ALL = (
     ),
     _transport(
         "half-frame", "only the first half of an answer is sent",
-        close=_w(0, 0, 1, "1: then a TCP connection is closed"), rate=_RATE,
+        close=_w(0, 0, 1, "whether a TCP connection is closed then (1)"), rate=_RATE,
     ),
     _transport(
         "garbage", "random bytes instead of, or before, the answer",
-        size=_w(16, 1, 250, "how many bytes"), then=_w(0, 0, 1, "1: the right answer follows"), rate=_RATE,
+        size=_w(16, 1, 250, "how many bytes"), then=_w(0, 0, 1, "1 if the right answer follows"), rate=_RATE,
     ),
     _transport(
         "wrong-unit", "answers carry another unit id",
@@ -162,7 +162,7 @@ _ALL = (
     _transport(
         "second-master", "another master talks on the line", (SERIAL,),
         period_s=_n(0.25, 0.01, 60.0, "real seconds between its requests"),
-        unit=_w(17, 1, 247, "the unit that it asks"), answered=_w(1, 0, 1, "1: that unit answers"),
+        unit=_w(17, 1, 247, "the unit that it asks"), answered=_w(1, 0, 1, "whether that unit answers (1)"),
     ),
     # What a point serves.
     FaultKind("nan", "value", "a float is NaN", options={"point": _POINT}),
@@ -206,7 +206,7 @@ _ALL = (
     FaultKind("session-drop", "opcua", "all sessions are ended when it begins", ALL_DEVICES, (OPCUA,)),
     FaultKind(
         "silent-subscription", "opcua", "subscriptions say nothing more", ALL_DEVICES, (OPCUA,),
-        {"keepalive": _w(1, 0, 1, "1: the empty keep-alives still come")},
+        {"keepalive": _w(1, 0, 1, "whether the empty keep-alives still come (1)")},
     ),
     FaultKind("unknown-node", "opcua", "a node is not there", ALL_DEVICES, (OPCUA,), {"point": _ONE_POINT}),
     FaultKind(

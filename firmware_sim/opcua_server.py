@@ -83,8 +83,8 @@ class OpcUaServer:
         if self._security != "anonymous":
             await server.set_application_uri(APPLICATION_URI)
             key, certificate = server_identity()
-            await server.load_private_key(key, format=".pem")
-            await server.load_certificate(certificate, ".pem")
+            await server.load_private_key(key, format="pem")
+            await server.load_certificate(certificate, "pem")
         highest = max(ua.NodeId.from_string(point.node or "").NamespaceIndex for point in self._points)
         while len(await server.get_namespace_array()) <= highest:
             await server.register_namespace(f"urn:bollard:sim:{len(await server.get_namespace_array())}")

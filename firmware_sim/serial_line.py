@@ -45,6 +45,7 @@ class SerialLine:
         self.units = dict(units)
         self.faults = dict(faults or {})
         self.unheard = 0  # bytes that came at another baud rate
+        self.path = ""  # what clients open, once started
         self._baud = baud
         self._character_s = BITS_A_CHARACTER / baud if paced else 0.0
         self._receiver = RtuReceiver(self._take, GAP_S)
@@ -65,7 +66,8 @@ class SerialLine:
         termios.tcsetattr(self._theirs, termios.TCSANOW, mode)
         os.set_blocking(self._ours, False)
         asyncio.get_running_loop().add_reader(self._ours, self._readable)
-        return os.ttyname(self._theirs)
+        self.path = os.ttyname(self._theirs)
+        return self.path
 
     async def stop(self) -> None:
         self._receiver.cancel()

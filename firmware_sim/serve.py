@@ -11,6 +11,7 @@ from typing import Any
 from firmware_sim.bench import Bench
 from firmware_sim.clock import SimClock
 from firmware_sim.control import ControlPort
+from firmware_sim.running import announced
 from firmware_sim.stand import FaultKeeper, Ports, PortTakenError, Stand, port_named
 
 __all__ = ["PortTakenError", "Ports", "run", "serving"]
@@ -75,8 +76,9 @@ async def run(
             tasks.append(asyncio.create_task(_watch_parent(parent_pid, stop), name="parent"))
         if duration_s is not None:
             tasks.append(asyncio.create_task(_watch_clock(clock, duration_s, stop), name="duration"))
-        ready(ready_line)
-        await stop.wait()
+        with announced(ready_line["control"], bench.name):
+            ready(ready_line)
+            await stop.wait()
     return interrupted
 
 

@@ -46,7 +46,7 @@ class ValueFaults:
         self._elapsed_ns = elapsed_ns
         self._seed = seed
         self._readings = 0
-        self._kept: dict[int, Values] = {}  # by the beginning of the fault `stuck`
+        self._kept: tuple[Fault, Values] | None = None  # what the fault `stuck` has found
 
     @property
     def none(self) -> bool:
@@ -78,8 +78,9 @@ class ValueFaults:
         changed = dict(values)
         stuck, spike = active.get("stuck"), active.get("spike")
         if stuck is not None:
-            kept = self._kept.setdefault(stuck.since_ns, dict(values))
-            only = stuck.text("point")
+            if self._kept is None or self._kept[0] is not stuck:
+                self._kept = stuck, dict(values)
+            kept, only = self._kept[1], stuck.text("point")
             changed.update({only: kept.get(only)} if only else kept)
         if spike is not None:
             for name in [spike.text("point")] if spike.text("point") else self._traits.points_for("spike"):

@@ -4,7 +4,7 @@ import random
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from firmware_sim.faults import Fault, FaultBoard, FaultView
@@ -51,7 +51,8 @@ class WireFaults:
     elapsed_ns: Callable[[], int]
     seed: int = 0
     _requests: int = 0
-    _refused: dict[int, int] = field(default_factory=dict)  # by the beginning of busy-then-fine
+    _busy: Fault | None = None  # the one that _refused counts for
+    _refused: int = 0
 
     @property
     def none(self) -> bool:
@@ -80,8 +81,10 @@ class WireFaults:
     def _pdu(self, view: FaultView, request: Request, right: bytes) -> bytes:
         function = request.pdu[0]
         busy = view.get("busy-then-fine")
-        if busy is not None and self._refused.setdefault(busy.since_ns, 0) < busy.number("times"):
-            self._refused[busy.since_ns] += 1
+        if busy is not self._busy:
+            self._busy, self._refused = busy, 0
+        if busy is not None and self._refused < busy.number("times"):
+            self._refused += 1
             return refusal(function, int(busy.number("code")))
         refused = self._hit(view, "exception")
         if refused is not None and _touches(request.pdu, refused):
