@@ -74,29 +74,28 @@ def _facts(run: Run, both: _Both) -> str:
     settings = run.settings
     watched = both("sheet.watched_text", seconds=run.watched_s, scans=run.scans, requests=run.requests)
     facts = [
-        (both.line("sheet.device"), html.escape(settings.device)),
-        (both.line("sheet.address"), html.escape(run.endpoint)),
+        (both("sheet.device"), html.escape(settings.device)),
+        (both("sheet.address"), html.escape(run.endpoint)),
         (
-            both.line("sheet.profile"),
+            both("sheet.profile"),
             f"{html.escape(settings.profile.model)}"
             f"<small>{html.escape(settings.profile_name)} · {settings.profile.hash}</small>",
         ),
-        (both.line("sheet.source"), html.escape(settings.profile.source)),
-        (both.line("sheet.started"), f"{run.started:%Y-%m-%d %H:%M:%S %Z}"),
-        (both.line("sheet.watched"), watched),
-        (both.line("sheet.software"), f"bollard {html.escape(run.version)}"),
-        (both.line("sheet.serial"), "<i class=blank></i>"),
-        (both.line("sheet.site"), "<i class=blank></i>"),
-        (both.line("sheet.other_agent"), "<i class=blank></i>"),
+        (both("sheet.source"), html.escape(settings.profile.source)),
+        (both("sheet.started"), f"{run.started:%Y-%m-%d %H:%M:%S %Z}"),
+        (both("sheet.watched"), watched),
+        (both("sheet.software"), f"bollard {html.escape(run.version)}"),
+        (both("sheet.serial"), "<i class=blank></i>"),
+        (both("sheet.site"), "<i class=blank></i>"),
     ]
     if run.people.person:
-        facts.append((both.line("sheet.person"), html.escape(run.people.person)))
-        facts.append((both.line("sheet.permit"), html.escape(run.people.permit)))
+        facts.append((both("sheet.person"), html.escape(run.people.person)))
+        facts.append((both("sheet.permit"), html.escape(run.people.permit)))
     if settings.faults:
         names = ", ".join(
             name + "".join(f" {k}={v}" for k, v in options.items()) for name, options in settings.faults
         )
-        facts.append((both.line("sheet.faults"), f"<b>{html.escape(names)}</b>"))
+        facts.append((both("sheet.faults"), f"<b>{html.escape(names)}</b>"))
     return "<dl>" + "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts) + "</dl>"
 
 
@@ -166,6 +165,7 @@ def _closing(run: Run, both: _Both) -> str:
     )
     return (
         f"<section class=closing><h2>{both.line('sheet.reserves')}</h2><div class=lines>{lines}</div>"
+        f"<p class=alone>{both('sheet.other_agent')}<i class=blank></i></p>"
         f"<p class=decision><b>{both.line('sheet.decision')}</b>{choices}</p>"
         f"<div class=signatures>{boxes}</div></section>"
     )

@@ -108,6 +108,14 @@ def test_power_is_voltage_times_current(trace: Trace, check: Check) -> None:
         check.not_evaluated("no_power", seconds=float(np.ptp(trace["power_w"].t_s)))
     off = np.abs(voltage * current * factor / np.where(flows, power, 1.0) - 1.0)
     median = float(np.nanmedian(off[flows]))
+    phases = float(np.nanmedian(power[flows] / (voltage[flows] * current[flows])))
+    if not alternating and np.sqrt(3.0) * 0.8 <= abs(phases) <= np.sqrt(3.0) * (1.0 + check.limits.power_share):
+        # the profile does not tell AC from DC, and has no power factor to compare with
+        spread = float(np.nanstd(power[flows] / (voltage[flows] * current[flows]))) / abs(phases)
+        check.require(phases > 0, "power_sign", share=0.0)
+        check.require(spread <= check.limits.power_share, "power_product", off=100 * spread)
+        check.saw("power_three_phase", factor=abs(phases) / float(np.sqrt(3.0)))
+        return
     sign = float(np.nanmean(np.sign(voltage[flows] * current[flows]) == np.sign(power[flows])))
     check.require(sign > 0.99, "power_sign", share=100 * sign)
     check.require(median <= check.limits.power_share, "power_product", off=100 * median)

@@ -30,16 +30,19 @@ def test_the_device_answers_at_its_address(trace: Trace, plc: Plc, check: Check)
 
 @case("COM-02")
 def test_every_point_can_be_read(trace: Trace, check: Check) -> None:
-    unread = []
+    unread, unknown = [], []
     for point in trace.profile.points:
-        if point.type == "string":
-            found = bool(trace.texts(point.name)) or _good(trace[point.name])
+        series = trace[point.name]
+        if (point.type == "string" and trace.texts(point.name)) or series.good.any():
+            continue
+        if _visits(trace) and np.all(series.quality == Quality.UNKNOWN):
+            unknown.append(point.name)  # a ship that is not there, or supplied with AC: answered, and unknown
         else:
-            found = _good(trace[point.name])
-        if not found:
-            unread.append(f"{point.name} ({_reason(trace[point.name])})")
+            unread.append(f"{point.name} ({_reason(series)})")
     check.require(not unread, "unread", n=len(unread), points=", ".join(unread[:6]))
-    check.saw("all_read", n=len(trace.profile.points), scans=trace.scans())
+    if unknown:
+        check.saw("said_unknown", points=", ".join(unknown))
+    check.saw("all_read", n=len(trace.profile.points) - len(unknown), scans=trace.scans())
 
 
 @case("COM-03")
@@ -47,7 +50,8 @@ def test_every_reading_is_good(trace: Trace, check: Check) -> None:
     bad = []
     for point in trace.profile.points:
         series = trace[point.name]
-        share = float(np.mean(series.good)) if len(series.good) else 0.0
+        good = series.good | (series.quality == Quality.UNKNOWN if _visits(trace) else False)
+        share = float(np.mean(good)) if len(good) else 0.0
         if share < check.limits.good_share:
             bad.append(f"{point.name} {100 * share:.0f} % ({_reason(series)})")
     faults = ", ".join(f"{name} {n}" for name, n in trace.faults.most_common(3))
@@ -81,17 +85,21 @@ def test_the_heartbeat_moves(trace: Trace, check: Check) -> None:
         check.not_evaluated("no_points", points="heartbeat")
     for name in found:
         series = trace[name]
-        span_s = float(np.ptp(series.t_s)) if len(series.t_s) else 0.0
+        if not len(series.known):
+            check.not_evaluated("unknown_all_along", points=name)
+        span_s = float(np.ptp(series.t_s))
         if span_s < 2 * check.limits.heartbeat_s:
             check.not_evaluated("short_watch", seconds=span_s, needed=2 * check.limits.heartbeat_s)
-        moves = [0.0, *(float(series.t_s[i]) for i, _, _ in changes(series.value)), span_s]
-        longest = int(np.argmax(np.diff(moves)))
-        stood_s = moves[longest + 1] - moves[longest]
-        interval_s = span_s / max(1, len(series.t_s) - 1)
-        at = clock_time(int(series.t_ns[0] + moves[longest] * 1e9))
+        stood_s, first, last = _longest_stand(series)
+        if stood_s > check.limits.heartbeat_s and _visits(trace) and not _alive(trace, first, last):
+            absent_s = stood_s
+            stood_s, first = _stand_while_alive(trace, series)
+            check.saw("heartbeat_absent", point=name, seconds=absent_s)
+            if not changes(series.value):
+                check.not_evaluated("no_visitor", seconds=span_s)
         check.require(
-            stood_s <= max(check.limits.heartbeat_s, 3 * interval_s), "heartbeat_stood", point=name,
-            seconds=stood_s, at=at, limit=check.limits.heartbeat_s,
+            stood_s <= check.limits.heartbeat_s, "heartbeat_stood", point=name, seconds=stood_s,
+            at=clock_time(int(series.t_ns[first])), limit=check.limits.heartbeat_s,
         )  # fmt: skip
         # Backwards is a restart or a clock that jumped, unless it wraps at a power of two (or 100, 1000, …).
         back = [c for c in changes(series.value) if c[2] < c[1] and c[2] > 0.1 * c[1]]
@@ -104,7 +112,8 @@ def test_the_heartbeat_moves(trace: Trace, check: Check) -> None:
                 after=int(after),
                 at=clock_time(int(series.t_ns[i])),
             )
-        check.saw("heartbeat_moves", point=name, n=len(moves) - 2, seconds=span_s, longest=stood_s)
+        n = len(changes(series.value))
+        check.saw("heartbeat_moves", point=name, n=n, seconds=span_s, longest=stood_s)
 
 
 @case("COM-06")
@@ -180,8 +189,37 @@ def test_it_answers_in_time(trace: Trace, check: Check) -> None:
     check.saw(key, median=median, late=late, worst=worst)
 
 
-def _good(series: Series) -> bool:
-    return bool(np.any(series.good))
+def _visits(trace: Trace) -> bool:
+    """A ferry's battery comes and goes: absent is neither a fault nor downtime."""
+    return trace.profile.kind == "battery"
+
+
+def _stands(series: Series) -> list[tuple[float, int, int]]:
+    """Stretches of scans that showed one value: how long, first and last scan. Gaps between scans do not count."""
+    known = np.flatnonzero(np.isfinite(series.value))
+    moved = np.flatnonzero(np.diff(series.value[known]) != 0)
+    first = known[np.concatenate([[0], moved + 1])].tolist()
+    last = known[np.concatenate([moved, [len(known) - 1]])].tolist()
+    return [(float(series.t_s[b] - series.t_s[a]), a, b) for a, b in zip(first, last, strict=True)]
+
+
+def _longest_stand(series: Series) -> tuple[float, int, int]:
+    return max(_stands(series))
+
+
+def _stand_while_alive(trace: Trace, series: Series) -> tuple[float, int]:
+    """The longest stretch in which the heartbeat stood and the rest did not, and its first scan."""
+    return max(((s, a) for s, a, b in _stands(series) if _alive(trace, a, b)), default=(0.0, 0))
+
+
+def _alive(trace: Trace, first: int, last: int) -> bool:
+    """Whether other values moved meanwhile: then it is no copy of a ship that has left."""
+    names = [
+        p.name
+        for p in trace.profile.points
+        if p.scan == "live" and p.name not in HEARTBEATS and p.type != "string"
+    ]
+    return any(len(changes(trace[name].value[first + 1 : last + 1])) > 1 for name in names)
 
 
 def _reason(series: Series) -> str:
