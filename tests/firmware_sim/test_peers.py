@@ -1,4 +1,4 @@
-"""Clients that others wrote read the simulator as it is started by a user: libmodbus, modbus-serial, node-opcua."""
+"""Clients by others read the simulator as a user starts it: libmodbus, modbus-serial, node-opcua."""
 
 import json
 import os
