@@ -29,7 +29,7 @@ HEADS = (UP, DOWN, MID)
 OTHER = {UP: DOWN, DOWN: UP}
 RED, RED_GREEN, GREEN = 0, 1, 2
 LOCAL, REMOTE, MAINTENANCE = 0, 1, 2
-TRACE = 8  # columns: level, phase, then gate and sluice of each head
+TRACE = 9  # columns: level, phase, then gate and sluice of each head, and whether the short part is in use
 _MOMENTS = {"estop": lk.X_ESTOP, "outage": lk.X_OUTAGE, "mode": lk.X_MODE, "gate-stuck": lk.X_STUCK}
 _TICKS_AT_ONCE = 4 * 3600 * 24
 
@@ -128,7 +128,7 @@ PRESETS: Mapping[str, LockSize] = {
     "fall-13.13": LockSize(  # under-floor culverts, lift gate below
         upstream_m=31.43, downstream_m=18.30, sluice_m2=8.5, sluice_open_s=240.0, gates="lift", gate_drive_s=110.0,
         gate_w=45_000.0, leak_up_m2=0.003, leak_down_m2=0.005,
-        pump_w=pump_power_w(1.5, 13.13), pump_m3_s=1.5, pump_on_m3=20_000.0,
+        pump_w=pump_power_w(8.0, 13.13), pump_m3_s=8.0, pump_on_m3=20_000.0,
     ),
 }  # fmt: skip
 
@@ -293,7 +293,7 @@ class Lock:
         """Step up to the last tick at or before `t_ns`.
 
         Args:
-            trace: Filled with a row every `every_s` seconds, from the present on. float64[n, 8]
+            trace: Filled with a row every `every_s` seconds, from the present on. float64[n, 9]
         """
         end = t_ns // self._tick_ns
         every = every_s * NS // self._tick_ns

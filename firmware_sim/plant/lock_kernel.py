@@ -45,6 +45,7 @@ D_UP, D_VESSEL, D_START, D_END, D_VOLUME, D_ENTRY, D_SHORT, D_LOG = (
     X_ESTOP, X_OUTAGE, X_MODE, X_STUCK, X_OPPOSITE, X_OPPOSITE_HEAD, X_CLOSES, X_CLOSES_HEAD, X_BOTH, X_UNDER,
     X_UNDER_HEAD, X_MOVES, X_STILL, X_ORDERS,
 ) = range(14)  # fmt: skip
+TRACE_LEVEL, TRACE_PHASE, TRACE_SHORT = 0, 1, 8  # columns of the trace; from 2 on gate and sluice of each head
 A_ESTOP, A_DRIVE, A_MAINS = 1, 2, 4  # bits of ALARM
 MAINTENANCE = 2
 
@@ -90,7 +91,7 @@ def run(
         draws: Per lockage four numbers in 0..1: boat or not, time of entry, of exit, of waiting.
         boats: For a timetable (LISTED): time, direction (1 up), short (1), in order; ends with an inf.
         log: A row per lockage, written.
-        trace: Every `every` ticks a row: level, phase, and position of gate and sluice of each head.
+        trace: Every `every` ticks a row: level, phase, position of gate and sluice of each head, length in use.
     """
     step_s = p[TICK_S]
     for tick in range(ticks):
@@ -99,7 +100,7 @@ def run(
         _program(p, s, orders, draws, boats, log, s[TICKS] * step_s)
         if every > 0 and (tick + 1) % every == 0:
             row = trace[(tick + 1) // every - 1]
-            row[0], row[1] = s[LEVEL], s[PHASE]
+            row[TRACE_LEVEL], row[TRACE_PHASE], row[TRACE_SHORT] = s[LEVEL], s[PHASE], s[SHORT]
             for head in range(3):
                 row[2 + 2 * head] = s[PER_HEAD * head + GATE]
                 row[3 + 2 * head] = s[PER_HEAD * head + SLUICE]
@@ -277,7 +278,8 @@ def _program(
             s[at + GATE_TO] = 0.0
             _enter(s, log, CLOSING, now)
     elif phase == CLOSING:
-        if closed(s, at + GATE):
+        # A level that moves on purpose needs a time in which all is closed: then the PLC looks for longer.
+        if closed(s, at + GATE) and (x[X_MOVES] == 0.0 or since >= p[GATE_S] + 90.0):
             s[SIDE] = DOWN if side == UP else UP
             head = UP if int(s[SIDE]) == UP else lower_head(s)
             s[PER_HEAD * head + SLUICE_TO] = 1.0

@@ -31,7 +31,7 @@ TR_POINT_W, TR_POINT_J, TR_FIRST = range(3)
     K_DISCHARGE_W,
     K_CONTACTOR, K_ALARM, COPY,
 ) = range(13)  # fmt: skip
-TR_STATE, TR_PLUG_W, TR_GRID_W, TR_SOC, TR_GRID_J, TR_BERTH = range(6)
+TR_STATE, TR_PLUG_W, TR_GRID_W, TR_SOC, TR_GRID_J, TR_BREAKER, TR_LOOP, TR_BERTH = range(8)
 _WATCH_W = 0.002  # of the limit, kept free: packs gain voltage within a step
 
 
@@ -95,12 +95,12 @@ def run(
             if at < 0:
                 left, back = _trip(s, trips[n], second)
                 _alone(packs[n], curves[n], areas[n], s, second, left, back)
-            elif berths[at][tw.BREAKER] == 0.0:
+            elif berths[at][tw.BREAKER] == 0.0 or berths[at][tw.COMMAND_W] == 0.0:
                 _alone(packs[n], curves[n], areas[n], s, second, inf, inf)
         for n in range(n_berths):
             t, b = towers[n], berths[n]
             ship = int(b[tw.SHIP])
-            if ship >= 0 and b[tw.BREAKER] > 0.0:
+            if ship >= 0 and b[tw.BREAKER] > 0.0 and b[tw.COMMAND_W] > 0.0:
                 _charge(t, b, packs[ship], curves[ship], areas[ship], ships[ship])
             else:
                 account(t, b, 0.0, 0.0, 0.0, ships[ship][pk.VOLTAGE_V] if ship >= 0 else 1.0, 1.0)
@@ -122,6 +122,7 @@ def run(
             row[k + TR_STATE], row[k + TR_PLUG_W], row[k + TR_GRID_W] = b[tw.STATE], b[tw.PLUG_W], b[tw.GRID_W]
             row[k + TR_SOC] = ships[int(b[tw.SHIP])][pk.SOC] if b[tw.SHIP] >= 0.0 else np.nan
             row[k + TR_GRID_J] = b[tw.GRID_J]
+            row[k + TR_BREAKER], row[k + TR_LOOP] = b[tw.BREAKER], b[tw.LOOP]
 
 
 @njit(cache=True, nogil=True)

@@ -157,7 +157,9 @@ def tower_step(
                 enter(b, FAULT)
             b[IN_STATE_S] = 0.0
     elif state in (ESTOP, FAULT):
-        if since >= t[RESET_S] and not dead:
+        if dead:
+            b[IN_STATE_S] = 0.0
+        elif since >= t[RESET_S]:
             if b[MATED] > 0.0 and second < stop_s and ship_ready:
                 enter(b, HANDSHAKE)
             elif b[MATED] > 0.0:
