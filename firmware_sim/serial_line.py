@@ -1,7 +1,7 @@
 """A serial line on a pty pair: units on a bus, at the pace of its baud rate, perhaps with a second master.
 
-The simulator holds one end, clients open the other as a serial port. Linux's ptys take no parity: ask for N
-with two stop bits, as the standard does where parity is not used. A character is 11 bits then.
+The simulator holds one end, clients open the other as a serial port. A pty knows no parity: ask for N with
+two stop bits, as the standard does where parity is not used. A character is 11 bits then.
 """
 
 import asyncio

@@ -164,7 +164,7 @@ async def test_another_baud_rate_is_not_understood(line: SerialLine) -> None:
     os.close(port.fd)
 
 
-async def test_a_pty_takes_no_parity_and_two_stop_bits(line: SerialLine) -> None:
+async def test_pyserial_opens_the_line_with_no_parity_and_two_stop_bits(line: SerialLine) -> None:
     path = line.path
 
     def ask() -> bytes:
