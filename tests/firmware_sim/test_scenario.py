@@ -197,3 +197,15 @@ def test_a_ship_is_not_at_two_berths(tmp_path: Path) -> None:
     second = PORT[PORT.index("[[berth]]") : PORT.index("[[device]]")].replace("berth-1", "berth-2")
     found = problems(tmp_path, PORT.replace("[[device]]", second + "[[device]]", 1))
     assert len(found) == 1 and "AURELIE is still at berth[0].call[0]" in found[0]
+
+
+def test_two_chambers_side_by_side_are_two_locks_and_a_device_names_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "double.toml"
+    lock = '[[lock]]\nname = "lock-1"\npreset = "fall-4.9"\nchambers = 2\n'
+    device = '[[device]]\nname = "{}"\nprofile = "generic-lock"\nplant = "lock-1"\nchamber = {}\n'
+    path.write_text('schema = 1\nname = "double"\n' + lock + device.format("a", 1) + device.format("b", 2))
+    bench = Bench(load_scenario(str(path)))
+    state = bench.state(3 * 3600 * 10**9)
+    assert state["a"]["level_chamber_m"] != state["b"]["level_chamber_m"]
+    assert set(bench.truth(0, 0)["locks"]) == {"lock-1", "lock-1-2"}
+    assert problems(tmp_path, path.read_text().replace("chambers = 2", "chambers = 1"))[0].endswith("give 1")
