@@ -12,8 +12,11 @@ import typer
 
 from firmware_sim.bench import Bench
 from firmware_sim.clock import NS, ClockError, SimClock
+from firmware_sim.fault_cli import fault, faults
 from firmware_sim.plant.replay import DEFAULT_COLUMNS
+from firmware_sim.plant_cli import picture, truth
 from firmware_sim.scenario import ScenarioError, load_scenario, shipped_scenarios
+from firmware_sim.truth import TruthFile, follow
 
 WRONG_INPUT, UNREACHABLE, INTERRUPTED = 2, 4, 130
 _UNITS_S = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86_400}
@@ -70,6 +73,10 @@ def run(
         Any, typer.Option("--duration-s", parser=duration, help="simulated time after which to stop")
     ] = None,
     parent_pid: Annotated[int | None, typer.Option(help="stop when this process is gone")] = None,
+    truth_file: Annotated[
+        Path | None, typer.Option("--truth", help="CSV file to which the truth is written meanwhile")
+    ] = None,
+    truth_every_s: Annotated[int, typer.Option(min=1, max=86_400, help="a row every so many simulated s")] = 60,
 ) -> None:
     """Serve a scenario's devices until stopped. Prints one line `ready {…}` when all of them listen."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=_LOGFMT)
@@ -84,18 +91,26 @@ def run(
     pack = {"series": series, "parallel": parallel}
     try:
         loaded = load_scenario(scenario, recording=_given(wanted), pack=_given(pack))
+        bench = Bench(loaded)  # before the clock: the first time ever, its kernels take some seconds to compile
         clock = _clock(sim_clock, loaded.scenario.start.timestamp(), speed)
     except (ScenarioError, ClockError) as error:
         _leave(str(error), WRONG_INPUT)
     from firmware_sim.serve import Ports, PortTakenError, run  # asyncua takes a third of a second
 
+    following: list[asyncio.Task[None]] = []  # ends with the event loop
+
     def ready(line: dict[str, Any]) -> None:
         typer.echo("ready " + json.dumps(line, separators=(",", ":")))
         sys.stdout.flush()
+        if truth_file is not None:
+            file = TruthFile(truth_file, bench, clock.epoch_ns)
+            following.append(
+                asyncio.get_running_loop().create_task(follow(file, clock.elapsed_ns, truth_every_s, clock.real_s))
+            )
 
     try:
         ports = Ports(host, port_base, control_port)
-        interrupted = asyncio.run(run(Bench(loaded), clock, ports, ready, duration_s, parent_pid))
+        interrupted = asyncio.run(run(bench, clock, ports, ready, duration_s, parent_pid))
     except PortTakenError as error:
         _leave(str(error), UNREACHABLE)
     if interrupted:
@@ -109,6 +124,10 @@ def scenarios() -> None:
         typer.echo(name)
 
 
+app.command("truth")(truth)
+app.command("picture")(picture)
+app.command("fault")(fault)
+app.command("faults")(faults)
 _LOGFMT = 'time=%(asctime)s level=%(levelname)s logger=%(name)s msg="%(message)s"'
 
 

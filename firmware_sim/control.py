@@ -5,18 +5,28 @@ Tests and the demo ask here for the truth. Product code never opens it.
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from firmware_sim.bench import Bench
 from firmware_sim.clock import SimClock
+from firmware_sim.faults import KINDS, Fault, FaultBoard, FaultError
 
-REQUESTS = '{"get": "truth"}, {"get": "state"}, {"soc_at": [ns, …]}, {"registers_at": [ns, …]}, {"stop": true}'
+REQUESTS = (
+    '{"get": "truth"}, {"get": "state"}, {"get": "faults"}, {"soc_at": [ns, …]}, {"registers_at": [ns, …]}, '
+    '{"fault": name, "on": true or false, "device": name, "options": {…}}, {"stop": true}'
+)
 _LONGEST = 8 * 2**20  # a day of instants at 1 Hz fits
 
 
 class ControlPort:
-    """Answers questions about a bench. `traffic` counts requests by device and function code."""
+    """Answers questions about a bench, and switches its faults.
+
+    Args:
+        traffic: Counts requests by device and function code.
+        board: Where faults are switched; the bench's own if there is none.
+        settle: Returns when a switched fault has come about; a switch is answered after it.
+    """
 
     def __init__(
         self,
@@ -24,11 +34,15 @@ class ControlPort:
         clock: SimClock,
         stop: asyncio.Event,
         traffic: Callable[[], dict[str, dict[int, int]]],
+        board: FaultBoard | None = None,
+        settle: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._bench = bench
         self._clock = clock
         self._stop = stop
         self._traffic = traffic
+        self._board = bench.board if board is None else board
+        self._settle = settle
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -47,7 +61,10 @@ class ControlPort:
         self._writers.add(writer)
         try:
             while line := await reader.readline():
-                writer.write(json.dumps(self.answer(line), separators=(",", ":")).encode() + b"\n")
+                answer = json.dumps(self.answer(line), separators=(",", ":")).encode() + b"\n"
+                if self._settle is not None:
+                    await self._settle()
+                writer.write(answer)
                 await writer.drain()
         except (ConnectionError, ValueError):  # gone, or a line beyond the limit
             pass
@@ -80,11 +97,38 @@ class ControlPort:
                 rows = [self._bench.registers(t) for t in self._since_start(instants)]
                 meters = self._bench.registers(0)
                 return {"registers": {name: [row[name] for row in rows] for name in meters}}
+            case {"get": "faults"}:
+                active = [self._shown(fault) for fault in self._board.active()]
+                return {"active": active, "kinds": {name: kind.describe() for name, kind in KINDS.items()}}
+            case {"fault": str(name), "on": bool(on)}:
+                return self._switch(name, on, request)
             case {"stop": True}:
                 self._stop.set()
                 return {"stopping": True}
             case _:
                 return {"error": f"{json.dumps(request)[:80]} is no request; use one of {REQUESTS}"}
+
+    def _switch(self, name: str, on: bool, request: dict[str, Any]) -> dict[str, Any]:
+        device, options = request.get("device"), request.get("options", {})
+        if not (device is None or isinstance(device, str)) or not isinstance(options, dict):
+            return {"error": f"{json.dumps(request)[:80]}: device is a text and options an object"}
+        try:
+            if on:
+                return {"on": True, **self._shown(self._board.on(name, device, **options))}
+            ended = self._board.off(name, device)
+        except FaultError as error:
+            return {"error": str(error)}
+        return {"on": False, "fault": name, "ended": [self._shown(fault) for fault in ended]}
+
+    def _shown(self, fault: Fault) -> dict[str, Any]:
+        epoch_ns = self._clock.epoch_ns
+        return {
+            "fault": fault.name,
+            "device": fault.device,
+            "options": dict(fault.options),
+            "since_ns": epoch_ns + fault.since_ns,
+            "until_ns": None if fault.until_ns is None else epoch_ns + fault.until_ns,
+        }
 
     def _now(self) -> tuple[int, int]:
         now_ns = self._clock.now_ns()

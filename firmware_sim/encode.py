@@ -6,13 +6,13 @@ sides; the tests hold golden words from makers' documents.
 
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from drivers.profile import Point, Profile
 
 Value = float | int | str | None
 Values = Mapping[str, Value]
-_FORMATS = {
+FORMATS = {
     "uint16": ">H", "int16": ">h", "uint32": ">I", "int32": ">i", "uint64": ">Q", "int64": ">q",
     "float32": ">f", "float64": ">d",
 }  # fmt: skip
@@ -55,7 +55,12 @@ def words_of(point: Point, value: Value) -> list[int]:
         return _in_order(_unknown(point), point.order)
     if point.type == "bool":
         return [int(raw_of(point, value))]
-    return _in_order(struct.pack(_FORMATS[point.type], raw_of(point, value)), point.order)
+    return _in_order(struct.pack(FORMATS[point.type], raw_of(point, value)), point.order)
+
+
+def in_order(format_: str, point: Point, number: float) -> list[int]:
+    """Registers of a number as it is, neither scaled nor bounded."""
+    return _in_order(struct.pack(format_, number), point.order)
 
 
 def _unknown(point: Point) -> bytes:
@@ -63,7 +68,7 @@ def _unknown(point: Point) -> bytes:
     if point.invalid is not None:
         return (point.invalid % (1 << 8 * size)).to_bytes(size, "big")
     if point.type in ("float32", "float64"):
-        return struct.pack(_FORMATS[point.type], math.nan)
+        return struct.pack(FORMATS[point.type], math.nan)
     return bytes(size)
 
 
@@ -93,13 +98,20 @@ class RegisterImage:
         """Whether a request for these registers or bits is one that the device answers."""
         return self._readable[table].issuperset(range(address, address + count))
 
-    def read(self, table: str, address: int, count: int, values: Values) -> list[int]:
-        """Words (or bits) from `address` on. [count numbers]"""
+    def read(
+        self,
+        table: str,
+        address: int,
+        count: int,
+        values: Values,
+        encode: Callable[[Point, Value], list[int]] = words_of,
+    ) -> list[int]:
+        """Words (or bits) from `address` on. `encode` is another one where a fault is on. [count numbers]"""
         words = [0] * count
         for first, point in self._points[table]:
             if first >= address + count or first + point.words <= address:
                 continue
-            encoded = words_of(point, values.get(point.name))
+            encoded = encode(point, values.get(point.name))
             if point.bit is not None:
                 words[first - address] |= encoded[0] << point.bit
                 continue

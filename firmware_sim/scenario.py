@@ -1,108 +1,27 @@
 """Scenarios: what stands on the quay, as TOML, checked as a whole before anything starts."""
 
+import copy
+import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import ValidationError
 
 from drivers.errors import ProfileError
-from drivers.profile import Name, Profile, explain_all, load_profile
-from firmware_sim.plant.replay import DEFAULT_COLUMNS, Recording, RecordingError, load
+from drivers.profile import Profile, explain_all, load_profile
+from firmware_sim.plant.replay import Recording, RecordingError, load
+from firmware_sim.scenario_checks import problems_between
+from firmware_sim.scenario_tables import Scenario
 
-PLANTS = {"charger": "berth", "meter": "berth", "battery": "berth", "lock": "lock"}  # by kind of device
 _SHIPPED = resources.files("firmware_sim")
 
 
 class ScenarioError(ValueError):
     """A scenario is not usable. Lists every problem, one a line."""
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Named(_Table):
-    name: Name = Field(description="its name, as in berth-1; each has its own")
-
-
-class RecordingTable(_Table):
-    file: str = Field(description="a CSV or CSV.gz file, beside the scenario or among the shipped recordings")
-    columns: dict[Literal["time", "voltage", "current", "temperature", "truth"], str] = Field(
-        default_factory=dict, description="quantity = column, for " + ", ".join(DEFAULT_COLUMNS)
-    )
-    start_s: int | None = Field(
-        None, ge=0, description="where to begin, in seconds; by default 15 min before the first call"
-    )
-    span_s: int | None = Field(None, ge=60, le=400 * 86_400, description="how much to replay, in seconds")
-    capacity_ah: float | None = Field(
-        None,
-        gt=0,
-        le=10_000,
-        description="capacity of the recorded cell; by default found from the recording",
-    )
-
-
-class PackTable(_Table):
-    energy_wh: float = Field(8_800_000.0, gt=0, le=1e9, description="energy of the pack in Wh")
-    voltage_v: float = Field(950.0, gt=0, le=2000, description="its voltage in V")
-    series: int | None = Field(None, ge=1, le=2000, description="cells in a string; by default from voltage_v")
-    parallel: int | None = Field(None, ge=1, description="strings; by default from energy_wh")
-    soh: float = Field(0.93, gt=0, le=1.2, description="state of health that the BMS shows, a fraction")
-
-
-class ChargerTable(_Table):
-    limit_w: float = Field(7_500_000.0, gt=0, le=40_000_000, description="rating of the tower in W")
-    standby_w: float = Field(3_500.0, ge=0, le=1e6, description="its own needs in W")
-
-
-class MeterTable(_Table):
-    line_voltage_v: float = Field(20_000.0, gt=0, le=400_000, description="phase to phase, in V")
-    import_wh: int = Field(1_843_275_410, ge=0, lt=2**63, description="import register at the start in Wh")
-    export_wh: int = Field(12_040, ge=0, lt=2**63, description="export register in Wh")
-
-
-class BerthTable(_Named):
-    vessel: Annotated[str, StringConstraints(pattern=r"^[ -~]{1,24}$")] = Field(
-        description="the ship's name as its PLC sends it, 1 to 24 ASCII characters"
-    )
-    recording: RecordingTable = Field(description="a table: file, columns, start_s, span_s, capacity_ah")
-    pack: PackTable = Field(default_factory=PackTable, description="a table: energy_wh, voltage_v, series, …")
-    charger: ChargerTable = Field(default_factory=ChargerTable, description="a table: limit_w, standby_w")
-    meter: MeterTable = Field(default_factory=MeterTable, description="a table: import_wh, export_wh, …")
-
-
-class LockTable(_Named):
-    length_m: float = Field(144.60, gt=5, le=500, description="of the chamber, in m")
-    width_m: float = Field(12.0, gt=2, le=100, description="of the chamber, in m")
-    upstream_m: float = Field(21.60, ge=-20, le=200, description="upper level above the datum, in m")
-    downstream_m: float = Field(16.70, ge=-20, le=200, description="lower level above the datum, in m")
-    sluice_m2: float = Field(5.0, gt=0, le=100, description="opening of one head's sluices in m2")
-    first_vessel_s: float = Field(90.0, ge=0, le=86_400, description="when the first boat comes, in s")
-    empty_share: float = Field(0.15, ge=0, le=1, description="share of lockages without a boat")
-
-
-class DeviceTable(_Named):
-    profile: str = Field(description="a shipped profile's name, or a path that ends in .toml")
-    plant: Name = Field(description="name of the berth or lock it belongs to")
-    unit_id: int = Field(1, ge=0, le=255, description="Modbus unit")
-
-
-class Scenario(_Table):
-    schema_: Literal[1] = Field(alias="schema", description="version of this format: 1")
-    name: Name = Field(description="name of the scenario")
-    seed: int = Field(1, ge=0, lt=2**63, description="a whole number: the same one, the same run")
-    start: AwareDatetime = Field(
-        datetime(2026, 10, 14, 5, 40, tzinfo=UTC),
-        description="simulated time of the start, as in 2026-10-14T05:40:00Z",
-    )
-    berth: tuple[BerthTable, ...] = Field((), description="tables [[berth]]")
-    lock: tuple[LockTable, ...] = Field((), description="tables [[lock]]")
-    device: tuple[DeviceTable, ...] = Field(min_length=1, description="tables [[device]], one at least")
 
 
 @dataclass(frozen=True)
@@ -142,11 +61,15 @@ def load_scenario(
         raise ScenarioError(f"{path}: not TOML: {error}") from error
     for table in data.get("berth", []):
         _override(table, recording or {}, pack or {})
+    problems: list[str] = []
     try:
         scenario = Scenario.model_validate(data)
     except ValidationError as error:
-        raise ScenarioError("\n".join(explain_all(str(path), error, Scenario))) from error
-    problems = list(_names(path, scenario))
+        problems = explain_all(str(path), error, Scenario)
+        repaired = _repaired(data, error)
+        if repaired is None:
+            raise ScenarioError("\n".join(problems)) from error
+        scenario = repaired  # what is right in the file is checked too, so that all problems are told at once
     profiles: dict[str, Profile] = {}
     recordings: dict[str, Recording] = {}
     for i, device in enumerate(scenario.device):
@@ -155,6 +78,8 @@ def load_scenario(
         except ProfileError as error:
             problems += [f"{path}: device[{i}].profile: {line}" for line in str(error).splitlines()]
     for i, berth in enumerate(scenario.berth):
+        if berth.recording is None:
+            continue
         try:
             file = _recording_path(path, berth.recording.file)
             whole = load(file, {str(k): v for k, v in berth.recording.columns.items()})
@@ -162,10 +87,37 @@ def load_scenario(
             recordings[berth.name] = whole
         except RecordingError as error:
             problems += [f"{path}: berth[{i}].recording: {line}" for line in str(error).splitlines()]
-    problems += _plants(path, scenario, profiles)
+    spots = {_spot(path, line) for line in problems}
+    # A wrong key is told once, not again as one that is missing.
+    problems += [line for line in problems_between(path, scenario, profiles) if _spot(path, line) not in spots]
     if problems:
         raise ScenarioError("\n".join(problems))
     return Loaded(scenario, profiles, recordings)
+
+
+def _spot(path: Path, line: str) -> str:
+    """Where in the file a problem lies, as in berth[0].vessel."""
+    return re.split(r"[: ]", line.removeprefix(f"{path}: "), maxsplit=1)[0]
+
+
+def _repaired(data: dict[str, Any], error: ValidationError) -> Scenario | None:
+    """The scenario without its wrong keys, where the defaults of these make a whole one; else None."""
+    rest = copy.deepcopy(data)
+    for problem in error.errors():
+        table: Any = rest
+        *way, last = problem["loc"]
+        for step in way:
+            try:
+                table = table[step]
+            except (KeyError, IndexError, TypeError):
+                break  # the table itself is gone already
+        else:
+            if isinstance(table, dict):
+                table.pop(last, None)
+    try:
+        return Scenario.model_validate(rest)
+    except ValidationError:
+        return None
 
 
 def _find(name: str) -> tuple[Path, str]:
@@ -189,7 +141,7 @@ def _find(name: str) -> tuple[Path, str]:
 
 def _override(table: Any, recording: Mapping[str, Any], pack: Mapping[str, Any]) -> None:
     """Put the command line's keys into a berth's table; what is not a table is left for the check."""
-    if not isinstance(table, dict):
+    if not isinstance(table, dict) or "recording" not in table:
         return
     own = table.get("recording", {})
     if isinstance(own, dict):
@@ -203,39 +155,3 @@ def _recording_path(scenario: Path, file: str) -> Path:
     beside = scenario.parent / file
     shipped = Path(str(_SHIPPED / "recordings" / file))
     return shipped if not beside.exists() and shipped.exists() else beside
-
-
-def _names(path: Path, scenario: Scenario) -> Iterator[str]:
-    tables: tuple[tuple[str, Sequence[_Named]], ...] = (
-        ("berth", scenario.berth),
-        ("lock", scenario.lock),
-        ("device", scenario.device),
-    )
-    plants: dict[str, str] = {}
-    for key, items in tables:
-        seen: dict[str, str] = {} if key == "device" else plants
-        for i, item in enumerate(items):
-            where = f"{key}[{i}]"
-            if item.name in seen:
-                yield f"{path}: {where}.name = {item.name!r}: taken by {seen[item.name]}; give each its own name"
-            seen.setdefault(item.name, where)
-    for i, lock in enumerate(scenario.lock):
-        if lock.upstream_m - lock.downstream_m < 0.1:
-            yield (
-                f"{path}: lock[{i}].upstream_m = {lock.upstream_m:g}: is not 0.1 m or more above "
-                f"downstream_m = {lock.downstream_m:g}; exchange them or correct the datum"
-            )
-
-
-def _plants(path: Path, scenario: Scenario, profiles: Mapping[str, Profile]) -> Iterator[str]:
-    names = {"berth": [b.name for b in scenario.berth], "lock": [k.name for k in scenario.lock]}
-    for i, device in enumerate(scenario.device):
-        if device.name not in profiles:
-            continue
-        kind = profiles[device.name].kind
-        fitting = names[PLANTS[kind]]
-        if device.plant not in fitting:
-            yield (
-                f"{path}: device[{i}].plant = {device.plant!r}: a {kind} needs a {PLANTS[kind]}; use "
-                + (", ".join(fitting) or f"a table [[{PLANTS[kind]}]] of your own")
-            )

@@ -5,34 +5,18 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from firmware_sim.bench import Bench, BenchDevice
+from firmware_sim.bench import Bench
 from firmware_sim.clock import SimClock
 from firmware_sim.control import ControlPort
-from firmware_sim.encode import Values
-from firmware_sim.modbus_server import ModbusServer, ModbusUnit
-from firmware_sim.opcua_server import OpcUaServer
+from firmware_sim.running import announced
+from firmware_sim.stand import FaultKeeper, Ports, PortTakenError, Stand, port_named
 
+__all__ = ["PortTakenError", "Ports", "run", "serving"]
 log = logging.getLogger("firmware_sim")
-REFRESH_S = 0.5  # simulated, between two sets of OPC UA values
-_REFRESH_AT_LEAST_S = 0.008  # real: above a speed of about 60 the values come less often than twice a second
 _PARENT_POLL_S = 0.3
-
-
-class PortTakenError(RuntimeError):
-    """Another process listens on a port that we were told to use."""
-
-
-@dataclass(frozen=True)
-class Ports:
-    """Where to listen. `base` counts up by device; 0 lets the system choose, as does `control` = 0."""
-
-    host: str = "127.0.0.1"
-    base: int = 0
-    control: int = 0
 
 
 @contextlib.asynccontextmanager
@@ -44,36 +28,20 @@ async def serving(
     Yields: what the ready line says: devices with their addresses, the control port, what is replayed.
     Raises: PortTakenError.
     """
-    units: dict[str, ModbusUnit] = {}
-    devices: dict[str, dict[str, Any]] = {}
     async with contextlib.AsyncExitStack() as stack:
         group = await stack.enter_async_context(_cancelled_at_exit())
-        for i, (name, device) in enumerate(bench.devices.items()):
-            port = ports.base + i if ports.base else 0
-            values = _now_of(device, clock)
-            if device.profile.protocol == "modbus":
-                units[name] = ModbusUnit(device.profile, values)
-                server = ModbusServer({device.table.unit_id: units[name]})
-                stack.push_async_callback(server.stop)
-                with _named(name, ports.host, port):
-                    taken = await server.start(ports.host, port)
-                address = {"host": ports.host, "port": taken, "unit_id": device.table.unit_id}
-            else:
-                opcua = OpcUaServer(name, device.profile, values)
-                with _named(name, ports.host, port):
-                    url = await opcua.start(ports.host, port, clock.now_ns())
-                stack.push_async_callback(opcua.stop)
-                interval_s = max(_REFRESH_AT_LEAST_S, clock.real_s(REFRESH_S))
-                group.append(asyncio.create_task(opcua.refresh_forever(clock.now_ns, interval_s), name=name))
-                address = {"host": ports.host, "port": int(url.split(":")[2].split("/")[0]), "url": url}
-            devices[name] = {"protocol": device.profile.protocol, **address}
+        stand = Stand(bench, clock, ports)
+        await stand.open(stack.push_async_callback, group)
+        keeper = FaultKeeper(stand, clock)
+        group.append(asyncio.create_task(keeper.keep(), name="faults"))
         control = ControlPort(
-            bench, clock, stop, lambda: {name: dict(unit.requests) for name, unit in units.items()}
-        )
+            bench, clock, stop, lambda: {name: dict(unit.requests) for name, unit in stand.units.items()},
+            stand.board, keeper.settle,
+        )  # fmt: skip
         stack.push_async_callback(control.stop)
-        with _named("the control port", "127.0.0.1", ports.control):
+        with port_named("the control port", "127.0.0.1", ports.control):
             control_port = await control.start(ports.control)
-        yield {"devices": devices, "control": control_port, "berths": bench.describe()}
+        yield {"devices": stand.addresses, "control": control_port, "berths": bench.describe()}
 
 
 async def run(
@@ -108,8 +76,9 @@ async def run(
             tasks.append(asyncio.create_task(_watch_parent(parent_pid, stop), name="parent"))
         if duration_s is not None:
             tasks.append(asyncio.create_task(_watch_clock(clock, duration_s, stop), name="duration"))
-        ready(ready_line)
-        await stop.wait()
+        with announced(ready_line["control"], bench.name):
+            ready(ready_line)
+            await stop.wait()
     return interrupted
 
 
@@ -140,10 +109,6 @@ async def _watch_clock(clock: SimClock, duration_s: float, stop: asyncio.Event) 
         await asyncio.sleep(min(0.1, max(0.001, clock.real_s(left_s))))  # the clock may not have started
 
 
-def _now_of(device: BenchDevice, clock: SimClock) -> Callable[[], Values]:
-    return lambda: device.values(clock.elapsed_ns())
-
-
 @contextlib.asynccontextmanager
 async def _cancelled_at_exit() -> AsyncIterator[list[asyncio.Task[None]]]:
     """Tasks put into the list end with the block; a bug in one leaves here."""
@@ -156,14 +121,3 @@ async def _cancelled_at_exit() -> AsyncIterator[list[asyncio.Task[None]]]:
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-
-
-@contextlib.contextmanager
-def _named(what: str, host: str, port: int) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise PortTakenError(
-            f"{what}: {host}:{port} cannot be listened on: {error.strerror or error}; "
-            "give another --port-base or --control-port, or 0 for free ports"
-        ) from error

@@ -12,6 +12,7 @@ GROUPS = {  # command -> (module, attribute, help)
     "demo": ("gateway.demo_cli", "demo", "A berth and a lock on this machine, from PLC to monthly report."),
     "edge": ("edge.cli", "app", "The service on the gateway: run it, check its site file."),
     "sim": ("firmware_sim.cli", "app", "Simulated PLCs on real sockets."),
+    "hil": ("firmware_sim.hil.cli", "app", "Acceptance tests of a device, simulated or real. Reads only."),
     "ingest": ("gateway.ingest_cli", "ingest", "The shore side: takes batches, stores them, confirms them."),
     "report": ("gateway.report.cli", "report_command", "The monthly energy and CO2 report of a site."),
     "export": ("gateway.report.cli", "export_command", "Rows of a device as CSV."),
@@ -44,7 +45,7 @@ def _load(command: str, module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        extra = "sim" if command == "sim" else "shore"
+        extra = "sim" if command in ("sim", "hil") else "shore"
         sys.exit(f"bollard {command} needs {error.name}; install it with: pip install 'bollard[{extra}]'")
 
 

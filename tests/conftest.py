@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,19 @@ def mosquitto() -> str | None:
     return shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
 
 
+def peers() -> Path | None:
+    """The npm packages that tests/peers/install.sh has installed, or None."""
+    lock = ROOT / "tests" / "peers" / "package-lock.json"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bollard" / "peers"
+    folder = Path(os.environ.get("BOLLARD_PEERS", cache)) / f"npm-{sha256(lock.read_bytes()).hexdigest()[:12]}"
+    return folder if shutil.which("node") and (folder / ".ready").exists() else None
+
+
+def libmodbus() -> bool:
+    found = shutil.which("cc") and shutil.which("pkg-config")
+    return bool(found) and subprocess.run(["pkg-config", "--exists", "libmodbus"], check=False).returncode == 0
+
+
 NEEDS = {  # marker -> (is it there, what to do)
     "mosquitto": (
         lambda: mosquitto() and shutil.which("mosquitto_sub"), "apt-get install mosquitto mosquitto-clients",
@@ -35,8 +50,8 @@ NEEDS = {  # marker -> (is it there, what to do)
     "influx": (influxd, "run tests/servers/install.sh, which builds influxd"),
     "shared": (shared_folder, "set BOLLARD_SHARED to the folder with data/battery"),
     "chromium": (lambda: shutil.which("chromium"), "apt-get install chromium"),
-    "npm": (lambda: shutil.which("npm"), "install Node.js"),
-    "libmodbus": (lambda: shutil.which("cc"), "apt-get install libmodbus-dev and a C compiler"),
+    "npm": (peers, "install Node.js 20 and run tests/peers/install.sh"),
+    "libmodbus": (libmodbus, "apt-get install libmodbus-dev pkg-config and a C compiler"),
 }  # fmt: skip
 
 

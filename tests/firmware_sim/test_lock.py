@@ -4,11 +4,13 @@ from dataclasses import replace
 from itertools import pairwise
 from math import sqrt
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firmware_sim.plant.lock import DOWN, GREEN, MOST_HEAD_M, UP, Drive, Lock, LockSize, Phase
+from firmware_sim.plant import lock_kernel as lk
+from firmware_sim.plant.lock import DOWN, GREEN, MOST_HEAD_M, UP, DriveView, Lock, LockSize, Phase
 from firmware_sim.plant.meter import NS
 
 DAY_NS = 86_400 * NS
@@ -139,14 +141,23 @@ def test_counters_go_on_and_the_interlock_word_says_why() -> None:
 
 
 def test_a_drive_covers_its_way_exactly() -> None:
-    drive = Drive(open_s=10.0, close_s=4.0)
-    drive.target = 1.0
-    assert drive.travel(4.0) == pytest.approx(0.8)  # half of 0.4 over 4 s
-    assert (drive.position, drive.state) == (pytest.approx(0.4), 1)
-    assert drive.travel(10.0) == pytest.approx(0.7 * 6 + 4)
-    assert (drive.position, drive.state) == (1.0, 2)
-    drive.target = 0.0
-    drive.travel(1.0)
-    assert (drive.position, drive.state) == (0.75, 3)
-    drive.target = 0.75
-    assert drive.state == 4
+    drive = np.array([0.0, 1.0])  # position, target
+    assert lk.travel(drive, 0, 10.0, 4.0, 4.0) == pytest.approx(0.8)  # half of 0.4 over 4 s
+    assert drive[0] == pytest.approx(0.4)
+    assert lk.travel(drive, 0, 10.0, 4.0, 10.0) == pytest.approx(0.7 * 6 + 4)
+    assert drive[0] == 1.0
+    drive[1] = 0.0
+    lk.travel(drive, 0, 10.0, 4.0, 1.0)
+    assert drive[0] == 0.75
+
+
+def test_end_switches_and_motors_tell_five_states() -> None:
+    state = np.zeros(lk.LOCK_STATE)
+    view = DriveView(state, 0)
+    seen = []
+    for position, target in ((0.0, 0.0), (0.4, 1.0), (1.0, 1.0), (0.4, 0.0), (0.4, 0.4)):
+        state[:2] = position, target
+        seen.append(view.state)
+    assert seen == [0, 1, 2, 3, 4]
+    state[:2], state[lk.HALTED] = (0.4, 1.0), 1.0  # an emergency stop in between
+    assert (view.state, view.moving) == (4, False)

@@ -84,7 +84,9 @@ def test_not_toml_and_not_there_are_said_in_one_line(tmp_path: Path) -> None:
     assert "not TOML" in problems(tmp_path, "schema = = 1")[0]
     with pytest.raises(ScenarioError, match=r"nowhere.toml: cannot be read: No such file"):
         load_scenario(str(tmp_path / "nowhere.toml"))
-    with pytest.raises(ScenarioError, match="scenario 'moon' is not known; use demo-port"):
+    with pytest.raises(
+        ScenarioError, match="scenario 'moon' is not known; use canal-lock, channel-berth, demo-port"
+    ):
         load_scenario("moon")
 
 
@@ -101,3 +103,109 @@ def test_the_command_line_replaces_the_recording_and_the_pack(tmp_path: Path) ->
 def test_a_start_beyond_the_end_is_named(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="start = 9000 s, the recording has 4500 s; give 0 to 4499"):
         load_scenario("demo-port", recording={"start_s": 9000})
+
+
+PORT = """
+schema = 1
+name = "port"
+start = 2027-01-01T00:00:00Z
+[[point]]
+name = "point-1"
+[[ship]]
+name = "AURELIE"
+[[berth]]
+name = "berth-1"
+point = "point-1"
+call = [{ ship = "AURELIE", arrive = "01:00", depart = "01:45" }]
+[[device]]
+name = "c"
+profile = "generic-charger"
+plant = "berth-1"
+"""
+
+
+def test_every_kind_of_problem_is_told_in_one_message_with_file_key_value_and_remedy(tmp_path: Path) -> None:
+    """A device that is not known, ports that overlap, a negative ramp, a recording that is no good."""
+    (tmp_path / "cell.csv").write_text("time_s,voltage_v\n0,3.7\n1,3.7\n")
+    (tmp_path / "back.csv").write_text("time_s,voltage_v,current_a\n0,3.7,1\n5,3.7,1\n3,3.7,1\n")
+    text = PORT.replace('point = "point-1"', 'point = "point-1"\ntower = { up_s = -5 }')
+    text += """
+[[berth]]
+name = "berth-2"
+vessel = "B"
+recording = { file = "cell.csv" }
+[[berth]]
+name = "berth-3"
+vessel = "C"
+recording = { file = "back.csv" }
+[[device]]
+name = "d"
+profile = "generic-crane"
+plant = "berth-1"
+port = 5020
+[[device]]
+name = "e"
+profile = "generic-meter"
+plant = "berth-9"
+port = 5020
+[[event]]
+kind = "mode"
+plant = "berth-1"
+at_s = 5
+[[fault]]
+name = "silense"
+device = "c"
+"""
+    lines = problems(tmp_path, text)
+    for where, value, remedy in (
+        ("berth[0].tower.up_s", "-5", "above 0"),
+        ("berth[1].recording", "no column current_a", "--columns current=NAME"),
+        ("berth[2].recording", "goes back from 5 to 3", "sort the file by time"),
+        ("device[1].profile", "generic-crane", "use generic-"),
+        ("device[2].plant", "berth-9", "use berth-1"),
+        ("device[2].port", "5020", "give each its own port"),
+        ("event[0].plant", "berth-1", "is for a lock"),
+        ("fault[0]", "silense", "one of"),
+    ):
+        assert any(where in line and value in line and remedy in line for line in lines), (where, lines)
+    assert len(lines) == 8
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where", "remedy"),
+    [
+        ('depart = "01:45"', 'depart = "01:05"', "berth[0].call[0].depart", "give 10 min"),
+        ('ship = "AURELIE"', 'ship = "NOBODY"', "berth[0].call[0].ship", "use AURELIE"),
+        ('arrive = "01:00"', 'arrive = "25:00"', "berth[0].call[0].arrive", "time of day"),
+        ('point = "point-1"', "late_s = 0", "berth[0].recording", "[[berth.call]]"),
+        (
+            'depart = "01:45" }]',
+            'depart = "01:45" }, { ship = "AURELIE", arrive = "01:47", depart = "02:30" }]',
+            "berth[0].call[1].arrive",
+            "leave 5 min",
+        ),
+    ],
+)
+def test_a_timetable_that_cannot_be_kept_is_refused(
+    tmp_path: Path, old: str, new: str, where: str, remedy: str
+) -> None:
+    found = problems(tmp_path, PORT.replace(old, new))
+    assert any(where in line and remedy in line for line in found), found
+
+
+def test_a_ship_is_not_at_two_berths(tmp_path: Path) -> None:
+    second = PORT[PORT.index("[[berth]]") : PORT.index("[[device]]")].replace("berth-1", "berth-2")
+    found = problems(tmp_path, PORT.replace("[[device]]", second + "[[device]]", 1))
+    assert len(found) == 1 and "AURELIE is still at berth[0].call[0]" in found[0]
+
+
+def test_two_chambers_side_by_side_are_two_locks_and_a_device_names_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "double.toml"
+    lock = '[[lock]]\nname = "lock-1"\npreset = "fall-4.9"\nchambers = 2\n'
+    device = '[[device]]\nname = "{}"\nprofile = "generic-lock"\nplant = "lock-1"\nchamber = {}\n'
+    path.write_text('schema = 1\nname = "double"\n' + lock + device.format("a", 1) + device.format("b", 2))
+    bench = Bench(load_scenario(str(path)))
+    state = bench.state(3 * 3600 * 10**9)
+    assert state["a"]["level_chamber_m"] != state["b"]["level_chamber_m"]
+    assert set(bench.truth(0, 0)["locks"]) == {"lock-1", "lock-1-2"}
+    assert problems(tmp_path, path.read_text().replace("chambers = 2", "chambers = 1"))[0].endswith("give 1")
