@@ -96,6 +96,11 @@ class Battery:
         spread_v = 0.004 + 0.008 * load + 0.0005 * wobble(self._seed, 10, second)
         soc = self._at(self._soc, t_ns)
         room = min(1.0, max(0.0, (self._ceiling_v - cell_v) / 0.05)) if soc > 0.7 else 1.0
+        # a BMS permits what it is recorded to have taken, with a little to spare
+        charge_limit_w = max(
+            self.size.energy_wh * (0.1 + 0.9 * room),
+            1.05 * cell_v * cell_a * self.size.series * self.size.parallel,
+        )
         return {
             "pack_voltage_v": round(cell_v * self.size.series, 1),
             "pack_current_a": round(cell_a * self.size.parallel, 1),
@@ -106,7 +111,7 @@ class Battery:
             "cell_max_temp_c": round(temp_c + 1.4 + 1.5 * load, 1),
             "soc_bms": round(self._bms_soc(soc, t_ns), 3),
             "soh_bms": self.size.soh,
-            "charge_limit_w": round(self.size.energy_wh * (0.1 + 0.9 * room), -4),
+            "charge_limit_w": round(charge_limit_w, -4),
             "discharge_limit_w": round(2.0 * self.size.energy_wh * min(1.0, max(0.0, soc / 0.15)), -4),
             "contactor": 1,
             "alarm_word": 0,

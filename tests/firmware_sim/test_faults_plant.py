@@ -185,14 +185,9 @@ async def test_a_lock_without_faults_shows_none_of_them(wire: Any) -> None:
     assert len({row.chamber // 1000 for row in rows}) > 3, "boats went through meanwhile"
 
 
-NEVER_ALL_CLOSED = pytest.mark.xfail(
-    strict=True, reason="the lock goes from the closed gate to the opening sluice in one tick: nothing to see"
-)
-
-
 @pytest.mark.parametrize(
     "fault",
-    [pytest.param(f, marks=NEVER_ALL_CLOSED if f == "lock-level-moves-all-closed" else ()) for f in LOCK_FAULTS],
+    LOCK_FAULTS,
 )
 async def test_each_incoherence_of_a_lock_is_in_its_registers(
     wire: Any, served: dict[str, Any], fault: str

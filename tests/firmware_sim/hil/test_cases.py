@@ -19,17 +19,6 @@ GOOD = [
 ]
 
 
-KNOWN = pytest.mark.xfail(
-    strict=True, reason="the replayed battery makes up a charge limit that the recorded current does not keep"
-)
-GOOD = [
-    pytest.param(kind, case, marks=KNOWN)
-    if case is battery.test_power_keeps_the_limits_of_the_bms
-    else pytest.param(kind, case)
-    for kind, case in GOOD
-]
-
-
 @pytest.mark.parametrize(("kind", "case"), GOOD, ids=lambda value: getattr(value, "__name__", value))
 def test_a_good_device_turns_no_case_red(
     kind: str, case: Callable[..., None], recorded: Callable[[str], Trace], judge: Callable[..., tuple[str, str]]

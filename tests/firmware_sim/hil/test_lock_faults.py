@@ -56,10 +56,7 @@ def test_every_lock_fault_has_its_case() -> None:
     assert {name for name in KINDS if name.startswith("lock-")} <= set(EXPECTED)
 
 
-NEVER_ALL_CLOSED = pytest.mark.xfail(
-    strict=True, reason="the lock plant goes from the closed gate to the open sluice in one tick: nothing to see"
-)
-FAULTS = [pytest.param(f, marks=NEVER_ALL_CLOSED if f == "lock-level-moves-all-closed" else ()) for f in EXPECTED]
+FAULTS = list(EXPECTED)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
