@@ -13,7 +13,7 @@ demo: $(READY)
 	@$(BIN)/bollard demo
 
 test: $(READY)
-	$(BIN)/pytest -q --benchmark-disable
+	$(BIN)/pytest -q --benchmark-disable -n 3
 
 lint: $(READY)
 	$(BIN)/ruff check .
