@@ -96,6 +96,26 @@ def test_a_day_that_cancels_out_keeps_its_small_rest() -> None:
     assert integrate_power(t_ns, power_w, MAX_GAP_NS)[0] == pytest.approx(expected_wh, rel=1e-12)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 3), st.integers(0, 10_000), st.integers(0, 2**32))
+def test_channels_over_one_time_axis_agree_with_exact_arithmetic(channels: int, n: int, seed: int) -> None:
+    """Lengths that fill no block, one block, several; gaps, NaN, infinity, time standing still and going back."""
+    rng = np.random.default_rng(seed)
+    t_ns = START_NS + np.cumsum(
+        rng.choice([S, S + 7, 0, -S, MAX_GAP_NS, MAX_GAP_NS + 1], n, p=[0.7, 0.1, *[0.05] * 4])
+    )
+    power_w = rng.uniform(-5e7, 5e7, (channels, n))
+    power_w[rng.random(power_w.shape) < 0.01] = NAN
+    power_w[rng.random(power_w.shape) < 0.01] = np.inf
+    energy_wh, covered_ns = np.full(channels, NAN), np.zeros(channels, np.int64)
+    energy.integrate_channels(t_ns.astype(np.int64), power_w, MAX_GAP_NS, energy_wh, covered_ns)
+    for c in range(channels):
+        expected_wh, expected_ns = naive.integrate_power(t_ns, power_w[c], MAX_GAP_NS)
+        magnitude_wh = naive.integrate_power(t_ns, np.abs(power_w[c]), MAX_GAP_NS)[0]
+        assert covered_ns[c] == expected_ns
+        assert abs(energy_wh[c] - expected_wh) <= 2e-15 * magnitude_wh
+
+
 # Minutes ---------------------------------------------------------------------------------------------
 
 
