@@ -33,8 +33,8 @@ LARGEST_HALF_GAP_V = 0.1
 LFP_TOP_V = 3.8  # no LFP cell rests above
 SMALL_GAP = {"NMC": 0.3, "LFP": 5e-3}  # keeps the half gap from standing in for slow diffusion
 LEAST_SIGMA_V = {"NMC": 0.005, "LFP": 0.003}
-# Among a few, on the developers' drives; the longest explain the rest after a slow discharge and spoil drives.
-CONSTANTS = {"NMC": (10.0, 100.0, 20.0), "LFP": (20.0, 300.0, 50.0)}  # tau1, tau2 [s], hysteresis rate
+# Among a few, on the developers' drives; long ones explain rest after a slow curve and spoil drives.
+CONSTANTS = {"NMC": (10.0, 100.0, 20.0), "LFP": (20.0, 300.0, 12.0)}  # tau1, tau2 [s], hysteresis rate
 SAME_TEMPERATURE_C = 3.0
 FULL_SOC = 0.985  # a start that rests above it is a full cell
 LOW_V = {"NMC": 3.0, "LFP": 2.2}  # past the end of a pulse test the cell is nowhere near its model
@@ -442,8 +442,8 @@ def fit(
         ]
     residuals = []
     for trace, (a, weight, voltage_v, _) in zip(traces, designs, strict=True):
-        e = voltage_v - a @ solution
-        residuals.append((trace.name, trace.temp_c, float(np.sqrt((weight @ e**2) / weight.sum())),
+        e, inside = voltage_v - a @ solution, (trace.soc > 0.1).astype(np.float64)
+        residuals.append((trace.name, trace.temp_c, float(np.sqrt(((weight * inside) @ e**2) / (weight @ inside))),
                           float(np.abs(e[trace.soc > 0.1]).max(initial=0.0))))  # fmt: skip
     return tables, residuals
 

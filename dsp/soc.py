@@ -26,11 +26,12 @@ CORRELATION_S = 120.0  # model errors last that long: samples within it are one 
 FORGET_S = 5400.0  # evidence about SoC fades: it is counted charge that ages
 FORGET_ROWS_S = 172_800.0  # about offset and capacity: those last
 HUBER = 1.5  # residuals beyond so many sigmas count linearly
-RESISTANCE_DOUBT = 0.3  # resistances differ by so much between cells, and with age
+RESISTANCE_DOUBT = 0.5  # resistances differ between cells, with age and with the size of the current
 BEYOND_DOUBT = 0.5  # of how far resistances are extrapolated past the identified temperatures
 SOC_DOUBT = 0.006  # the open-circuit curve is true to so much in SoC
 MODEL_SD = 0.008  # of the result, where the weights alone would be too sure
-LASTING_DOUBT = 0.15  # share of resistive drop and of the change of hysteresis that is wrong for hours
+LEAST_WEIGHT = 0.01  # of a row in its window
+LASTING_DOUBT, LASTING_H_DOUBT = 0.15, 0.35  # shares of drop and of the change of hysteresis wrong for hours
 LASTING_S, LEAST_SLOPE_V = 1800.0, 0.04  # mean of that drop; slope of the curve that turns it into SoC
 ROW_TRUST = 0.2  # model errors look like offsets and capacities: evidence between rows counts less
 PAST_C_RATE = 0.3  # and was of about this size, in currents that fill the cell in an hour
@@ -49,8 +50,8 @@ SETTLED_SD, SETTLED_S = 0.03, 300.0  # rows are opened when SoC is known so well
 BIASES, CAPACITIES = 7, 5  # rows of hypotheses
 ROWS = BIASES * CAPACITIES
 MIDDLE = (BIASES // 2) * CAPACITIES + CAPACITIES // 2
-BIAS_STEP_C, BIAS_SD_C = 0.015, 0.02  # of the current that fills the cell in an hour
-CAPACITY_STEP, CAPACITY_SD = 0.04, 0.06
+BIAS_STEP_C, BIAS_SD_C = 0.015, 0.01  # of the current that fills the cell in an hour
+CAPACITY_STEP, CAPACITY_SD = 0.03, 0.03
 
 SPIKE_V = 0.15  # per cell, and not explained by the current
 FROZEN_S, FROZEN_SOC = 300.0, 0.03  # the same values to the bit for so long, while that much should have moved
@@ -82,6 +83,8 @@ STATE = np.dtype(
         ("logw", "f4", (ROWS, POINTS)),
         ("w_s", "f8"), ("w_v", "f8"), ("w_i", "f8"), ("w_x1", "f8"), ("w_x2", "f8"), ("w_h", "f8"),
         ("w_as", "f8"), ("w_t", "f8"),  # sums of the window: weight, and weight times each quantity
+        ("w_time", "f8"),
+        ("r_near", "f8", 3), ("sigma_near", "f8"),  # of the model where SoC was found last
         ("as_", "f8"),  # charge since the window began, losses taken off [A s per cell]
         ("t_s", "f8"),  # time since the window began
         ("rate_a", "f8"), ("bias_cell_a", "f8"), ("shown_as", "f8"),  # how SoC is shown until the window closes
@@ -287,7 +290,12 @@ def _move(s: Any, p: Any, dt_s: float, mean_a: float) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _gather(s: Any, v: float, i: float, weight_s: float) -> None:
+def _gather(s: Any, v: float, i: float, time_s: float) -> None:
+    """Add a row to the window; one under load tells less, for resistances are doubtful."""
+    s.w_time += time_s
+    drop = RESISTANCE_DOUBT * (s.r_near[0] * i + s.r_near[1] * s.x1_a + s.r_near[2] * s.x2_a)
+    sure = s.sigma_near * s.sigma_near
+    weight_s = time_s if sure == 0.0 else time_s * max(LEAST_WEIGHT, sure / (sure + drop * drop))
     s.w_s += weight_s
     s.w_v += weight_s * v
     s.w_i += weight_s * i
@@ -330,7 +338,7 @@ def _close(s: Any, p: Any) -> None:
     else:
         _shift_all(s, p, s.as_, s.t_s)
     s.as_ = s.t_s = s.shown_as = 0.0
-    s.w_s = s.w_v = s.w_i = s.w_x1 = s.w_x2 = s.w_h = s.w_as = s.w_t = 0.0
+    s.w_s = s.w_v = s.w_i = s.w_x1 = s.w_x2 = s.w_h = s.w_as = s.w_t = s.w_time = 0.0
     if s.informed != 0:
         _summarise(s, p)
 
@@ -395,7 +403,8 @@ def _doubt(s: Any, p: Any, dt_s: float, mean_a: float) -> None:
 def _weigh(s: Any, p: Any) -> None:
     """Bayes: a Huber residual of the mean voltage for each hypothesis, slowed to the correlation time."""
     v, i, x1, x2, h = s.w_v / s.w_s, s.w_i / s.w_s, s.w_x1 / s.w_s, s.w_x2 / s.w_s, s.w_h / s.w_s
-    share, fade, fade_rows = s.w_s / CORRELATION_S, math.exp(-s.w_s / FORGET_S), math.exp(-s.w_s / FORGET_ROWS_S)
+    share, fade = s.w_time / CORRELATION_S, math.exp(-s.w_time / FORGET_S)
+    fade_rows = math.exp(-s.w_time / FORGET_ROWS_S)
     t, t_share, factor = _temperature(s.temp_c, p)
     t2 = min(t + 1, p.temps - 1)
     expected, ohms, variance = np.empty(POINTS), np.empty(POINTS), np.empty(POINTS)
@@ -421,10 +430,14 @@ def _weigh(s: Any, p: Any) -> None:
         slopes[k] = d * d
     place = 0 if s.informed == 0 else min(POINTS - 1, max(0, int(s.soc / STEP)))
     drop = expected[place] - p.ocv_v[place] - width * p.half_gap_v[place] * h
-    s.drop_v += (drop - s.drop_v) * min(1.0, s.w_s / min(LASTING_S, s.seen_s + 1.0))
+    s.drop_v += (drop - s.drop_v) * min(1.0, s.w_time / min(LASTING_S, s.seen_s + 1.0))
+    s.r_near[0] = factor * _mix(p.r_ohm[t, 0, place], p.r_ohm[t2, 0, place], t_share)
+    s.r_near[1] = factor * _mix(p.r_ohm[t, 1, place], p.r_ohm[t2, 1, place], t_share)
+    s.r_near[2] = factor * _mix(p.r_ohm[t, 2, place], p.r_ohm[t2, 2, place], t_share)
+    s.sigma_near = p.sigma_v[place]
     best = -1e300
     use_bms = s.bms_trust > 0.05 and math.isfinite(s.bms)
-    bms_share = s.bms_trust * s.w_s / BMS_CORRELATION_S
+    bms_share = s.bms_trust * s.w_time / BMS_CORRELATION_S
     for r in range(ROWS if s.open != 0 else 1):
         shift = s.shift[r]
         first, f = (0, shift) if shift >= 0.0 else (-1, 1.0 + shift)
@@ -570,7 +583,7 @@ def _lasting_sd(s: Any, p: Any) -> float:
     slope = max(LEAST_SLOPE_V, (p.ocv_v[b] - p.ocv_v[a]) / ((b - a) * STEP))
     warmth = 1.0 / (s.temp_c + ZERO_C_K) - 1.0 / (25.0 + ZERO_C_K)
     change = math.exp(p.hysteresis_activation_k * warmth) - 1.0
-    drop, gap = LASTING_DOUBT * s.drop_v / slope, LASTING_DOUBT * change * p.half_gap_v[k] / slope
+    drop, gap = LASTING_DOUBT * s.drop_v / slope, LASTING_H_DOUBT * change * p.half_gap_v[k] / slope
     return float(math.sqrt(MODEL_SD * MODEL_SD + drop * drop + gap * gap))
 
 

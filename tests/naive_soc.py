@@ -19,6 +19,7 @@ class Grid:
         self.past = self.h_doubt = 1.0
         self.last: tuple[float, float] | None = None
         self.window: list[tuple[float, ...]] = []
+        self.near: Any = None
         self.charge = self.time = 0.0
         self.bias_zero, self.factor_zero, self.open = 0.0, 1.0, False
         self.soc = self.capacity_ah = math.nan
@@ -38,15 +39,22 @@ class Grid:
             self.charge, self.time, self.seen = self.charge + charge, self.time + dt, self.seen + dt
         self.last = (t_s, current_a)
         row = (voltage_v, current_a, self.x1, self.x2, self.h, self.charge, self.time)
-        self.window.append((min(max(dt, 0.1), c.GAP_S), *row))
+        held_s = min(max(dt, 0.1), c.GAP_S)
+        sure = 1.0
+        if self.near is not None:  # a row under load tells less, for resistances are doubtful
+            r, sigma = self.near
+            drop = c.RESISTANCE_DOUBT * (r[0] * current_a + r[1] * self.x1 + r[2] * self.x2)
+            sure = max(c.LEAST_WEIGHT, sigma**2 / (sigma**2 + drop**2))
+        self.window.append((held_s * sure, held_s, *row))
         if self.time >= c.WINDOW_S or math.isnan(self.soc) or self.seen < c.WINDOW_S:
             self.close(temp_c)
 
     def close(self, temp_c: float) -> None:
         share = np.array([row[0] for row in self.window])
-        mean = share @ np.array([row[1:] for row in self.window]) / share.sum()
+        mean = share @ np.array([row[2:] for row in self.window]) / share.sum()
+        time_s = sum(row[1] for row in self.window)
         self.move(mean[5], mean[6])
-        self.weigh(mean, float(share.sum()), temp_c)
+        self.weigh(mean, time_s, temp_c)
         self.move(self.charge - mean[5], self.time - mean[6])
         self.window, self.charge, self.time = [], 0.0, 0.0
         self.summarise()
@@ -73,6 +81,8 @@ class Grid:
         r = [np.array([arrhenius(cell, temp_c, cell.r_ohm[:, k, j]) for j in range(101)]) for k in range(3)]
         ohmic = r[0] * i + r[1] * x1 + r[2] * x2
         gap = cell.half_gap_v * math.exp(cell.hysteresis_activation_k * (1 / (temp_c + 273.15) - 1 / 298.15))
+        place = 0 if math.isnan(self.soc) else min(100, int(self.soc / 0.01))
+        self.near = ([r[k][place] for k in range(3)], cell.sigma_v[place])
         expected = cell.ocv_v + gap * h + ohmic
         doubt_h = c.H_DOUBT_LEAST + (1 - c.H_DOUBT_LEAST) * self.h_doubt
         variance = cell.sigma_v**2 + (c.RESISTANCE_DOUBT * ohmic) ** 2 + (doubt_h * gap) ** 2
