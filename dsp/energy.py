@@ -148,6 +148,9 @@ def step(
 
     Returns: n, the minutes written to out[0:n]. When n == k there may be more: call again with t_ns = -1 before
         the next row, which would be ignored.
+    Source: register differences are the energy, power their shape: the project's domain notes, section C.4; power
+        by the composite trapezoidal rule, NIST DLMF, section 3.5(i), cut exactly where minutes begin and where a
+        straight line changes its sign.
     """
     s = state[0]
     s.event = NO_EVENT

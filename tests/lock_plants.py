@@ -3,6 +3,7 @@
 from typing import Any
 
 import lock_days as ld
+import naive_rules
 import numpy as np
 from lock_days import Day
 
@@ -11,6 +12,16 @@ def _runs(mask: Any, least: int) -> list[tuple[int, int]]:
     """Stretches of scans [a, b) in which a mask holds for at least so long."""
     edge = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]])))
     return [(int(a), int(b)) for a, b in zip(edge[::2], edge[1::2], strict=True) if b - a >= least]
+
+
+def _when_owed(day: Day, at: int) -> int:
+    """First scan at which the open sluices owe 0.25 m, by the twin."""
+    head = 0 if day.sluices[at + 5, :2].max() > 0 else 2
+    flow = (1.5 * day.sluices[at:, :2] if head == 0 else 1.5 * day.sluices[at:, 2:]).sum(axis=1)
+    flow = np.where((day.sluices[at:, :2] if head == 0 else day.sluices[at:, 2:]).max(axis=1) > 0.02, flow, 0.0)
+    levels = list(zip(day.levels[at:, head], day.levels[at:, 1], strict=True))[:400]
+    due = naive_rules.should_have_come_m(levels, list(flow[:400]), ld.Size().area_m2, 0.10)
+    return at + next(i for i, m in enumerate(due) if m >= 0.25)
 
 
 def plant(day: Day, rule: str, rng: Any) -> int | None:
@@ -66,7 +77,7 @@ def plant(day: Day, rule: str, rng: Any) -> int | None:
         if (at := choose(flowing, 200)) is None:
             return None
         day.levels[at[0] : at[1], 1] = day.levels[at[0] - 1, 1] + 0.004 * rng.standard_normal(at[1] - at[0])
-        return at[0]
+        return _when_owed(day, at[0])
     if rule == "mode_change_in_lockage":
         if (at := choose(day.phase >= ld.ENTRY, 100)) is None:
             return None

@@ -67,21 +67,9 @@ def test_every_planted_incoherence_is_found_within_one_scan(rule: str, apart: bo
         if (at := plant(day, rule, rng)) is None:
             continue
         planted += 1
-        if rule == "level_still_sluice_open":
-            at = when_owed(day, at)
         found = np.flatnonzero(run(day, topology) & bit)
         assert len(found) and at <= found[0] <= at + 1 + late, (seed, at, found[:3])
     assert planted >= 6
-
-
-def when_owed(day: ld.Day, at: int) -> int:
-    """First scan at which the open sluices owe 0.25 m, by the twin."""
-    head = 0 if day.sluices[at + 5, :2].max() > 0 else 2
-    flow = (1.5 * day.sluices[at:, :2] if head == 0 else 1.5 * day.sluices[at:, 2:]).sum(axis=1)
-    flow = np.where((day.sluices[at:, :2] if head == 0 else day.sluices[at:, 2:]).max(axis=1) > 0.02, flow, 0.0)
-    levels = list(zip(day.levels[at:, head], day.levels[at:, 1], strict=True))[:400]
-    due = naive_rules.should_have_come_m(levels, list(flow[:400]), SIZE.area_m2, 0.10)
-    return at + next(i for i, m in enumerate(due) if m >= 0.25)
 
 
 maybe_gate = st.one_of(st.none(), st.integers(0, 4))
