@@ -146,6 +146,57 @@ def test_an_outage_widens_the_interval_and_keeps_the_truth_in_it() -> None:
     assert state["gaps"][0] == 1
 
 
+def test_a_clock_set_back_is_followed_from_the_second_row() -> None:
+    params = pack_params(load_cell("nmc"), 1, 1)
+    state = soc.init(params)
+    for k in range(100):
+        soc.step(state, params, START_NS + k * S, 3.7 + 1e-4 * (k % 7), -1.0, 25.0, NAN)
+    before = state["soc"][0]
+    soc.step(state, params, START_NS - 500 * S, 3.7, -1.0, 25.0, NAN)  # late, or the clock?
+    assert state["t_ns"][0] == START_NS + 99 * S
+    soc.step(state, params, START_NS - 499 * S, 3.7, -1.0, 25.0, NAN)
+    assert state["t_ns"][0] == START_NS - 499 * S
+    assert state["out_of_order"][0] == 2 and abs(state["soc"][0] - before) < 0.01
+
+
+def test_a_spike_is_left_out_and_a_lasting_step_taken() -> None:
+    params = pack_params(load_cell("nmc"), 1, 1)
+    state = soc.init(params)
+    for k in range(200):
+        soc.step(state, params, START_NS + k * S, 3.3 if k == 150 else 3.7 + 1e-4 * (k % 7), -0.5, 25.0, NAN)
+    assert state["spikes"][0] == 1 and state["voltage_v"][0] == pytest.approx(3.7, abs=0.001)
+    for k in range(200, 203):
+        soc.step(state, params, START_NS + k * S, 3.45, -0.5, 25.0, NAN)
+    assert state["spikes"][0] == 2 and state["voltage_v"][0] == 3.45
+
+
+def test_values_frozen_under_load_are_counted_and_followed_by_doubt() -> None:
+    params = pack_params(load_cell("lfp"), 1, 1)
+    state = soc.init(params, 0.6, 0.02)
+    for k in range(400):
+        soc.step(state, params, START_NS + k * S, 3.28 + 1e-4 * (k % 5), -2.0, 25.0, NAN)
+    for k in range(400, 1600):
+        soc.step(state, params, START_NS + k * S, 3.28, -2.0, 25.0, NAN)
+    assert state["frozen_rows"][0] > 800
+    width = state["soc_high"][0] - state["soc_low"][0]
+    soc.step(state, params, START_NS + 1600 * S, 3.27, -2.0, 25.0, NAN)
+    assert state["gaps"][0] == 1 and state["soc_high"][0] - state["soc_low"][0] > width
+
+
+def test_a_bms_that_lies_or_stands_still_loses_its_trust_and_pulls_little() -> None:
+    t_s, voltage, current, truth = drive("nmc", 7200, 0.6, seed=9)
+    params = pack_params(load_cell("nmc"), 1, 1)
+    good, lying, frozen = (soc.init(params) for _ in range(3))
+    for k in range(len(t_s)):
+        row = (START_NS + k * S, voltage[k], current[k], 25.0)
+        soc.step(good, params, *row, truth[k] + 0.02)
+        soc.step(lying, params, *row, min(1.0, truth[k] + 0.3 + 1e-5 * (k % 2)))
+        soc.step(frozen, params, *row, 0.6)
+    assert good["bms_trust"][0] > 0.9
+    assert lying["bms_trust"][0] < 0.05 and abs(lying["soc"][0] - truth[-1]) < 0.02
+    assert frozen["bms_trust"][0] == 0.0 and abs(frozen["soc"][0] - truth[-1]) < 0.02
+
+
 def test_a_kill_changes_nothing() -> None:
     _t_s, voltage, current, _ = drive("lfp", 600, 0.6, seed=3)
     params = pack_params(load_cell("lfp"), 1, 1)
