@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from dsp import cell, energy, lock_cycle, lock_rules, lock_topology, session, soc
+from dsp import cell, ekf, energy, lock_cycle, lock_rules, lock_topology, session, soc
 
 
 def warm() -> float:
@@ -22,5 +22,6 @@ def warm() -> float:
     lock_rules.step(lock_rules.init(), lock, 0, np.zeros(2), np.zeros(2), np.zeros(4), row, 1.0, 0.0, 0.0)
     params = cell.pack_params(cell.load_cell("nmc"), 1, 1)
     soc.step(soc.init(params), params, 0, 3.7, 0.0, 25.0, np.nan)
+    ekf.step(ekf.init(params), params, 0, 3.7, 0.0, 25.0)
     soc.run(params, t_ns, row, row, row, np.nan, 0.3)
     return time.perf_counter() - start
