@@ -167,4 +167,4 @@ def largest_triangles(t_ns: NDArray[np.int64], values: NDArray[np.float64], chos
                 best, best_area = i, area
         chosen[bucket + 1] = last = best
     chosen[m - 1] = n - 1
-    return m
+    return int(m)

@@ -1,4 +1,7 @@
-"""Minutes anew, when rows come late or a gap is recovered: what changed goes out as a new revision."""
+"""What is learned later: rows that come late, a gap recovered, a meter that a person has replaced.
+
+What changes goes out as a new revision of its minute.
+"""
 
 from typing import Any
 
@@ -6,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dsp.energy import minutes
+from dsp.energy import _anchor, minutes, step
 
 
 @njit(cache=True, nogil=True)
@@ -57,6 +60,52 @@ def revise(
         out[changed] = row
         changed += 1
     return changed
+
+
+@njit(cache=True, nogil=True)
+def replace(
+    state: NDArray[Any],
+    t_ns: int,
+    power_w: float,
+    closing_import_wh: float,
+    closing_export_wh: float,
+    opening_import_wh: float,
+    opening_export_wh: float,
+    max_gap_ns: int,
+    max_power_w: float,
+    counter_range_wh: float,
+    out: NDArray[Any],
+) -> tuple[bool, int]:
+    """Change the meter at an instant that a person has written down, with both its readings; no energy is lost.
+
+    The closing index is a reading like any other and must follow from the last one. From the opening index on a
+    new epoch counts. Rows of the old meter come before, rows of the new one after; fetch all minutes first.
+
+    Args:
+        state: As for `dsp.energy.step`. dsp.energy.STATE[1]
+        t_ns: Instant of the change. [ns, UTC]
+        power_w: Power then, NaN if unknown. [W]
+        closing_import_wh, closing_export_wh: Last readings of the old meter; NaN for a direction without. [Wh]
+        opening_import_wh, opening_export_wh: First readings of the new one. [Wh]
+        max_gap_ns, max_power_w, counter_range_wh: As for `dsp.energy.step`; of the old meter.
+        out: Receives minutes. dsp.energy.OUT[k]
+
+    Returns: whether the closing index was believed (else the state counts on as if nothing was said, and
+        `state["event"]` may tell more), and the minutes written.
+    Source: the project's domain notes, section C.4: a replacement is an operator's action with both indices.
+    """
+    n: int = step(
+        state, t_ns, power_w, closing_import_wh, closing_export_wh, max_gap_ns, max_power_w, counter_range_wh, out
+    )
+    s = state[0]
+    if s.t_ns != t_ns or s.register_t_ns != t_ns:
+        return False, n
+    s.epoch += 1
+    s.known[0] = s.known[1] = 0
+    opening_import = -1 if np.isnan(opening_import_wh) else int(opening_import_wh)
+    opening_export = -1 if np.isnan(opening_export_wh) else int(opening_export_wh)
+    _anchor(s, t_ns, opening_import, opening_export)
+    return True, n
 
 
 @njit(cache=True, nogil=True)

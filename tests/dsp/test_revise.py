@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dsp import energy
 from dsp.energy import MINUTE_NS, OUT
-from dsp.revise import revise
+from dsp.revise import replace, revise
 
 pytestmark = pytest.mark.usefixtures("kernels")
 S = 1_000_000_000
@@ -74,3 +74,36 @@ def test_nothing_new_reissues_nothing() -> None:
     rows = history(5, 600)
     published, _ = computed(*rows)
     assert len(revised(rows, published)) == 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(5, 400), st.integers(0, 10**9))
+def test_a_meter_replaced_by_journal_loses_and_invents_nothing(seed: int, at: int, opening: int) -> None:
+    """Minutes over a change are those of a meter that was never changed; registers and epoch are the new ones."""
+    t_ns, power_w, register_wh = history(seed, 500)
+    expected, _ = computed(t_ns, power_w, register_wh)
+    state, out, found = energy.init(), np.zeros(8, OUT), []
+    for i in range(500):
+        shift = opening - register_wh[at] if i > at else 0.0
+        if i == at:
+            indices = (register_wh[i], 0.0, float(opening), 0.0)
+            believed, n = replace(state, int(t_ns[i]), power_w[i], *indices, *SETTINGS, out)
+            assert believed
+        else:
+            n = energy.step(state, int(t_ns[i]), power_w[i], register_wh[i] + shift, 0.0, *SETTINGS, out)
+        assert int(state["event"][0]) == energy.NO_EVENT
+        found += [row.copy() for row in out[:n]]
+    assert [int(row["import_wh"]) for row in found] == expected["import_wh"].tolist()
+    assert [float(row["covered_s"]) for row in found] == expected["covered_s"].tolist()
+    assert int(state["epoch"][0]) == 1
+    assert int(state["register_wh"][0][0]) == register_wh[-1] + opening - register_wh[at]
+
+
+def test_a_closing_index_that_does_not_follow_changes_nothing() -> None:
+    t_ns, power_w, register_wh = history(3, 100)
+    state, out = energy.init(), np.zeros(8, OUT)
+    for i in range(100):
+        energy.step(state, int(t_ns[i]), power_w[i], register_wh[i], 0.0, *SETTINGS, out)
+    believed, _ = replace(state, int(t_ns[-1]) + S, 0.0, register_wh[-1] - 500.0, 0.0, 7.0, 0.0, *SETTINGS, out)
+    assert not believed
+    assert (int(state["epoch"][0]), int(state["register_wh"][0][0])) == (0, int(register_wh[-1]))

@@ -10,6 +10,7 @@ FORMULAS = {  # kernel -> what its docstring must name
     "integrate.integrate_power": "NIST DLMF, section 3.5(i)",
     "integrate.integrate_channels": "as `integrate_power`",
     "energy.step": "domain notes, section C.4",
+    "revise.replace": "domain notes, section C.4",
     "counter.classify": "domain notes, section C.4",
     "crosscheck.step": "IEC 62053-22",
     "rollup.roll_up": "10-minute intervals",
@@ -27,7 +28,7 @@ FORMULAS = {  # kernel -> what its docstring must name
 }
 NO_FORMULA = {  # kernels that repeat another one, count, compare or keep
     "energy.minutes", "energy.integrate_power", "energy.integrate_channels", "energy.classify", "revise.revise",
-    "revise.minutes", "lock_cycle.run", "lock_rules.run", "lock_hydraulics.drive_step",
+    "revise.minutes", "revise.step", "lock_cycle.run", "lock_rules.run", "lock_hydraulics.drive_step",
     "lock_hydraulics.gate_state", "signal.check_step", "signal.hampel", "compress.flush",
     "compress.swinging_door", "session.step", "session.classify",
 }  # fmt: skip
