@@ -143,10 +143,16 @@ def test_energy_of_a_month(
     assert energy_wh == pytest.approx(exact[0], rel=1e-15 if name == "bollard" else 1e-9)
 
 
+@pytest.mark.benchmark(group="energy of a month at 1 Hz, with the ratios above")
 def test_the_ratio_to_a_c_loop_is_printed(
-    month: tuple[Any, Any], exact: tuple[float, int], with_c: Method, capsys: pytest.CaptureFixture[str]
+    benchmark: Any,
+    month: tuple[Any, Any],
+    exact: tuple[float, int],
+    with_c: Method,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """All in one run, interleaved, best of nine."""
+    benchmark.pedantic(integrate_power, args=(*month, MAX_GAP_NS), rounds=3)  # else --benchmark-only skips this
     methods: dict[str, Method] = {
         "bollard (compensated)": integrate_power,
         "C -O3 (plain sum)": with_c,
@@ -221,11 +227,13 @@ def polars_channels(t_ns: Any, power_w: Any) -> Any:
     return frame.lazy().select(columns).collect().to_numpy()[0] / (2 * NS_PER_HOUR)
 
 
+@pytest.mark.benchmark(group="energy of a month on 16 channels, one core, with the ratios above")
 def test_sixteen_channels_of_a_month(
-    channels: tuple[Any, Any], c_library: Any, capsys: pytest.CaptureFixture[str]
+    benchmark: Any, channels: tuple[Any, Any], c_library: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Aim V4: 40 ms on one core, 15 ms on two, at least C -O3. One run, interleaved, best of nine."""
     t_ns, power_w = channels
+    benchmark.pedantic(on_threads, args=(integrate_channels, t_ns, power_w, 1), rounds=3, warmup_rounds=1)
     step_ns = np.diff(t_ns)
     counts = (step_ns > 0) & (step_ns <= MAX_GAP_NS) & np.isfinite(power_w[0, 1:] + power_w[0, :-1])
     terms = (power_w[0, 1:] + power_w[0, :-1])[counts] * step_ns[counts]

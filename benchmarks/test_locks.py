@@ -30,9 +30,10 @@ def judge(day: ld.Day) -> Any:
     return raised
 
 
-def test_a_thousand_days_of_a_lock(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.benchmark(group="rules over a day of a lock, 86 400 scans")
+def test_a_thousand_days_of_a_lock(benchmark: Any, capsys: pytest.CaptureFixture[str]) -> None:
     out, phases = np.zeros(300, lock_cycle.OUT), np.zeros(ld.DAY_S, np.int8)
-    judge(ld.day(0))  # compile
+    benchmark.pedantic(judge, args=(ld.day(0),), rounds=3, warmup_rounds=1)  # else --benchmark-only skips this
     spent = {"days made": 0.0, "rules": 0.0, "lockages": 0.0}
     false = lockages = scans = in_phase = starts = starts_true = 0
     planted, found = dict.fromkeys(lock_rules.RULES, 0), dict.fromkeys(lock_rules.RULES, 0)
@@ -93,7 +94,10 @@ def level() -> Any:
     return found
 
 
-def test_despiking_and_downsampling_of_a_day(level: Any, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.benchmark(group="despiking a day of a level, with the ratios above")
+def test_despiking_and_downsampling_of_a_day(
+    benchmark: Any, level: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     from dsp import compress, signal
 
     t_ns = np.arange(len(level), dtype=np.int64) * ld.S
@@ -121,6 +125,7 @@ def test_despiking_and_downsampling_of_a_day(level: Any, capsys: pytest.CaptureF
             return middle, (series - middle).abs().rolling(7, center=True).median()  # nearly: one median a window
 
         methods["hampel, pandas (approximate)"] = pandas_hampel
+    benchmark.pedantic(methods["hampel, 7 samples"], rounds=3, warmup_rounds=1)
     best = dict.fromkeys(methods, np.inf)
     for _ in range(5):
         for name, method in methods.items():
