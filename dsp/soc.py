@@ -26,6 +26,7 @@ CORRELATION_S = 120.0  # model errors last that long: samples within it are one 
 FORGET_S = 5400.0  # evidence about SoC fades: it is counted charge that ages
 FORGET_ROWS_S = 172_800.0  # about offset and capacity: those last
 HUBER = 1.5  # residuals beyond so many sigmas count linearly
+SURE_SHARE = 0.25  # of log variance; 0.5 would be a true spread, but doubts are limits, and favour steep curves
 RESISTANCE_DOUBT = 0.5  # resistances differ between cells, with age and with the size of the current
 BEYOND_DOUBT = 0.5  # of how far resistances are extrapolated past the identified temperatures
 SOC_DOUBT = 0.006  # the open-circuit curve is true to so much in SoC
@@ -384,16 +385,21 @@ def _doubt(s: Any, p: Any, dt_s: float, mean_a: float) -> None:
         max(0.5, (p.max_discharge_a + mean_a) * per_a),
     )
     up, down = max(0.5, min(0.5 * most_up, usual * per_a)), max(0.5, min(0.5 * most_down, usual * per_a))
-    before = np.empty(POINTS, np.float32)
+    before, place = np.empty(POINTS, np.float32), np.empty(POINTS, np.int64)
     for r in range(ROWS if s.open != 0 else 1):
+        alive = 0
         for k in range(POINTS):
-            before[k] = s.logw[r, k]
+            if s.logw[r, k] > ASLEEP_LOG:
+                before[alive] = s.logw[r, k]
+                place[alive] = k
+                alive += 1
         for k in range(POINTS):
-            best = LEAST_LOG
-            for j in range(POINTS):
+            best = max(LEAST_LOG, float(s.logw[r, k]))
+            for n in range(alive):
+                j = place[n]
                 away = (k - j) / up if k >= j else (j - k) / down
                 cost = 0.5 * away * away if away < 2.0 else 2.0 * away - 2.0
-                best = max(best, before[j] - cost)
+                best = max(best, before[n] - cost)
             s.logw[r, k] = best
     s.past_doubt = max(s.past_doubt, 1.0 - math.exp(-dt_s / PAST_S))
     s.h_doubt = max(s.h_doubt, 1.0 - math.exp(-p.hysteresis_rate * usual * per_a * STEP))
@@ -455,7 +461,7 @@ def _weigh(s: Any, p: Any) -> None:
                 e = _mix(expected[a], expected[b], f) - bias * _mix(ohms[a], ohms[b], f)
                 q = abs(v - e) / math.sqrt(w)
                 loss = 0.5 * q * q if q <= HUBER else HUBER * (q - 0.5 * HUBER)
-                old -= share * (loss + 0.5 * math.log(w))
+                old -= share * (loss + SURE_SHARE * math.log(w))
                 if use_bms:
                     q = abs((k + shift) * STEP - s.bms) / BMS_SD
                     old -= bms_share * (0.5 * q * q if q <= 1.0 else q - 0.5)

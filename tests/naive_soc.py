@@ -95,7 +95,9 @@ class Grid:
             w = np.interp(z, TABLE, variance) + (c.SOC_DOUBT * slope) ** 2
             e = np.interp(z, TABLE, expected) - row["bias"] * np.interp(z, TABLE, r[0] + r[1] + r[2])
             size = np.abs(v - e) / np.sqrt(w)
-            loss = np.where(size <= c.HUBER, 0.5 * size**2, c.HUBER * (size - 0.5 * c.HUBER)) + 0.5 * np.log(w)
+            loss = np.where(
+                size <= c.HUBER, 0.5 * size**2, c.HUBER * (size - 0.5 * c.HUBER)
+            ) + c.SURE_SHARE * np.log(w)
             faded = logw.max() * math.exp(-weight_s / c.FORGET_ROWS_S)
             faded = faded + (logw - logw.max()) * math.exp(-weight_s / c.FORGET_S)
             row["awake"] = logw > c.ASLEEP_LOG
