@@ -25,6 +25,7 @@ PARAMS = np.dtype(  # one cell in a pack; tables over SoC 0, 0.01 .. 1
         ("tau1_s", "f8"),
         ("tau2_s", "f8"),
         ("hysteresis_rate", "f8"),
+        ("hysteresis_activation_k", "f8"),  # the half gap follows Arrhenius around 25 degC
         ("activation_k", "f8"),  # resistances beyond the identified temperatures follow Arrhenius
         ("ocv_v", "f8", POINTS),
         ("half_gap_v", "f8", POINTS),
@@ -44,7 +45,9 @@ SCALARS = {  # key -> (lowest, highest), both allowed
     "tau2_s": (0.1, 1e5),
     "hysteresis_rate": (0.0, 1e4),
     "activation_k": (0.0, 1e4),
+    "hysteresis_activation_k": (0.0, 1e4),
 }
+OPTIONAL = {"hysteresis_activation_k": 0.0}
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class Cell:
     lags tau1 and tau2 (C = tau / R), and h in -1..1 follows the direction of the charge moved.
 
     Attributes:
-        activation_k: Resistances go with exp(activation_k / T) beyond `temp_c`. [K]
+        activation_k: Resistances go with exp(activation_k / T) between and beyond `temp_c`. [K]
+        hysteresis_activation_k: The half gap goes with exp(that / T); its table is for 25 degC. [K]
         sigma_v: What the model leaves unexplained. float64[101] [V]
         temp_c: Temperatures of `r_ohm`, rising. float64[t] [degC]
         r_ohm: R0, R1, R2. float64[t, 3, 101] [ohm]
@@ -72,6 +76,7 @@ class Cell:
     tau2_s: float
     hysteresis_rate: float
     activation_k: float
+    hysteresis_activation_k: float
     ocv_v: NDArray[np.float64]
     half_gap_v: NDArray[np.float64]
     sigma_v: NDArray[np.float64]
@@ -111,7 +116,8 @@ def pack_params(cell: Cell, series: int, parallel: int, capacity_ah: float | Non
     """Parameters for `dsp.soc` of `series` x `parallel` such cells. PARAMS[1]
 
     Args:
-        capacity_ah: What the pack holds now, if known better than new cells times `parallel`. [Ah]
+        capacity_ah: What the pack holds now, if known better than new cells times `parallel`. Resistances go
+            with its inverse. [Ah]
 
     Raises: ValueError if a count is below 1 or the capacity is not positive.
     """
@@ -124,14 +130,15 @@ def pack_params(cell: Cell, series: int, parallel: int, capacity_ah: float | Non
     params["capacity_ah"] = cell.capacity_ah if capacity_ah is None else capacity_ah / parallel
     for name in ("max_charge_a", "max_discharge_a", "efficiency"):
         params[name] = getattr(cell, name)
-    for name in ("tau1_s", "tau2_s", "hysteresis_rate", "activation_k"):
+    for name in ("tau1_s", "tau2_s", "hysteresis_rate", "activation_k", "hysteresis_activation_k"):
         params[name] = getattr(cell, name)
     for name in ("ocv_v", "half_gap_v", "sigma_v"):
         params[name][0] = getattr(cell, name)
     n = len(cell.temp_c)
+    scale = cell.capacity_ah / float(params["capacity_ah"][0])  # a smaller or aged cell resists more
     params["temps"] = n
     params["temp_c"][0, :n] = cell.temp_c
-    params["r_ohm"][0, :n] = cell.r_ohm
+    params["r_ohm"][0, :n] = cell.r_ohm * scale
     return params
 
 
@@ -148,6 +155,7 @@ class _Reader:
             self.problems.append(f"{key}: no such key; a cell has {', '.join(sorted(allowed))} and its tables")
         if self.table.get("schema") != 1:
             self.problems.append(f"schema = {self.table.get('schema')!r} is not 1")
+        self.table = {**OPTIONAL, **self.table}
         scalars = {key: self.number(key, *limits) for key, limits in SCALARS.items()}
         ocv_v = self.curve("ocv", self.table.get("ocv"), "voltage_v", 0.5, 6.0)
         if self.problems == [] and (np.diff(ocv_v) < -0.01).any():
@@ -171,8 +179,8 @@ class _Reader:
             str(self.table.get("name", "")), str(self.table.get("chemistry", "")),
             str(self.table.get("source", "")), scalars["capacity_ah"], scalars["max_charge_a"],
             scalars["max_discharge_a"], scalars["coulombic_efficiency"], scalars["tau1_s"],
-            scalars["tau2_s"], scalars["hysteresis_rate"], scalars["activation_k"], ocv_v, half_gap_v, sigma_v,
-            np.array(temp_c), np.array(r_ohm),
+            scalars["tau2_s"], scalars["hysteresis_rate"], scalars["activation_k"],
+            scalars["hysteresis_activation_k"], ocv_v, half_gap_v, sigma_v, np.array(temp_c), np.array(r_ohm),
         )  # fmt: skip
 
     def number(

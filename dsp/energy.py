@@ -1,4 +1,4 @@
-"""Energy: integrated power, and minutes that add up to the meter's register exactly.
+"""Energy: minutes that add up to the meter's register exactly; integration is in `dsp.integrate`.
 
 Register differences are the energy, power gives their shape in time. Kernels read no clock and raise nothing:
 a value that is not known comes in as NaN and goes out as missing coverage.
@@ -12,6 +12,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dsp.counter import AMBIGUOUS, FORWARD, ROLLOVER, classify
+from dsp.integrate import integrate_channels, integrate_power
+
+__all__ = ["OUT", "STATE", "init", "integrate_channels", "integrate_power", "minutes", "step"]
 
 NS_PER_S = 1_000_000_000
 NS_PER_HOUR = 3_600 * NS_PER_S
@@ -100,38 +103,6 @@ STATE = np.dtype(
 )
 
 
-@njit(cache=True, nogil=True)  # fastmath=True would let NaN through isfinite
-def integrate_power(t_ns: NDArray[np.int64], power_w: NDArray[np.float64], max_gap_ns: int) -> tuple[float, int]:
-    """Integrate power over time, leaving out gaps.
-
-    A step counts when both its samples are finite and it goes forward by at most `max_gap_ns`. Silence becomes
-    missing coverage, not invented energy. The sum is compensated: a month at 1 Hz agrees with exact arithmetic
-    to 1e-15.
-
-    Args:
-        t_ns: Sample times in order of arrival. int64[n] [ns, UTC]
-        power_w: Positive from shore to ferry, NaN if unknown. float64[n] [W]
-        max_gap_ns: Longest step that a straight line may bridge. [ns]
-
-    Returns: energy of the steps that count [Wh], and the time they cover [ns].
-    Source: composite trapezoidal rule, NIST DLMF, section 3.5(i); compensation by A. Neumaier, ZAMM 54 (1974).
-    """
-    total, lost, covered_ns = 0.0, 0.0, 0
-    for i in range(1, t_ns.shape[0]):
-        step_ns = t_ns[i] - t_ns[i - 1]
-        doubled_w = power_w[i - 1] + power_w[i]
-        if 0 < step_ns <= max_gap_ns and math.isfinite(doubled_w):
-            term = doubled_w * step_ns
-            longer = total + term
-            if abs(total) >= abs(term):
-                lost += (total - longer) + term
-            else:
-                lost += (term - longer) + total
-            total = longer
-            covered_ns += step_ns
-    return (total + lost) / (2.0 * NS_PER_HOUR), covered_ns
-
-
 def init(start_epoch: int = 0) -> NDArray[Any]:
     """State of a meter that has not been read yet; `start_epoch` continues the count of replacements."""
     state = np.zeros(1, STATE)
@@ -177,6 +148,9 @@ def step(
 
     Returns: n, the minutes written to out[0:n]. When n == k there may be more: call again with t_ns = -1 before
         the next row, which would be ignored.
+    Source: register differences are the energy, power their shape: the project's domain notes, section C.4; power
+        by the composite trapezoidal rule, NIST DLMF, section 3.5(i), cut exactly where minutes begin and where a
+        straight line changes its sign.
     """
     s = state[0]
     s.event = NO_EVENT

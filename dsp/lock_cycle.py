@@ -20,6 +20,8 @@ MOVED_M = 0.20  # a smaller change of the chamber's level is no lockage
 BLIND_NS = 60 * NS_PER_S  # a longer silence hides when things happened
 REST_NS = 300 * NS_PER_S  # closed and still at its level for longer: the lock rests
 SHUT = 0.01  # a sluice open by less leaks, it does not fill
+FRESH_NS = 10 * NS_PER_S  # levels further apart than this are not weighed against each other
+TOLD_LEVEL, TOLD_SLUICE, TOLD_VESSEL, TOLD_GATE = 1, 2, 4, 8  # bits of state["told"]: what the lock has shown
 GONE_NS = 10 * NS_PER_S  # a presence sensor must be quiet this long before the vessel has left
 
 OUT = np.dtype(
@@ -60,6 +62,9 @@ STATE = np.dtype(
         ("first_level_m", "f8"),
         ("last_level_m", "f8"),
         ("head_m", "f8"),
+        ("recent_m", "f8", 3),  # the chamber's last levels: one spike among them does no harm
+        ("recent_ns", "i8"),
+        ("told", "i8"),
     ]
 )
 
@@ -70,6 +75,7 @@ def init() -> NDArray[Any]:
     for name in ("t_ns", "gate_up", "gate_down", "vessel", "vessel_ns"):
         state[name] = UNKNOWN
     state["phase"] = NOT_KNOWN
+    state["recent_m"] = math.nan
     _clear(state[0])
     return state
 
@@ -93,7 +99,10 @@ def step(
 
     A lockage begins with the vessel's entry, or without one when the gate starts to close. It is over when the
     vessel has left through the other gate, or without one when that gate is open. A gate that closes and opens
-    again on the same head is no lockage. NaN is unknown: a gate keeps its last state.
+    again on the same head is no lockage. NaN is unknown: a gate keeps its last state. Which kinds of signals
+    have been seen at all is in `state["told"]`; without levels there is no volume, without sluices a resting
+    chamber is told by its level alone, without presence entry and exit are unknown. A lock without end switches
+    is fed from its gates' positions (`dsp.lock_hydraulics.gate_state`).
 
     Args:
         state: From `init`. STATE[1]
@@ -122,6 +131,8 @@ def step(
         s.vessel = 1 if vessel_present >= 0.5 else 0
     if s.vessel == 1:
         s.vessel_ns = t_ns
+    _note(s, sluice_up_position, sluice_down_position, level_chamber_m, vessel_present)
+    level_chamber_m = _median(s, t_ns, level_chamber_m)
     done: int = 0
     if s.gate_up >= 0 and s.gate_down >= 0:
         sluices_shut = not (sluice_up_position > SHUT or sluice_down_position > SHUT)
@@ -146,8 +157,67 @@ def step(
 
 
 @njit(cache=True, nogil=True)
+def run(
+    state: NDArray[Any],
+    t_ns: NDArray[np.int64],
+    gates: NDArray[np.float64],
+    sluices: NDArray[np.float64],
+    levels: NDArray[np.float64],
+    vessel_present: NDArray[np.float64],
+    chamber_area_m2: float,
+    phases: NDArray[np.int8],
+    out: NDArray[Any],
+) -> int:
+    """`step` over a whole recording; up to `len(out)` lockages are written, the rest only counted.
+
+    Args: as for `step`, one row a scan: gates and sluices float64[n, 2] (up, down), levels float64[n, 3]
+        (upstream, chamber, downstream); phases int8[n] receives the phase after each row.
+
+    Returns: lockages in all.
+    """
+    n: int = 0
+    one = out[:1].copy()
+    for i in range(t_ns.shape[0]):
+        if step(
+            state, t_ns[i], gates[i, 0], gates[i, 1], sluices[i, 0], sluices[i, 1], levels[i, 0], levels[i, 1],
+            levels[i, 2], vessel_present[i], chamber_area_m2, one,
+        ):  # fmt: skip
+            if n < out.shape[0]:
+                out[n] = one[0]
+            n += 1
+        phases[i] = state[0].phase
+    return n
+
+
+@njit(cache=True, nogil=True)
 def _gate(s: Any, head: int) -> int:
     return int(s.gate_up if head == UP else s.gate_down)
+
+
+@njit(cache=True, nogil=True)
+def _note(s: Any, sluice_up: float, sluice_down: float, level_m: float, vessel: float) -> None:
+    """Remember which kinds of signals this lock has."""
+    if math.isfinite(level_m):
+        s.told |= TOLD_LEVEL
+    if math.isfinite(sluice_up) and math.isfinite(sluice_down):
+        s.told |= TOLD_SLUICE
+    if math.isfinite(vessel):
+        s.told |= TOLD_VESSEL
+    if s.gate_up >= 0 and s.gate_down >= 0:
+        s.told |= TOLD_GATE
+
+
+@njit(cache=True, nogil=True)
+def _median(s: Any, t_ns: int, level_m: float) -> float:
+    """Median of the last three levels, where rows come close together."""
+    if not math.isfinite(level_m):
+        return math.nan
+    a, b = s.recent_m[1], s.recent_m[2]
+    if not math.isfinite(a) or t_ns - s.recent_ns > FRESH_NS:
+        a = b = level_m
+    s.recent_m[0], s.recent_m[1], s.recent_m[2] = a, b, level_m
+    s.recent_ns = t_ns
+    return float(max(min(a, b), min(max(a, b), level_m)))
 
 
 @njit(cache=True, nogil=True)

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from dsp import cell, energy, lock_cycle, session, soc
+from dsp import cell, ekf, energy, lock_cycle, lock_rules, lock_topology, session, soc
 
 
 def warm() -> float:
@@ -18,7 +18,10 @@ def warm() -> float:
     energy.minutes(t_ns, row, row, row, 1, 1.0, np.inf, energy.init(), minutes)
     session.step(session.init(), 0, 0.0, 0.0, 0.0, 0.0, 0.0, 1, np.zeros(1, session.OUT))
     lock_cycle.step(lock_cycle.init(), 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, np.zeros(1, lock_cycle.OUT))
+    lock = lock_topology.pack(lock_topology.Lock((lock_topology.Head(), lock_topology.Head()), (1.0,)))
+    lock_rules.step(lock_rules.init(), lock, 0, np.zeros(2), np.zeros(2), np.zeros(4), row, 1.0, 0.0, 0.0)
     params = cell.pack_params(cell.load_cell("nmc"), 1, 1)
     soc.step(soc.init(params), params, 0, 3.7, 0.0, 25.0, np.nan)
+    ekf.step(ekf.init(params), params, 0, 3.7, 0.0, 25.0)
     soc.run(params, t_ns, row, row, row, np.nan, 0.3)
     return time.perf_counter() - start

@@ -14,6 +14,7 @@ GROUPS = {  # command -> (module, attribute, help)
     "sim": ("firmware_sim.cli", "app", "Simulated PLCs on real sockets."),
     "hil": ("firmware_sim.hil.cli", "app", "Acceptance tests of a device, simulated or real. Reads only."),
     "ingest": ("gateway.ingest_cli", "ingest", "The shore side: takes batches, stores them, confirms them."),
+    "battery": ("gateway.battery_cli", "app", "Cell models and state of charge, over recordings of any battery."),
     "report": ("gateway.report.cli", "report_command", "The monthly energy and CO2 report of a site."),
     "export": ("gateway.report.cli", "export_command", "Rows of a device as CSV."),
 }

@@ -96,6 +96,26 @@ def test_a_day_that_cancels_out_keeps_its_small_rest() -> None:
     assert integrate_power(t_ns, power_w, MAX_GAP_NS)[0] == pytest.approx(expected_wh, rel=1e-12)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 3), st.integers(0, 10_000), st.integers(0, 2**32))
+def test_channels_over_one_time_axis_agree_with_exact_arithmetic(channels: int, n: int, seed: int) -> None:
+    """Lengths that fill no block, one block, several; gaps, NaN, infinity, time standing still and going back."""
+    rng = np.random.default_rng(seed)
+    t_ns = START_NS + np.cumsum(
+        rng.choice([S, S + 7, 0, -S, MAX_GAP_NS, MAX_GAP_NS + 1], n, p=[0.7, 0.1, *[0.05] * 4])
+    )
+    power_w = rng.uniform(-5e7, 5e7, (channels, n))
+    power_w[rng.random(power_w.shape) < 0.01] = NAN
+    power_w[rng.random(power_w.shape) < 0.01] = np.inf
+    energy_wh, covered_ns = np.full(channels, NAN), np.zeros(channels, np.int64)
+    energy.integrate_channels(t_ns.astype(np.int64), power_w, MAX_GAP_NS, energy_wh, covered_ns)
+    for c in range(channels):
+        expected_wh, expected_ns = naive.integrate_power(t_ns, power_w[c], MAX_GAP_NS)
+        magnitude_wh = naive.integrate_power(t_ns, np.abs(power_w[c]), MAX_GAP_NS)[0]
+        assert covered_ns[c] == expected_ns
+        assert abs(energy_wh[c] - expected_wh) <= 2e-15 * magnitude_wh
+
+
 # Minutes ---------------------------------------------------------------------------------------------
 
 
@@ -220,29 +240,45 @@ def test_the_batch_form_gives_the_same_minutes(history: History) -> None:
     assert [row.tobytes() for row in out[:n]] == [row.tobytes() for row in expected.minutes]
 
 
-def test_a_thousand_histories_with_resets_glitches_and_gaps_add_up_exactly() -> None:
-    """Register energy = what the register moved within each epoch, from its first believed reading on."""
+def test_a_thousand_histories_of_accidents_add_up_exactly() -> None:
+    """Gaps, missing values, glitches, roll-overs, resets, a clock that steps back and forward.
+
+    Register energy = what the register moved within each epoch, from its first believed reading to its last.
+    """
     rng = np.random.default_rng(20261101)
+    top, rolled = int(RANGE_WH), 0
     for _ in range(1000):
         meter, expected, epochs = Meter(places=3), 0, int(rng.integers(1, 4))
         t, wh = START_NS + int(rng.integers(0, MINUTE_NS)), int(rng.integers(10**8, 10**9))
+        if rng.random() < 0.3:
+            wh = top - int(rng.integers(1, 20_000))
+        newest = 0
         for epoch in range(epochs):
+            t = max(t, newest + S)
             if epoch:
-                wh = int(rng.integers(0, 3)) if rng.random() < 0.5 else wh + 10**9 + 7
-            anchor = wh
+                # from just above zero or just below the top, a restart at zero looks like a glitch or a roll-over
+                to_zero = rng.random() < 0.5 and 10**6 < wh % top < 0.9 * top
+                wh = int(rng.integers(0, 3)) if to_zero else wh + 10**9 + 7
+            anchor = last = wh
             for k in range(int(rng.integers(6, 20))):
                 power = NAN if rng.random() < 0.1 else float(rng.uniform(0, MAX_POWER_W))
                 if k > 3 and rng.random() < 0.1:
-                    meter.row(t - S // 2, power, wh + 5e9, 0.0)  # a glitch
+                    meter.row(t - S // 2, power, wh % top + 5e9, 0.0)  # a glitch
+                    newest = max(newest, t - S // 2)
                 if k > 3 and rng.random() < 0.1:
                     meter.row(t - S // 4, power, NAN, 0.0)
-                meter.row(t, power, float(wh), 0.0)
+                    newest = max(newest, t - S // 4)
+                meter.row(t, power, float(wh % top), 0.0)
                 if epoch and k == energy.BELIEVED_AFTER - 1:
                     anchor = wh
-                last = wh
+                if t > newest:  # else the clock had stepped back: the row is ignored, the register catches up
+                    rolled += wh // top - last // top
+                    last, newest = wh, t
                 dt = int(rng.choice([S, 2 * S, 30 * S, 900 * S])) if k > 3 else S
                 wh += int(rng.integers(0, int(MAX_POWER_W * dt / (3600 * S)) + 1))
                 t += dt
+                if k > 3 and rng.random() < 0.1:
+                    t += int(rng.choice([-5 * S, -2 * S, 3600 * S]))
             expected += last - anchor
         register_wh = sum(
             meter.total(name) + meter.waiting(name, None) for name in ("measured_wh", "estimated_wh")
@@ -250,6 +286,7 @@ def test_a_thousand_histories_with_resets_glitches_and_gaps_add_up_exactly() -> 
         assert register_wh == expected
         assert int(meter.state["epoch"][0]) == epochs - 1
         assert [event for event, _, _ in meter.events].count(EVENT_RESET) == epochs - 1
+    assert rolled > 100
 
 
 # The counter's accidents -----------------------------------------------------------------------------

@@ -1,0 +1,59 @@
+"""Each formula names where it comes from, and no public kernel is forgotten."""
+
+import importlib
+import inspect
+from typing import Any
+
+import pytest
+
+FORMULAS = {  # kernel -> what its docstring must name
+    "integrate.integrate_power": "NIST DLMF, section 3.5(i)",
+    "integrate.integrate_channels": "as `integrate_power`",
+    "energy.step": "domain notes, section C.4",
+    "revise.replace": "domain notes, section C.4",
+    "counter.classify": "domain notes, section C.4",
+    "crosscheck.step": "IEC 62053-22",
+    "rollup.roll_up": "10-minute intervals",
+    "lock_cycle.step": "domain notes, section D.4",
+    "lock_rules.step": "domain notes, section D.4",
+    "lock_hydraulics.flow_step": "Hydraulics, section 53",
+    "lock_hydraulics.leak_step": "NIST e-Handbook, section 4.4.3.1",
+    "lock_hydraulics.drift_step": "section 6.3.2.4",
+    "signal.hampel_step": "F. R. Hampel",
+    "signal.mean": "NIST DLMF, section 3.5(i)",
+    "signal.slope_per_s": "section 4.4.3.1",
+    "signal.time_in_band": "straight lines between samples",
+    "compress.step": "US patent 4 669 097",
+    "compress.largest_triangles": "S. Steinarsson",
+}
+NO_FORMULA = {  # kernels that repeat another one, count, compare or keep
+    "energy.minutes", "energy.integrate_power", "energy.integrate_channels", "energy.classify", "revise.revise",
+    "revise.minutes", "revise.step", "lock_cycle.run", "lock_rules.run", "lock_hydraulics.drive_step",
+    "lock_hydraulics.gate_state", "signal.check_step", "signal.hampel", "compress.flush",
+    "compress.swinging_door", "session.step", "session.classify",
+}  # fmt: skip
+MODULES = (
+    "integrate", "energy", "counter", "crosscheck", "rollup", "revise", "session", "lock_cycle", "lock_rules",
+    "lock_hydraulics", "signal", "compress",
+)  # fmt: skip
+
+
+def public_kernels(module: str) -> dict[str, Any]:
+    found = vars(importlib.import_module(f"dsp.{module}"))
+    return {f"{module}.{n}": f for n, f in found.items() if hasattr(f, "py_func") and not n.startswith("_")}
+
+
+@pytest.mark.parametrize(("kernel", "source"), FORMULAS.items())
+def test_a_formula_names_its_source(kernel: str, source: str) -> None:
+    module, name = kernel.split(".")
+    text = " ".join((inspect.getdoc(getattr(importlib.import_module(f"dsp.{module}"), name)) or "").split())
+    assert "Source:" in text
+    assert source in text[text.index("Source:") :]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_kernel_is_a_formula_with_a_source_or_none(module: str) -> None:
+    kernels = public_kernels(module)
+    assert kernels
+    assert set(kernels) <= set(FORMULAS) | NO_FORMULA
+    assert all(inspect.getdoc(kernel) for kernel in kernels.values())
