@@ -51,7 +51,7 @@ def run(
     log_to_stderr()
 
     async def serve() -> None:
-        load_kernels()  # from the cache; else the first rows would wait for them
+        load_kernels(everything=False)  # from the cache; else the first rows would wait for them
         agent = Agent(loaded, clock, bollard_version())
         stop = asyncio.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):
