@@ -12,7 +12,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 demo: $(READY)
 	@$(BIN)/bollard demo
 
+test: export NUMBA_CACHE_DIR = $(CURDIR)/$(VENV)/kernels
 test: $(READY)
+	@$(BIN)/bollard edge warm  # once, not in every worker and agent at the same time
 	$(BIN)/pytest -q --benchmark-disable -n 3
 
 lint: $(READY)
