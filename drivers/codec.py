@@ -183,7 +183,7 @@ class _Group:
         self._bits = None
         if kind == "bool":
             self._bits = np.array([ones if p.bit is None else 1 << p.bit for p in points], self._pattern)
-        marked = [(row, p.invalid & ones) for row, p in enumerate(points) if p.invalid is not None]
+        marked = [(row, word & ones) for row, p in enumerate(points) for word in p.invalid]
         self._marked = np.array([row for row, _ in marked], np.intp)
         self._invalid = np.array([word for _, word in marked], self._pattern)
 

@@ -45,7 +45,7 @@ def plan(profile: Profile, scan: str) -> Plan:
     Neighbours share a request while the gap between them is at most `max_gap` registers, none of which is
     forbidden, and the whole is at most `max_registers`. No point is ever split. Going through the points by
     address and extending as far as possible is optimal here, since every block may start anywhere. For coils
-    and discrete inputs both limits count 16 bits as a register: the answer is as long.
+    and discrete inputs `max_gap` counts 16 bits as a register: the answer is as long.
 
     Raises: ProfileError, with a line for each point that cannot be read as the profile says.
     """
@@ -68,8 +68,9 @@ def _extended(profile: Profile, block: Block, table: Table, first: int, end: int
     unit = BITS_PER_WORD if block.is_bits else 1
     block_end = block.address + block.count
     count = max(block_end, end) - block.address
-    fits = count <= profile.max_registers * unit and first - block_end <= profile.max_gap * unit
-    crosses = any(low < first and high >= block_end for low, high in profile.forbidden)
+    limit = profile.max_bits if block.is_bits else profile.max_registers
+    fits = count <= limit and first - block_end <= profile.max_gap * unit
+    crosses = any(low < first and high >= block_end for low, high in profile.forbidden_in(table))
     return Block(table, block.address, count) if table == block.table and fits and not crosses else None
 
 
