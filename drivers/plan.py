@@ -73,8 +73,10 @@ def plan(profile: Profile, scan: str, cost: Cost = COST_TCP, learned: Learned | 
         points = {i: p for i, p in wanted.items() if i not in refused and profile.table_of(p) == table}
         land = _Land(profile, table, learned, points.values())
         spans = _spans(profile, points)
-        problems += _impossible(profile, points, spans, land)
-        requests = _cheapest(set(spans.values()), land, cost) if not problems else []
+        if found := list(_impossible(profile, points, spans, land)):
+            problems += found
+            continue
+        requests = _cheapest(set(spans.values()), land, cost)
         blocks += [Block(table, first, end - first) for first, end in requests]
         members += _shared_out(spans, requests)
     if problems:
