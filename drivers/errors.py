@@ -10,7 +10,15 @@ class DeviceUnreachable(DriverError):
 
 
 class DeviceRefused(DriverError):
-    """The device answers that it will not: asking again will not help."""
+    """The device answers that it will not: asking again will not help.
+
+    Attributes:
+        code: Of a Modbus exception reply; 0 where there is none.
+    """
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class ReadingRejected(DriverError):
