@@ -2,7 +2,13 @@
 
 
 class DriverError(Exception):
-    """Root of all errors of this package."""
+    """Root of all errors of this package.
+
+    Attributes:
+        fault: The name under which a link counts it, as in `no_answer`; empty where it counts none.
+    """
+
+    fault = ""
 
 
 class DeviceUnreachable(DriverError):
@@ -10,15 +16,7 @@ class DeviceUnreachable(DriverError):
 
 
 class DeviceRefused(DriverError):
-    """The device answers that it will not: asking again will not help.
-
-    Attributes:
-        code: Of a Modbus exception reply; 0 where there is none.
-    """
-
-    def __init__(self, message: str, code: int = 0) -> None:
-        super().__init__(message)
-        self.code = code
+    """The device answers that it will not: asking again will not help."""
 
 
 class ReadingRejected(DriverError):

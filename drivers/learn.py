@@ -11,7 +11,7 @@ from drivers.plan import Block, plan
 from drivers.profile import Point, Profile, Table
 
 Ask = Callable[[Block], Awaitable[bytes]]
-ILLEGAL_ADDRESS = 2  # MODBUS Application Protocol 1.1b3, section 7
+ILLEGAL_ADDRESS = "exception_2"  # MODBUS Application Protocol 1.1b3, section 7
 MOST_REQUESTS = 500
 
 
@@ -41,7 +41,7 @@ async def learn(profile: Profile, ask: Ask, cost: Cost = COST_TCP, most_requests
     long a request) teach nothing and are noted.
 
     Args:
-        ask: Sends one request; raises DeviceRefused with the exception's `code`.
+        ask: Sends one request; raises DeviceRefused, whose `fault` names the exception.
         cost: As for `plan`, which decides what gaps are worth bridging.
         most_requests: Ends the search.
 
@@ -111,7 +111,7 @@ class _Search:
         try:
             await self.ask(block)
         except DeviceRefused as error:
-            if error.code == ILLEGAL_ADDRESS:
+            if error.fault == ILLEGAL_ADDRESS:
                 return str(error)
             self.notes.append(f"{error} (nothing is learned from that)")
         return ""

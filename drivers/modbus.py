@@ -182,9 +182,7 @@ class ModbusTcpLink:
         if isinstance(reply, ExceptionResponse):
             code = reply.exception_code
             meaning = EXCEPTIONS.get(code, "see the device's manual")
-            refusal = self._fault(DeviceRefused, f"exception_{code}", block, f"exception {code}: {meaning}")
-            refusal.code = code
-            raise refusal
+            raise self._fault(DeviceRefused, f"exception_{code}", block, f"exception {code}: {meaning}")
         data = reply.data if isinstance(reply, RawReply) else b""
         expected = (block.count + 7) // 8 if block.is_bits else 2 * block.count
         if len(data) != expected + 1 or data[0] != expected:

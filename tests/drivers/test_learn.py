@@ -29,7 +29,9 @@ class Device:
         self.asked.append(str(block))
         span = range(block.address, block.address + block.count)
         if self.holes & set(span) or block.count > self.longest:
-            raise DeviceRefused(f"{block}: exception {self.code}", self.code)
+            error = DeviceRefused(f"{block}: exception {self.code}")
+            error.fault = f"exception_{self.code}"
+            raise error
         return bytes(2 * block.count)
 
     def answers(self, block: Block) -> bool:
