@@ -1,5 +1,6 @@
 """Where a Modbus device is, and what it agreed to: all that a connection or a serial line needs to know."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Literal
@@ -60,7 +61,9 @@ class ModbusAddress:
     @property
     def bus_key(self) -> str:
         """What has to be shared: a serial line, or a TCP port of a host. Equal for all units on it."""
-        return f"serial:{self.serial}" if self.is_serial else f"tcp:{self.host.lower()}:{self.tcp_port}"
+        if not self.is_serial:
+            return f"tcp:{self.host.lower()}:{self.tcp_port}"
+        return f"serial:{self.serial.lower() if self.serial.startswith('usb:') else os.path.realpath(self.serial)}"
 
     @property
     def bus_endpoint(self) -> str:
@@ -78,7 +81,12 @@ class ModbusAddress:
         """Time that a character takes on the line; 0 on a socket. [s]"""
         if not self.is_serial:
             return 0.0
-        return (1 + (8 if self.transport == "rtu" else 7) + (self.parity != "N") + self.stop_bits) / self.baud
+        return (1 + self.data_bits + (self.parity != "N") + self.stop_bits) / self.baud
+
+    @property
+    def data_bits(self) -> int:
+        """8; 7 for ASCII with parity."""
+        return 7 if self.transport == "ascii" and self.parity != "N" else 8
 
     @property
     def silence_s(self) -> float:
