@@ -48,6 +48,7 @@ class Bus:
 
     Attributes:
         address: What all units on it have in common.
+        units: That are to be read on it.
         connections: Opened so far.
         requests: Sent so far.
         faults: How often what went wrong.
@@ -61,7 +62,8 @@ class Bus:
         self.faults: Counter[str] = Counter()
         self.busy_s = 0.0
         self._wire: Wire | None = None
-        self._users = 0
+        self.units: set[int] = set()
+        self._users = 0  # links that are open
         self._turn = asyncio.Lock()  # first come, first served
         self._next_s = 0.0  # no request before this loop time
         self._gap_s = 0.0  # the silence that a time-out has made necessary
@@ -309,8 +311,8 @@ class Bus:
         self._silent.add(unit_id)
         if not self.address.has_transaction_ids:
             self._gap_s = timeout_s
-        alone = self._users < 2
-        dead = not alone and len(self._silent) >= min(self._users, SILENT_UNITS)
+        alone = len(self.units) < 2
+        dead = not alone and len(self._silent) >= min(len(self.units), SILENT_UNITS)
         if dead:
             self._rest(f"{len(self._silent)} units in a row did not answer")
         if not self.address.is_serial and (alone or dead or wire.half):
@@ -326,8 +328,8 @@ class Bus:
                 call()
 
     def _rest(self, reason: str, always: bool = False) -> None:
-        """Leave the bus alone for a while, longer each time. With one user, the user's own back-off does it."""
-        if self._users < 2 and not always:
+        """Leave the bus alone for a while, longer each time. With one unit, the unit's own back-off does it."""
+        if len(self.units) < 2 and not always:
             return
         self._failures += 1
         if not self._down:
@@ -356,6 +358,7 @@ class Buses:
         bus = self._buses.setdefault(address.bus_key, Bus(address))
         if bus.address != address.shared:
             raise ValueError(f"{address.endpoint}: {bus.address} and {address.shared} share a bus and differ")
+        bus.units.add(address.unit_id)
         return bus
 
 
