@@ -217,7 +217,7 @@ class Bus:
             may_come = False
         except TimeoutError as error:
             may_come = True  # with transaction ids, too: a gateway's own line may be out of step
-            self._timed_out(wire, unit_id, timeout_s)
+            self._timed_out(wire, unit_id)
             raise self._fault(DeviceUnreachable, "no_answer", "no answer", unit_id, pdu) from error
         except WrongTransaction as error:
             may_come = False
@@ -234,6 +234,8 @@ class Bus:
             self._next_s = max(now_s + self.address.pause_s, sent_s + self._spacing_s)
             if may_come:
                 self._owes(unit_id, expected)
+                if not self.address.has_transaction_ids:  # silent for so long from here on
+                    self._gap_s, wire.heard_s = timeout_s, now_s
         self._answered()
         return self._checked(unit_id, pdu, answer)
 
@@ -285,7 +287,7 @@ class Bus:
             except DeviceRefused:
                 self._owes(unit_id, answer_bytes(probe))
             except ReadingRejected as error:
-                self._gap_s = timeout_s
+                self._gap_s, wire.heard_s = timeout_s, asyncio.get_running_loop().time()
                 seen = "answers come one request late; waiting until they are in step"
                 raise self._fault(DeviceUnreachable, "out_of_step", seen, unit_id, pdu) from error
         del self._owed[unit_id]
@@ -307,10 +309,8 @@ class Bus:
             self._alike[unit_id, pdu] = answer
         return again
 
-    def _timed_out(self, wire: Wire, unit_id: int, timeout_s: float) -> None:
+    def _timed_out(self, wire: Wire, unit_id: int) -> None:
         self._silent.add(unit_id)
-        if not self.address.has_transaction_ids:
-            self._gap_s = timeout_s
         alone = len(self.units) < 2
         dead = not alone and len(self._silent) >= min(len(self.units), SILENT_UNITS)
         if dead:

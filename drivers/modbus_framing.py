@@ -183,14 +183,14 @@ class AsciiFraming:
 
     def feed(self, data: bytes) -> bytes | None:
         self._buffer += data
-        while self._buffer:
+        while (end := self._buffer.find(self._framer.END)) >= 0:
+            end += len(self._framer.END)
+            frame, self._buffer = self._buffer[:end], self._buffer[end:]
+            start = max(0, frame.rfind(self._framer.START))  # what stands before is noise, or a torn frame
             try:
-                used, unit_id, _, pdu = self._framer.decode(self._buffer)
+                _, unit_id, _, pdu = self._framer.decode(frame[start:])
             except ValueError:  # a unit id that is not hexadecimal
-                used, unit_id, pdu = 1, -1, b""
-            if used == 0:
-                break
-            self._buffer = self._buffer[used:]
+                continue
             if pdu and unit_id == self._unit_id:
                 self.strays += self._buffer
                 self._buffer, self.half = b"", False

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from drivers import modbus
 from drivers.address import ModbusAddress
 from drivers.errors import DeviceUnreachable
 from drivers.modbus import ModbusDevice
@@ -258,6 +259,53 @@ async def test_nothing_but_a_read_leaves_the_client(plc, device: ModbusDevice) -
                 link._bus._wire.send(1, bytes.fromhex(write))
         assert (await link.scan("live", now_ns)).values[:4].tolist() == GOOD
     assert {frame[7] for frame in plc.received} == {3, 4}
+
+
+async def test_a_block_refused_again_and_again_is_set_aside_and_probed_alone(
+    plc, device: ModbusDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr(modbus.time, "monotonic", lambda: now_s)
+    refuse = True
+
+    def answer(ask):
+        return plc.refusal(ask, 4) if refuse and ask.address == 10 else plc.answer(ask)
+
+    asked = []
+    async with device.open() as link:
+        for _ in range(40):  # ten seconds, a scan each quarter
+            plc.script += 3 * [answer]
+            before = len(plc.received)
+            row = await link.scan("live", now_ns)
+            assert row.quality[:4].tolist() == [Quality.REFUSED, Quality.REFUSED, 0, 0]
+            asked.append(len(plc.received) - before)
+            plc.script.clear()
+            now_s += 0.25
+        assert asked[:4] == [3, 3, 3, 3] and link.set_aside == 1
+        assert 4 <= asked.count(3) - 4 + 3 <= 12 and asked[-8:].count(3) <= 4, "less and less often"
+        refuse, now_s = False, now_s + 60.0
+        assert (await link.scan("live", now_ns)).values[:4].tolist() == GOOD
+        assert link.set_aside == 0
+    assert plc.connections == 1
+
+
+async def test_resetting_a_device_asks_for_all_blocks_again(plc, device: ModbusDevice) -> None:
+    async with device.open() as link:
+        for _ in range(4):
+            plc.script.append(lambda ask: plc.refusal(ask, 2))
+            await link.scan("live", now_ns)
+        assert link.set_aside == 1
+        assert (await link.scan("live", now_ns)).quality[0] == Quality.REFUSED
+        device.reset()
+        assert (await link.scan("live", now_ns)).values[:4].tolist() == GOOD
+
+
+async def test_the_raw_words_of_a_point_are_kept(plc, device: ModbusDevice) -> None:
+    async with device.open() as link:
+        assert link.words(0) is None
+        await link.scan("live", now_ns)
+        words = [link.words(i) for i in range(5)]
+    assert words == [b"\x40\x0a", b"\x40\x0c\x40\x0d", b"\x40\x28", b"\x40\x07", None]
 
 
 async def test_a_lasting_fault_is_logged_once_and_its_end_once(
