@@ -72,6 +72,7 @@ def check(site: SiteOption) -> None:
     """Check a site file and its profiles without connecting to anything."""
     set_cache_folder()
     from edge.config import ConfigError, LoadedSite
+    from edge.modbus_settings import modbus_address
 
     try:
         loaded = LoadedSite.load(site)
@@ -79,7 +80,7 @@ def check(site: SiteOption) -> None:
         raise fail(str(error), 2) from error
     for device in loaded.site.device:
         profile = loaded.profiles[device.name]
-        where = device.url or f"{device.host}:{device.port} unit {device.unit_id}"
+        where = device.url or modbus_address(device, loaded.path.parent).endpoint
         print(f"{device.name}: {profile.kind}, {profile.model}, {len(profile.points)} points, {where}")
         for caveat in profile.caveats:
             print(f"  note: {caveat}")
