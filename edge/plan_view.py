@@ -37,10 +37,9 @@ def _asked(loaded: LoadedSite, device: DeviceConfig, learned: LearnedFile) -> As
         url = device.url or ""
         return Asked(device.name, profile, url, url, None, intervals_s)
     at = modbus_address(device, loaded.path.parent)
-    return Asked(
-        device.name, profile, at.endpoint, at.bus_endpoint, at, intervals_s, learned.of(device.name, profile),
-        at.max_requests_per_s,
-    )  # fmt: skip
+    bus = at.bus_endpoint.partition("://")[2]
+    known = learned.of(device.name, profile)
+    return Asked(device.name, profile, at.endpoint, bus, at, intervals_s, known, at.max_requests_per_s)
 
 
 def as_json(report: SiteReport) -> str:
