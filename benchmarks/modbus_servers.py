@@ -49,11 +49,11 @@ async def serve(options: dict) -> None:
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line_read := await reader.readline():
-        what, name, *rest = line_read.decode().split(" ", 3)
+        what, name, *rest = line_read.decode().strip().split(" ", 3)
         if what == "on":
             board.on(name, rest[0], **json.loads(rest[1]) if len(rest) > 1 else {})
         else:
-            board.off(name.strip())
+            board.off(name)
         for server in servers:
             await server.apply()
 
