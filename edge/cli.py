@@ -132,6 +132,39 @@ def plan(
 
 
 @app.command()
+def learn(
+    site: SiteOption,
+    device: Annotated[list[str] | None, typer.Option(help="Only this one; may be given again.")] = None,
+    lang: Annotated[str, typer.Option(help="fr or en; else the terminal's.")] = "",
+) -> None:
+    """At commissioning: ask each Modbus device once which registers it refuses, and remember that.
+
+    Reads only, and only what the plans ask for. Ends with 4 where a device was not reached.
+    """
+    set_cache_folder()
+    from drivers.errors import ProfileError
+    from edge.commission import commission
+    from edge.config import ConfigError, LoadedSite
+    from edge.spool import SpoolError
+    from edge.texts import texts_for
+
+    def say(key: str, /, **values: object) -> None:
+        print(texts(key, **values), flush=True)
+
+    try:
+        texts, loaded = texts_for(lang), LoadedSite.load(site)
+        known = [d.name for d in loaded.site.device if loaded.profiles[d.name].protocol == "modbus"]
+        for name in device or []:
+            if name not in known:
+                raise ConfigError(f"--device {name}: is no Modbus device of {site}; use {', '.join(known)}")
+        reached = asyncio.run(commission(loaded, device or known, say))
+    except (ConfigError, ProfileError, SpoolError, ValueError) as error:
+        raise fail(str(error), 2) from error
+    if not reached:
+        raise typer.Exit(4)
+
+
+@app.command()
 def warm() -> None:
     """Compile the kernels into the cache, so that the first start is fast."""
     set_cache_folder()

@@ -36,10 +36,11 @@ def _asked(loaded: LoadedSite, device: DeviceConfig, learned: LearnedFile) -> As
     if profile.protocol == "opcua":
         url = device.url or ""
         return Asked(device.name, profile, url, url, None, intervals_s)
-    at = modbus_address(device, loaded.path.parent)
-    bus = at.bus_endpoint.partition("://")[2]
-    known = learned.of(device.name, profile)
-    return Asked(device.name, profile, at.endpoint, bus, at, intervals_s, known, at.max_requests_per_s)
+    line = modbus_address(device, loaded.path.parent)
+    return Asked(
+        device.name, profile, line.endpoint, line.bus_endpoint, line, intervals_s,
+        learned.of(device.name, profile), line.max_requests_per_s,
+    )  # fmt: skip
 
 
 def as_json(report: SiteReport) -> str:
