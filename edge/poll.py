@@ -158,7 +158,8 @@ class Poller:
         self._last_fastest_ns = 0
         self.counts.connected = False
         self.counts.unreachable += 1
-        wait_s = random.uniform(0.5, 1.0) * min(self._longest_wait_s, 0.5 * 2.0 ** min(self._failures + 1, 16))
+        longest_s, factor = self._growth
+        wait_s = random.uniform(0.5, 1.0) * min(longest_s, 0.5 * factor ** min(self._failures + 1, 16))
         if isinstance(error, BusDown):  # nothing was sent: this device is no more silent than its neighbours
             wait_s = error.wait_s + random.uniform(0.0, 0.5)
         else:
@@ -173,13 +174,16 @@ class Poller:
             pass
 
     @property
-    def _longest_wait_s(self) -> float:
-        """So long that the time-outs of a dead unit take its neighbours a hundredth of the bus's time at most."""
+    def _growth(self) -> tuple[float, float]:
+        """Longest wait [s], and by how much waits grow.
+
+        On a shared bus so fast and so far that the time-outs of a dead unit cost its neighbours a hundredth.
+        """
         bus = getattr(self._source, "bus", None)
         if bus is None or len(bus.units) < 2:
-            return LONGEST_WAIT_S
+            return LONGEST_WAIT_S, 2.0
         lost_s = self._device.timeout_s * (1 if bus.address.has_transaction_ids else 2)  # and silent for as long
-        return max(LONGEST_WAIT_S, lost_s / MOST_SILENCE / 0.75)
+        return max(LONGEST_WAIT_S, lost_s / MOST_SILENCE / 0.75), 4.0  # 0.75: what the jitter leaves on average
 
     async def _fill_gap(self, link: Link) -> None:
         """Have the device tell what was while nobody asked, if it can: rows with their own times."""
