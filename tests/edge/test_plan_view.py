@@ -143,5 +143,8 @@ def test_the_load_of_a_serial_line_is_predicted_from_its_baud_rate(port_day: Pat
     assert [(slower["scan"], slower["from_s"]) for slower in line["slower"]] == [("live", 0.5)] * len(
         line["slower"]
     )
+    readme = (ROOT / "drivers" / "README.md").read_text(encoding="utf-8")
+    shown = [line.rstrip() for line in plan(port_day, "--lang", "en", code=3).splitlines()]
+    assert "\n".join(shown[shown.index("Load of each connection or line") : -2]).strip("\n") in readme
     faster = json.loads(plan(port_day, "--json", "--turnaround-ms", "0", code=0))
     assert faster["buses"][0]["load"] == pytest.approx(4 * (each - 2 * 0.010 / 0.5 - 0.010 / 10.0))
