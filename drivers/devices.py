@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from drivers.opcua_settings import OpcUaSettings
 from drivers.profile import Profile
 from drivers.row import Row
 
@@ -45,6 +46,7 @@ def open_device(
     port: int = 502,
     unit_id: int = 1,
     url: str = "",
+    opcua: OpcUaSettings | None = None,
     timeout_s: float = 1.0,
 ) -> Device:
     """Make the device that a profile describes. Nothing is sent, and only its protocol's library is imported.
@@ -55,6 +57,7 @@ def open_device(
         port: TCP port of a Modbus device.
         unit_id: Unit id of a Modbus device.
         url: Endpoint of an OPC UA server, as in `opc.tcp://10.20.0.7:4840`.
+        opcua: How the OPC UA server is to be spoken to, with absolute paths.
         timeout_s: Deadline of connecting, and of each request. [s]
 
     Raises: ProfileError, for what only the protocol can tell (a node id that is none, a coil with an int32).
@@ -62,7 +65,7 @@ def open_device(
     if profile.protocol == "opcua":
         from drivers.opcua import OpcUaDevice  # 25 MB that a site without OPC UA does without
 
-        return OpcUaDevice(profile, url, timeout_s)
+        return OpcUaDevice(profile, url, timeout_s, opcua)
     from drivers.modbus import ModbusDevice
 
     return ModbusDevice(profile, host, port, unit_id, timeout_s)

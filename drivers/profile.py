@@ -50,8 +50,12 @@ class Point(BaseModel):
     offset: float = Field(0.0, description="value = raw * scale + offset")
     range: tuple[float, float] | None = Field(None, description="lowest and highest value; else a fault")
     invalid: int | None = Field(None, description="the raw word that means unknown")
+    deadband: float = Field(
+        0.0, ge=0.0, allow_inf_nan=False, description="changes up to this are noise, in the unit of the value"
+    )
     codes: dict[str, str] = Field(default_factory=dict, description="meaning of each state code")
     scan: Name = Field("live", description="scan class; live goes to the live lane")
+    read: Literal["poll", "subscribe"] = Field("poll", description="poll, or subscribe (OPC UA only)")
     fr: str = Field("", description="label in French")
     en: str = Field("", description="label in English")
 
@@ -147,6 +151,8 @@ def _problems(profile: Profile) -> Iterator[str]:
             if point.node is None or point.address is not None:
                 yield f"point {point.name} of an OPC UA profile has node, and no address"
             continue
+        if point.read != "poll":
+            yield f"point {point.name} of a Modbus profile cannot subscribe; take read out"
         if point.address is None or point.node is not None:
             yield f"point {point.name} of a Modbus profile has address, and no node"
             continue

@@ -63,7 +63,7 @@ class Poller:
         self._fastest = min(self._intervals_ns, key=self._intervals_ns.__getitem__)  # the scan that proves a link
         self._source = open_device(  # loads the protocol's library: not while others are polled
             self._profile, host=device.host or "", port=device.port, unit_id=device.unit_id,
-            url=device.url or "", timeout_s=device.timeout_s,
+            url=device.url or "", opcua=device.opcua, timeout_s=device.timeout_s,
         )  # fmt: skip
         self.counts = LinkCounts()
 
