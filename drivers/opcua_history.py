@@ -12,9 +12,8 @@ from drivers.errors import DeviceRefused, ReadingRejected
 from drivers.opcua_codec import EPOCH, Past, t_ns_of
 from drivers.opcua_session import Session, TooMany
 from drivers.profile import Profile
-from drivers.row import Quality, Row, empty_row
+from drivers.row import HISTORY, Quality, Row, empty_row
 
-SCAN = "history"  # scan class of the rows: they travel in the lane of detail
 MOST_VALUES = 2000  # of one answer, all nodes together: some 25 ms of decoding
 MOST_ROWS = 5000  # of one call
 MOST_S = 5.0  # of one call: scans wait for it
@@ -143,7 +142,7 @@ class History:
                     continue
                 row = rows.get(t_ns)
                 if row is None:
-                    row = rows[t_ns] = empty_row(len(self._nodes), t_ns, Quality.NOT_SCANNED, SCAN)
+                    row = rows[t_ns] = empty_row(len(self._nodes), t_ns, Quality.NOT_SCANNED, HISTORY)
                 row.values[column.point], row.quality[column.point] = value, quality
                 if text is not None:
                     row.text[column.point] = text

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from drivers.errors import ProfileError
+from drivers.row import HISTORY
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$")]
 Kind = Literal["charger", "meter", "battery", "lock"]
@@ -144,6 +145,8 @@ def _problems(profile: Profile) -> Iterator[str]:
     for point in profile.point:
         if point.name in ("q", "clk"):
             yield f"point {point.name} has a name that every row uses for quality or clock; give it another"
+        if point.scan == HISTORY:
+            yield f"point {point.name} has the scan class of rows that come later, {HISTORY}; give it another"
         if point.name in names:
             yield f"point {point.name} stands twice; give each its own name"
         names.add(point.name)

@@ -57,7 +57,7 @@ COMPUTED: dict[str, dict[str, FieldType]] = {
     "link": {
         "connected": "int", "scan_ms": "float", "round_trip_ms": "float", "scans": "int", "missed": "int",
         "overruns": "int", "requests": "int", "errors_unreachable": "int", "errors_refused": "int",
-        "errors_rejected": "int",
+        "errors_rejected": "int", "clock_offset_ms": "float",
     },
     # The gateway about itself.
     "gateway": {
