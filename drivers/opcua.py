@@ -84,7 +84,6 @@ class OpcUaLink(Session):
         }
         self._aside: dict[int, Backoff] = {}  # nodes that the server refuses
         self._watch: Watch | None = None
-        self._subscribed = frozenset(device.subscribed)
         if device.subscribed:
             self._watch = Watch(self, profile, device.subscribed, device.settings.publishing_s)
         self._told_ns = dict.fromkeys(profile.scans, 0)  # of the last row of each scan class
@@ -180,18 +179,22 @@ class OpcUaLink(Session):
                 self.hear_clock(response.ResponseHeader, row.t_ns)
                 self.tell(what, "")
                 self._decode(batch, response.Results, row)
+                self._set_aside(batch, row)
 
     def _decode(self, batch: Batch, results: Sequence[Any], row: Row) -> None:
-        """Put results into the row; set aside the nodes that the server refuses, and ask for them ever less."""
+        """Put results into the row, and tell what is wrong with them."""
         problems = batch.decode(results, row, self.source_t_ns)
-        for index, point, problem in zip(batch.points.tolist(), batch.wanted, problems, strict=True):
+        for point, problem in zip(batch.wanted, problems, strict=True):
             if problem:
                 self.faults[problem.split(":")[0]] += 1
-                problem = (
-                    f"{self.endpoint}: {point.name} ({point.node}): {problem}; compare the profile with the server"
-                )
+                told = f"{self.endpoint}: {point.name} ({point.node}): {problem}"
+                problem = f"{told}; compare the profile with the server"
             self.tell(point.name, problem)
-            if row.quality[index] == Quality.REFUSED and index not in self._subscribed:
+
+    def _set_aside(self, batch: Batch, row: Row) -> None:
+        """Ask ever less for nodes that the server refuses."""
+        for index in batch.points.tolist():
+            if row.quality[index] == Quality.REFUSED:
                 self._aside.setdefault(index, Backoff()).fail()
             elif self._aside:
                 self._aside.pop(index, None)

@@ -91,12 +91,12 @@ class Watch:
         self._now_ns = now_ns
         if self._listener is not None and self._listener.done():
             self._listener.result()  # raises what ended it
-        if self._id and monotonic() - self._heard_s > SILENT_BEATS * self._beat_s:
+        if self._exists.is_set() and monotonic() - self._heard_s > SILENT_BEATS * self._beat_s:
             self._end("silent_subscription", f"silent for {SILENT_BEATS * self._beat_s:g} s")
         try:
             if not self._exists.is_set() and self._retry.due:
                 await self._make()
-            elif self._id and self._refused and self._retry_refused.due:
+            elif self._exists.is_set() and self._refused and self._retry_refused.due:
                 await self._add(self._refused)
         except (DeviceRefused, ReadingRejected) as error:
             self._end("no_subscription", str(error))
