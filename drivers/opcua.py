@@ -6,6 +6,7 @@ one, it listens to publishes, and it ends with the link.
 """
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -142,9 +143,9 @@ class OpcUaLink(Session):
         """
         if self._history is None:
             return []
-        newest_ns = int(self.source_t_ns.max(initial=0))
-        offsets_s = (self.clock_offset_s, (newest_ns - max(self._told_ns.values())) / 1e9)  # of server, of source
-        if not any(abs(offset_s) <= MOST_OFFSET_S for offset_s in offsets_s):
+        told_ns = max(self._told_ns.values())
+        source_offset_s = (int(self.source_t_ns.max(initial=0)) - told_ns) / 1e9 if told_ns else math.nan
+        if not any(abs(offset_s) <= MOST_OFFSET_S for offset_s in (self.clock_offset_s, source_offset_s)):
             self.tell(
                 "history",
                 f"{self.endpoint}: history is not read: the server's clock is {self.clock_offset_s:.0f} s from"
