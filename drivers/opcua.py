@@ -49,6 +49,8 @@ class OpcUaDevice:
         self.profile = profile
         self.endpoint = url
         self.settings = settings or OpcUaSettings()
+        if self.settings.security_policy != "None" and self.settings.key_file is None:
+            raise ValueError("settings with a security_policy come from OpcUaSettings.beside(), with all paths")
         self.timeout_s = timeout_s
         self.reads = Reads(profile)
         self.limits = Limits()

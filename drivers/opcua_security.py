@@ -24,6 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from drivers.errors import DeviceUnreachable
 from drivers.opcua_settings import OpcUaSettings
 from drivers.opcua_transport import ReadOnlyClient, reason
+from drivers.readonly import NotARead
 
 POLICIES = {
     "Basic256Sha256": security_policies.SecurityPolicyBasic256Sha256,
@@ -70,7 +71,9 @@ async def endpoints(url: str, timeout_s: float = 4.0) -> list[Endpoint]:
     """
     try:
         return await _endpoints(url, timeout_s)
-    except (OSError, ua.UaError) as error:
+    except NotARead:
+        raise
+    except Exception as error:  # on answers that are wrong or forged asyncua raises errors of many kinds
         raise DeviceUnreachable(f"{url}: does not tell its endpoints: {reason(error)}") from error
 
 
@@ -121,8 +124,7 @@ async def secure(
         )
     server = wanted[0]
     check_pin(endpoint, server, settings.server_fingerprint)
-    if settings.certificate_file is None or settings.key_file is None:
-        raise ValueError("settings come from OpcUaSettings.beside(), which gives both paths")
+    assert settings.certificate_file is not None and settings.key_file is not None  # OpcUaDevice has checked
     certificate, key, uri = await asyncio.to_thread(
         own_identity, settings.certificate_file, settings.key_file, endpoint
     )

@@ -18,6 +18,7 @@ from drivers.opcua_codec import t_ns_of
 from drivers.opcua_security import NotTrusted, secure
 from drivers.opcua_settings import OpcUaSettings
 from drivers.opcua_transport import ReadOnlyClient, door, name_of, reason
+from drivers.readonly import NotARead
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +137,10 @@ class Session:
             self.tell("session", str(error))
             self._client.disconnect_socket()
             raise
-        except (OSError, ua.UaError) as error:  # a time-out is an OSError
+        except (DeviceUnreachable, NotARead):
+            self._client.disconnect_socket()
+            raise
+        except Exception as error:  # on answers that are wrong or forged asyncua raises errors of many kinds
             self._client.disconnect_socket()
             raise DeviceUnreachable(f"{self.endpoint}: no session: {self._why_not(error)}") from error
         except BaseException:
@@ -156,17 +160,19 @@ class Session:
         await self._learn_limits()
 
     async def _learn_limits(self) -> None:
-        nodes = [
-            ua.ReadValueId(NodeId=ua.NodeId(node), AttributeId=ua.AttributeIds.Value) for node in Limits.NODES
-        ]
-        try:
-            told = await self._client.uaclient.read(ua.ReadParameters(NodesToRead=nodes))
-        except ua.UaStatusCodeError as error:
-            if error.code in SESSION_OVER:
-                raise
-            told = [ua.DataValue()] * len(nodes)  # it tells none
-        values = [one.Value.Value if one.Value is not None else None for one in told]
-        self.limits.learn([value if isinstance(value, int) else None for value in values])
+        """One by one: a server may well allow a single node in a read."""
+        told: list[int | None] = []
+        for node in Limits.NODES:
+            item = ua.ReadValueId(NodeId=ua.NodeId(node), AttributeId=ua.AttributeIds.Value)
+            try:
+                (found,) = await self._client.uaclient.read(ua.ReadParameters(NodesToRead=[item]))
+            except ua.UaStatusCodeError as error:
+                if error.code in SESSION_OVER:
+                    raise
+                found = ua.DataValue()
+            value = None if found.Value is None else found.Value.Value
+            told.append(value if isinstance(value, int) else None)
+        self.limits.learn(told)
 
     def _why_not(self, error: BaseException) -> str:
         code = error.code if isinstance(error, ua.UaStatusCodeError) else 0

@@ -54,10 +54,23 @@ class _ReadOnlyUaClient(UaClient):  # type: ignore[misc]
 
 
 class _ReadOnlyProtocol(UASocketProtocol):  # type: ignore[misc]
+    _failure: Exception | None = None
+
     def _send_request(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Last stop before a request is encoded and written. Raises: NotARead."""
         check_opcua(request)
         return super()._send_request(request, *args, **kwargs)
+
+    async def open_secure_channel(self, params: Any) -> Any:
+        """A refused channel is asyncua's AssertionError (2.1); the server's reason is in what failed before."""
+        try:
+            return await super().open_secure_channel(params)
+        except AssertionError as error:
+            raise self._failure or ua.UaError("the server opened no secure channel") from error
+
+    def _fail_all_pending(self, exc: Exception) -> None:
+        self._failure = exc
+        super()._fail_all_pending(exc)
 
 
 @dataclass

@@ -223,7 +223,7 @@ async def test_only_reading_services_are_on_the_wire(battery: BatteryServer, wir
         assert (await link.scan("live", now_ns)).values[0] == 1.0
     services = services_in(wire.sent)
     assert set(services) <= OPCUA_SERVICES
-    assert services.count("ReadRequest") == 1 + 2, "the server's limits, and two scans"
+    assert services.count("ReadRequest") == 3 + 2, "the server's limits, and two scans"
     assert "CloseSessionRequest" in services
 
 
