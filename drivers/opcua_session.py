@@ -212,7 +212,7 @@ class Session:
         sent_s = perf_counter()
         try:
             async with asyncio.timeout(self.timeout_s):
-                if monotonic() >= self._renew_at_s:
+                if self.must_renew:
                     await self._open_channel(renew=True)
                 data = await self._client.ask(request)
         except TimeoutError as error:
@@ -256,6 +256,11 @@ class Session:
     def hear_clock(self, header: Any, now_ns: int) -> None:
         """Compare the server's clock in an answer with ours."""
         self.clock_offset_s = (t_ns_of(header.Timestamp) - now_ns) / 1e9
+
+    @property
+    def must_renew(self) -> bool:
+        """Whether the secure channel's keys are due; the next request sees to it."""
+        return monotonic() >= self._renew_at_s
 
     async def _open_channel(self, renew: bool) -> None:
         await self._client.open_secure_channel(renew)

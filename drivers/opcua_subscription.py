@@ -94,6 +94,8 @@ class Watch:
         if self._exists.is_set() and monotonic() - self._heard_s > SILENT_BEATS * self._beat_s:
             self._end("silent_subscription", f"silent for {SILENT_BEATS * self._beat_s:g} s")
         try:
+            if self._session.must_renew:  # where nothing is read any more, nothing else would renew the channel
+                await self._session.read([CLOCK])
             if not self._exists.is_set() and self._retry.due:
                 await self._make()
             elif self._exists.is_set() and self._refused and self._retry_refused.due:

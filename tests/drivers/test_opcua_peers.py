@@ -104,7 +104,7 @@ async def test_node_opcua_publishes_is_lost_restarts_and_is_there_again(peer: Pe
             row = await rows_until(link, lambda row, first=first: row.values[COUNTER] > first + 4)
             assert row.quality.tolist() == [Quality.GOOD, Quality.GOOD, Quality.GOOD, Quality.REFUSED]
             assert row.text == {VESSEL: "AURELIE"}
-            asked = [link.requests]
+            asked = [link.requests]  # until nothing is left to ask for but the node that is not there
             await rows_until(
                 link, lambda _, asked=asked: asked.append(link.requests) or asked[-1] - asked[-2] <= 1
             )

@@ -94,16 +94,24 @@ async def test_each_policy_and_mode(all_policies: str, tmp_path: Path, policy: s
     assert await read(all_policies, chosen) == (1.5, Quality.GOOD)
 
 
-async def test_an_encrypted_session_subscribes_too(battery: SimBattery, tmp_path: Path) -> None:
+async def test_an_encrypted_subscription_outlives_its_keys(battery: SimBattery, tmp_path: Path) -> None:
     chosen = settings(tmp_path, subscribe=True, publishing_s=0.05)
+    soc = BMS.index["soc_bms"]
     async with OpcUaDevice(BMS, battery.url, 5.0, chosen).open() as link:
-        requests = -1
-        async with asyncio.timeout(30):
-            while requests != link.requests:  # until nothing had to be asked
-                requests = link.requests
-                await asyncio.sleep(0.1)
-                row = await link.scan("live", time.time_ns)
-        assert row.values[BMS.index["soc_bms"]] == 0.5
+        for charge in (0.6, 0.7, 0.8):
+            await battery.show(soc_bms=charge)
+            requests, row = -1, None
+            async with asyncio.timeout(30):
+                while row is None or requests != link.requests or row.values[soc] != charge:  # until it is told
+                    requests = link.requests
+                    await asyncio.sleep(0.1)
+                    row = await link.scan("live", time.time_ns)
+            token = link._client.uaclient.protocol._connection.security_token.TokenId
+            link._renew_at_s = 0.0
+            await link.scan("live", time.time_ns)
+            await link.read([ua.NodeId(ua.ObjectIds.Server_ServerStatus_State)])
+            assert link._client.uaclient.protocol._connection.security_token.TokenId == token + 1
+        assert link.faults == {}
 
 
 async def test_the_endpoints_are_told_with_their_fingerprint(battery: SimBattery) -> None:

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 from asyncua import ua
 from sim_battery import BMS, VALUES, SimBattery
+from tap import Tap, opcua_services
 
 from drivers import opcua_session, opcua_subscription
 from drivers.errors import DeviceUnreachable
@@ -17,6 +18,7 @@ from drivers.opcua import OpcUaDevice, OpcUaLink
 from drivers.opcua_session import Limits
 from drivers.opcua_settings import OpcUaSettings
 from drivers.profile import Profile
+from drivers.readonly import OPCUA_SERVICES, NotARead
 from drivers.row import Quality
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -241,6 +243,19 @@ async def test_nothing_is_left_behind(battery: SimBattery) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ours() <= before
+
+
+async def test_a_subscription_sends_only_what_reads(battery: SimBattery) -> None:
+    with Tap(battery.port) as tap:
+        url = battery.url.replace(str(battery.port), str(tap.port))
+        async with device(url).open() as link:
+            await held(link)
+            with pytest.raises(NotARead, match="not sent"):
+                await link._client.ask(ua.WriteRequest())
+        (services,) = [opcua_services(bytes(stream)) for stream in tap.streams]
+    sent = {name for name in services if name.endswith("Request")}
+    assert sent <= OPCUA_SERVICES
+    assert {"CreateSubscriptionRequest", "CreateMonitoredItemsRequest", "PublishRequest"} <= sent
 
 
 async def test_calls_are_halved_until_the_server_takes_them(
