@@ -85,6 +85,7 @@ class OpcUaLink(Session):
             scan: tuple(i for i, point in enumerate(profile.points) if point.scan == scan)
             for scan in profile.scans
         }
+        self._source_offset_s = math.nan  # the newest source time of the last scan, minus its time
         self._aside: dict[int, Backoff] = {}  # nodes that the server refuses
         self._watch: Watch | None = None
         if device.subscribed:
@@ -131,6 +132,7 @@ class OpcUaLink(Session):
         await self._read_into(row, asked, now_ns)
         row.t_ns = row.t_ns or now_ns()
         self._told_ns[scan] = row.t_ns
+        self._compare_sources(row)
         return row
 
     async def history(self, from_ns: int, to_ns: int) -> list[Row]:
@@ -139,22 +141,30 @@ class OpcUaLink(Session):
         Each row has the time of its source and its scan class is `history`; points of one source time share a
         row. A call is bounded in rows and in time and takes the newest: to go on, ask for what was before the
         first row that came, until nothing comes. The same interval gives the same rows. Empty where the server
-        keeps no history, or where its clock is too far from ours for its times to be believed.
+        keeps no history, or where its clock is too far from ours for its times to be believed. Before the first
+        scan of a link `to_ns` stands for now.
 
         Raises: DeviceUnreachable.
         """
-        if self._history is None:
+        if self._history is None or not await self._history.offered():
             return []
-        told_ns = max(self._told_ns.values())
-        source_offset_s = (int(self.source_t_ns.max(initial=0)) - told_ns) / 1e9 if told_ns else math.nan
-        if not any(abs(offset_s) <= MOST_OFFSET_S for offset_s in (self.clock_offset_s, source_offset_s)):
+        if math.isnan(self._source_offset_s):  # nothing was scanned yet: what the clocks say is not known
+            row = empty_row(len(self._points), 0, Quality.NOT_SCANNED)
+            await self._read_into(row, tuple(await self._history.offered()), lambda: to_ns)
+            self._compare_sources(row)
+        if not any(abs(offset_s) <= MOST_OFFSET_S for offset_s in (self.clock_offset_s, self._source_offset_s)):
             self.tell(
                 "history",
                 f"{self.endpoint}: history is not read: the server's clock is {self.clock_offset_s:.0f} s from"
                 " ours; set the clocks",
             )
             return []
+        self.tell("history", "")
         return await self._history.rows(from_ns, to_ns)
+
+    def _compare_sources(self, row: Row) -> None:
+        newest_ns = int(self.source_t_ns[row.quality != Quality.NOT_SCANNED].max(initial=0))
+        self._source_offset_s = (newest_ns - row.t_ns) / 1e9
 
     async def _read_into(self, row: Row, points: tuple[int, ...], now_ns: Callable[[], int]) -> None:
         for batch in self._reads.of(points, self.limits.read):

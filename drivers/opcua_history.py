@@ -1,5 +1,6 @@
 """What happened while nobody listened: raw history from the server, newest first, as rows with its own times."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,9 +16,10 @@ from drivers.profile import Profile
 from drivers.row import HISTORY, Quality, Row, empty_row
 
 MOST_VALUES = 2000  # of one answer, all nodes together: some 25 ms of decoding
-MOST_ROWS = 5000  # of one call
+MOST_ROWS = 20_000  # of one call
+AT_A_TIME = 500  # values decoded without a break
 MOST_S = 5.0  # of one call: scans wait for it
-MOST_OFFSET_S = 5.0  # a server whose clock is further off would put the past into another hour
+MOST_OFFSET_S = 10.0  # a server whose clock is further off would put the past into another hour
 
 
 @dataclass
@@ -41,33 +43,20 @@ class History:
     async def rows(self, from_ns: int, to_ns: int) -> list[Row]:
         """Rows between two instants, both left out; the newest ones where there are more than a call takes.
 
-        The same interval gives the same rows. To go on, ask for the time before the first row that came.
         Raises: DeviceUnreachable.
         """
-        if to_ns - from_ns < 2000:  # nothing fits between
-            return []
-        past = await self._offered()
         end_s = monotonic() + MOST_S
-        columns: list[_Column] = []
-        points = list(past)
-        while points:
-            part = points[: self._session.limits.history]
-            try:
-                columns += await self._columns(part, from_ns, to_ns, len(past), end_s)
-            except TooMany as error:
-                if len(part) == 1:
-                    self._session.tell("history", str(error))
-                    break
-                self._session.limits.halve("history", len(part))
-                continue
-            except (DeviceRefused, ReadingRejected) as error:
-                self._session.tell("history", str(error))
+        found: list[Row] = []
+        while to_ns - from_ns >= 2000 and len(found) < MOST_ROWS:  # source times are whole microseconds
+            part, is_cut = await self._window(from_ns, to_ns, end_s)
+            found = part + found
+            if not part or not is_cut or monotonic() > end_s:
                 break
-            points = points[len(part) :]
-        return self._together(columns, from_ns, to_ns)
+            to_ns = part[0].t_ns
+        return found[-MOST_ROWS:]
 
-    async def _offered(self) -> dict[int, Past]:
-        """The points with a history that we may read."""
+    async def offered(self) -> dict[int, Past]:
+        """The points with a history that we may read. Raises: DeviceUnreachable."""
         if self._past is None:
             try:
                 found = await self._session.read(self._nodes, ua.AttributeIds.UserAccessLevel)
@@ -82,6 +71,27 @@ class History:
                 if isinstance(level, int) and level & bit
             }
         return self._past
+
+    async def _window(self, from_ns: int, to_ns: int, end_s: float) -> tuple[list[Row], bool]:
+        """The newest rows between two instants, and whether there may be older ones."""
+        past = await self.offered()
+        columns: list[_Column] = []
+        points = list(past)
+        while points:
+            part = points[: self._session.limits.history]
+            try:
+                columns += await self._columns(part, from_ns, to_ns, len(past), end_s)
+            except TooMany as error:
+                if len(part) == 1:
+                    self._session.tell("history", str(error))
+                    return [], False
+                self._session.limits.halve("history", len(part))
+                continue
+            except (DeviceRefused, ReadingRejected) as error:
+                self._session.tell("history", str(error))
+                return [], False
+            points = points[len(part) :]
+        return await self._together(columns, from_ns, to_ns), any(column.is_cut for column in columns)
 
     async def _columns(
         self, points: Sequence[int], from_ns: int, to_ns: int, of: int, end_s: float
@@ -128,25 +138,28 @@ class History:
             raise ReadingRejected(f"{self._session.endpoint}: {what}: {len(response.Results)} results came")
         return list(response.Results)
 
-    def _together(self, columns: list[_Column], from_ns: int, to_ns: int) -> list[Row]:
+    async def _together(self, columns: list[_Column], from_ns: int, to_ns: int) -> list[Row]:
         """One row for each source time. Where a node's past was cut off, all end there: no row is in part."""
         assert self._past is not None
-        horizon_ns = from_ns
+        begin_ns = from_ns
         for column in columns:
             if column.is_cut and column.values:
-                horizon_ns = max(horizon_ns, min(t_ns_of(one.SourceTimestamp) for one in column.values))
+                begin_ns = max(begin_ns, min(t_ns_of(one.SourceTimestamp) for one in column.values))
         rows: dict[int, Row] = {}
         for column in columns:
-            for t_ns, value, quality, text in self._past[column.point].decode(column.values):
-                if not max(from_ns, horizon_ns) < t_ns < to_ns:
-                    continue
-                row = rows.get(t_ns)
-                if row is None:
-                    row = rows[t_ns] = empty_row(len(self._nodes), t_ns, Quality.NOT_SCANNED, HISTORY)
-                row.values[column.point], row.quality[column.point] = value, quality
-                if text is not None:
-                    row.text[column.point] = text
-        return [rows[t_ns] for t_ns in sorted(rows)[-MOST_ROWS:]]
+            for first in range(0, len(column.values), AT_A_TIME):
+                part = self._past[column.point].decode(column.values[first : first + AT_A_TIME])
+                for t_ns, value, quality, text in part:
+                    if not begin_ns < t_ns < to_ns:
+                        continue
+                    row = rows.get(t_ns)
+                    if row is None:
+                        row = rows[t_ns] = empty_row(len(self._nodes), t_ns, Quality.NOT_SCANNED, HISTORY)
+                    row.values[column.point], row.quality[column.point] = value, quality
+                    if text is not None:
+                        row.text[column.point] = text
+                await asyncio.sleep(0)  # other devices have their scans
+        return [rows[t_ns] for t_ns in sorted(rows)]
 
 
 def _time(t_ns: int) -> Any:
