@@ -93,6 +93,11 @@ class OpcUaLink(Session):
         self._told_ns = dict.fromkeys(profile.scans, 0)  # of the last row of each scan class
         self._history = History(self, profile) if device.settings.history else None
 
+    @property
+    def set_aside(self) -> int:
+        """Nodes that are asked for only now and then, since the server refuses them."""
+        return len(self._aside)
+
     async def __aexit__(self, *exc_info: object) -> None:
         try:
             if self._watch is not None:
