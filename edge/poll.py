@@ -8,6 +8,7 @@ the same millisecond. Classes of one device follow one another, slow ones first.
 import asyncio
 import heapq
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +21,7 @@ from drivers.errors import BusDown, DeviceUnreachable
 from drivers.learned import Learned
 from drivers.profile import Profile
 from drivers.row import Quality, Row, empty_row
-from edge.clock import Clock
+from edge.clock import Clock, SimulatedClock
 from edge.config import BerthConfig, DeviceConfig
 from edge.modbus_settings import modbus_address
 
@@ -48,6 +49,7 @@ class LinkCounts:
     round_trip_s: float = 0.0
     periods: int = 0  # of the fastest class, between two scans that followed one another
     period_s: float = 0.0  # of all of them together
+    clock_offset_s: float = math.nan  # the device's clock minus ours, where it tells
 
     def report(self) -> dict[str, int | float]:
         """The fields of a `link` row."""
@@ -62,6 +64,8 @@ class LinkCounts:
         if self.scans:
             fields["scan_ms"] = 1e3 * self.scan_s / self.scans
             fields["round_trip_ms"] = 1e3 * self.round_trip_s
+        if math.isfinite(self.clock_offset_s):
+            fields["clock_offset_ms"] = 1e3 * self.clock_offset_s
         if self.periods:
             fields["period_ms"] = 1e3 * self.period_s / self.periods
         return fields
@@ -102,7 +106,7 @@ class Poller:
         self._source = open_device(  # loads the protocol's library: not while others are polled
             self._profile,
             modbus_address(device, folder) if profile.protocol == "modbus" else None,
-            url=device.url or "", timeout_s=device.timeout_s, buses=buses, learned=learned,
+            url=device.url or "", opcua=device.opcua, timeout_s=device.timeout_s, buses=buses, learned=learned,
         )  # fmt: skip
         self._failures = 0
         self._wake = asyncio.Event()  # ends a back-off
@@ -219,6 +223,8 @@ class Poller:
         counts = self.counts
         counts.requests += link.requests - requests
         counts.set_aside = getattr(link, "set_aside", 0)
+        if not isinstance(self._clock, SimulatedClock):  # no other clock has anything to do with that one
+            counts.clock_offset_s = getattr(link, "clock_offset_s", math.nan)
         for name, total in link.faults.items():
             if new := total - faults.get(name, 0):  # the driver has logged what it was
                 counts.faults[name] = counts.faults.get(name, 0) + new

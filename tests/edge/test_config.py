@@ -1,5 +1,6 @@
 """A wrong site file is refused whole: every problem with its file, key, value and remedy."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -214,3 +215,87 @@ def test_where_files_lie_is_not_published(tmp_path: Path) -> None:
     )
     first, second = LoadedSite.load(path).site.settings()["device"]
     assert "tls_ca" not in first and first["transport"] == "tls" and second["pause_s"] == 0.1
+
+
+OPCUA = """
+schema = 1
+[site]
+name = "calais"
+gateway = "gw"
+[broker]
+host = "10.20.0.2"
+[spool]
+path = "state/spool.db"
+[[device]]
+name = "bms"
+profile = "generic-bms"
+url = "opc.tcp://10.20.0.9:4840"
+[device.opcua]
+"""
+
+
+def opcua(tmp_path: Path, settings: str) -> Path:
+    path = tmp_path / "site.toml"
+    path.write_text(OPCUA + settings)
+    return path
+
+
+def test_the_files_of_an_opc_ua_device_are_found_from_anywhere(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s3cret")
+    path = opcua(
+        tmp_path,
+        'security_policy = "Basic256Sha256"\nusername = "edge"\npassword_file = "secret"\n'
+        f'server_fingerprint = "{"AB:" * 31}AB"\nsubscribe = ["soc_bms"]\n',
+    )
+    loaded = LoadedSite.load(path)
+    settings = loaded.site.device[0].opcua
+    assert settings is not None
+    assert settings.server_fingerprint == 32 * "ab"
+    assert settings.password_file == tmp_path / "secret"
+    assert settings.certificate_file == tmp_path / "state" / "opcua" / "client.der"
+    assert settings.key_file == tmp_path / "state" / "opcua" / "client.key.pem"
+    published = json.dumps(loaded.site.settings())
+    for hidden in ("secret", "client", '"edge"', str(tmp_path)):
+        assert hidden not in published
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            'server_fingerprint = "ab"\nsecurity_policy = "Basic256Sha256"',
+            "2 characters are not the 64 hex digits",
+        ),
+        (f'server_fingerprint = "{64 * "a"}"', "checks nothing under security_policy"),
+        ('username = "edge"', "a password is only sent encrypted"),
+        (
+            'username = "edge"\nsecurity_policy = "Basic256Sha256"\nmode = "Sign"',
+            "a password is only sent encrypt",
+        ),
+        ('key_file = "k"', "go together; give both or neither"),
+        ('password_file = "p"', "password_file needs username beside it"),
+        (
+            'security_policy = "Basic256"',
+            "give None, Basic256Sha256, Aes128_Sha256_RsaOaep or Aes256_Sha256_RsaPss",
+        ),
+        (
+            'subscribe = ["soc"]',
+            "device[0].opcua.subscribe = 'soc': no such point; use names of profile generic-bms",
+        ),
+        ("publishing = 1.0", "is it publishing_s?"),
+        ('certificate_file = "c"\nkey_file = "k"', "device[0].opcua.key_file = 'k': is not there"),
+    ],
+)
+def test_what_is_wrong_with_an_opc_ua_table_is_said_with_a_remedy(
+    tmp_path: Path, settings: str, said: str
+) -> None:
+    assert any(said in line for line in problems(opcua(tmp_path, settings)))
+
+
+def test_an_opc_ua_table_does_not_fit_a_modbus_device(tmp_path: Path) -> None:
+    path = opcua(tmp_path, "")
+    path.write_text(
+        path.read_text().replace("generic-bms", "generic-meter").replace("url =", 'host = "10.20.0.7"\nurl =')
+    )
+    (line,) = problems(path)
+    assert line.endswith("device[0].opcua = '…': profile generic-meter speaks modbus; take this table out")
