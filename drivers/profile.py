@@ -172,6 +172,11 @@ class Profile(BaseModel):
         content = self.model_dump_json(by_alias=True, exclude_defaults=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
+    @cached_property
+    def rounded(self) -> list[int]:
+        """Positions of the points that travel as whole numbers though their encoding has fractions."""
+        return [i for i, point in enumerate(self.point) if point.wire == "int"]
+
     @property
     def scans(self) -> tuple[str, ...]:
         """Scan classes, in the order of first use."""
