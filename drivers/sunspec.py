@@ -122,10 +122,11 @@ async def discover(ask: Ask, kind: Kind | None = None) -> Profile:
     base = await _base(ask)
     found = [model async for model in _models(ask, base)]
     numbers = [model.number for model in found]
-    wanted = {"meter": METERS + INVERTERS, "battery": BATTERIES}.get(kind or "", METERS + BATTERIES + INVERTERS)
+    by_kind: dict[str, tuple[int, ...]] = {"meter": METERS + INVERTERS, "battery": BATTERIES}
+    wanted = METERS + BATTERIES + INVERTERS if kind is None else by_kind.get(kind, ())
     chosen = next((model for number in wanted for model in found if model.number == number), None)
     if chosen is None:
-        known = ", ".join(map(str, sorted(wanted)))
+        known = ", ".join(map(str, sorted(wanted))) or f"the known models is a {kind}"
         raise DeviceRefused(f"SunSpec models {numbers} at {base}; none of {known}; write a profile for the device")
     common = next((model for model in found if model.number == 1), None)
     maker = await _text(ask, common, "Mn"), await _text(ask, common, "Md")

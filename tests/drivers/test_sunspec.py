@@ -1,0 +1,123 @@
+"""A SunSpec device tells what it is; what it tells becomes a profile whose every point can be read."""
+
+import struct
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from drivers.errors import DeviceRefused, ReadingRejected
+from drivers.profile import Profile, Table
+from drivers.sunspec import BASES, discover
+from drivers.sunspec_models import MODELS
+
+LENGTHS = {1: 66, 103: 50, 201: 105, 202: 105, 203: 105, 204: 105, 213: 124, 802: 62}  # as the standard has them
+Registers = dict[int, int]
+
+
+def words(data: bytes) -> list[int]:
+    return list(struct.unpack(f">{len(data) // 2}H", data))
+
+
+def common(maker: str, model: str) -> list[int]:
+    """Model 1: its texts, padded with NUL."""
+    texts = ((maker, 32), (model, 32), ("", 16), ("1.2", 16), ("SN-42", 32))
+    return [*words(b"".join(text.encode().ljust(size, b"\0") for text, size in texts)), 1, 0]
+
+
+def device(models: list[tuple[int, list[int]]], base: int = 40_000) -> Registers:
+    """Registers of a device with these models, behind the mark and before the end."""
+    row = words(b"SunS")
+    for number, body in models:
+        row += [number, len(body), *body]
+    return {base + i: word for i, word in enumerate([*row, 0xFFFF, 0])}
+
+
+def asks(registers: Registers) -> Callable[[Table, int, int], Awaitable[bytes]]:
+    async def ask(table: Table, address: int, count: int) -> bytes:
+        assert table == "holding"
+        if not all(a in registers for a in range(address, address + count)):
+            raise DeviceRefused("exception 2")
+        return struct.pack(f">{count}H", *(registers[a] for a in range(address, address + count)))
+
+    return ask
+
+
+METER = device([(1, common("Quayline", "M9")), (203, [0] * 105)])
+
+
+@pytest.mark.parametrize("number", LENGTHS)
+def test_no_point_lies_outside_its_model(number: int) -> None:
+    fields = MODELS[number]
+    assert max(f.offset + f.words for f in fields) <= LENGTHS[number] + 2
+    assert all(f.factor in {g.name for g in fields} for f in fields if f.factor)
+
+
+@pytest.mark.parametrize("base", BASES)
+async def test_the_mark_is_looked_for_at_three_addresses(base: int) -> None:
+    profile = await discover(asks(device([(1, common("Quayline", "M9")), (203, [0] * 105)], base)))
+    assert profile.kind == "meter" and profile.model == "Quayline M9, SunSpec model 203"
+    power = profile.points[profile.index["power_w"]]
+    assert power.address == base + 2 + 68 + 18 and power.scale_from == "w_sf"  # behind the mark and model 1
+    assert profile.points[profile.index["serial"]].length == 16
+
+
+async def test_a_device_that_answers_zeros_where_the_mark_may_be_is_asked_on() -> None:
+    profile = await discover(asks(dict.fromkeys(range(40_000, 40_300), 0) | device([(213, [0] * 124)], 50_000)))
+    assert profile.points[profile.index["frequency_hz"]].type == "float32"
+
+
+async def test_a_float_meter_needs_no_factors() -> None:
+    profile = await discover(asks(device([(213, [0] * 124)])))
+    assert not any(p.scale_from or p.name.endswith("_sf") for p in profile.points)
+    assert profile.points[profile.index["energy_import_total_wh"]].wire_type == "int"
+
+
+async def test_a_battery_gives_fractions_and_state_codes() -> None:
+    profile = await discover(asks(device([(802, [0] * 62)])))
+    soc = profile.points[profile.index["soc_bms"]]
+    assert profile.kind == "battery" and soc.scale == 0.01 and soc.scale_from == "soc_sf"
+    assert profile.points[profile.index["bank_state"]].codes["3"] == "CONNECTED"
+
+
+async def test_an_inverter_exports() -> None:
+    profile = await discover(asks(device([(103, [0] * 50)])))
+    assert profile.kind == "meter" and profile.points[profile.index["power_w"]].scale == -1.0
+    assert "energy_import_total_wh" not in profile.index
+
+
+async def test_the_kind_chooses_among_several_models() -> None:
+    several = asks(device([(1, common("a", "b")), (103, [0] * 50), (802, [0] * 62), (203, [0] * 105)]))
+    assert (await discover(several)).model.endswith("203")
+    assert (await discover(several, "battery")).model.endswith("802")
+    with pytest.raises(DeviceRefused, match=r"models \[1, 103, 802, 203\] at 40000; none of"):
+        await discover(asks(device([(1, common("a", "b")), (103, [0] * 50), (802, [0] * 62), (203, [])])), "lock")
+
+
+async def test_an_older_and_shorter_model_lacks_its_last_points() -> None:
+    shorter = await discover(asks(device([(203, [0] * 60)])))
+    assert "energy_import_total_wh" in shorter.index and "event_word" not in shorter.index
+
+
+async def test_the_profile_and_its_hash_are_the_same_every_time() -> None:
+    first, second = [await discover(asks(METER)) for _ in range(2)]
+    assert first.hash == second.hash and isinstance(first, Profile)
+
+
+@pytest.mark.parametrize(
+    ("registers", "error", "message"),
+    [
+        ({}, DeviceRefused, "no 'SunS' at 40000, 50000, 0"),
+        (device([(1, common("a", "b")), (64_001, [0] * 4)]), DeviceRefused, r"models \[1, 64001\] at 40000"),
+        (device([(203, [])] * 70), ReadingRejected, "more than 64 SunSpec models"),
+        (
+            {50_000: 0x5375, 50_001: 0x6E53, 50_002: 203, 50_003: 20_000},
+            ReadingRejected,
+            "model 203 at 50002 says it has 20000 registers",
+        ),
+    ],
+)
+async def test_what_is_no_sunspec_device_is_named(
+    registers: Registers, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        await discover(asks(registers))
