@@ -2,7 +2,13 @@
 
 
 class DriverError(Exception):
-    """Root of all errors of this package."""
+    """Root of all errors of this package.
+
+    Attributes:
+        fault: The name under which a link counts it, as in `no_answer`; empty where it counts none.
+    """
+
+    fault = ""
 
 
 class DeviceUnreachable(DriverError):

@@ -73,8 +73,10 @@ def plan(profile: Profile, scan: str, cost: Cost = COST_TCP, learned: Learned | 
         points = {i: p for i, p in wanted.items() if i not in refused and profile.table_of(p) == table}
         land = _Land(profile, table, learned, points.values())
         spans = _spans(profile, points)
-        problems += _impossible(profile, points, spans, land)
-        requests = _cheapest(set(spans.values()), land, cost) if not problems else []
+        if found := list(_impossible(profile, points, spans, land)):
+            problems += found
+            continue
+        requests = _cheapest(set(spans.values()), land, cost)
         blocks += [Block(table, first, end - first) for first, end in requests]
         members += _shared_out(spans, requests)
     if problems:
@@ -91,6 +93,9 @@ class _Land:
         self._most_gap = profile.max_gap * (BITS_PER_WORD if self.is_bits else 1)
         self._zones = [(zone, "is forbidden") for zone in profile.forbidden_in(table)]
         self._zones += [(zone, "was found unreadable") for zone in learned.unreadable.get(table, ())]
+        for point in profile.points:
+            if point.name in learned.refused and profile.table_of(point) == table and point.address is not None:
+                self._zones.append(((point.address, point.address + point.words - 1), "was found refused"))
         self._runs: list[Span] = []  # registers in use, joined where they touch
         for first, end in sorted({span for point in points for span in _registers(profile, point)}):
             if self._runs and first <= self._runs[-1][1]:

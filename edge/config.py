@@ -160,6 +160,11 @@ class LoadedSite:
     def spool_path(self) -> Path:
         return self.path.parent / self.site.spool.path
 
+    @property
+    def learned_path(self) -> Path:
+        """What commissioning learned of the devices, beside the spool."""
+        return self.spool_path.with_name("learned.json")
+
     def cell_path(self, cell: str) -> str | Path:
         """What `dsp.cell.load_cell` takes: a shipped model's name, or a path beside the site file."""
         return _cell_path(cell, self.path)
