@@ -148,6 +148,7 @@ def make_profile(model: Found, common: Found | None, maker: str, numbers: list[i
             "source": f"SunSpec model {model.number}, found on the device at {model.address}; "
             "definition from pysunspec2 1.3.7",
             "caveats": (*caveats, also),
+            "max_gap": 124,  # models leave no hole, and a scale factor may stand far behind its value
             "point": points,
         }
     )

@@ -167,7 +167,7 @@ def test_a_swapped_pair_would_show() -> None:
         profile = profile_named(name)
         seen: dict[tuple[str, float, tuple[int, ...]], str] = {}
         for i, point in enumerate(profile.points):
-            if point.type in FORMATS and not point.codes:
+            if point.type in FORMATS and not point.codes and not point.name.endswith("_sf"):
                 words = tuple(words_of(point, own_value(i, point)))
                 other = seen.setdefault((point.type, point.scale, words), point.name)
                 assert other == point.name, f"{name}: {other} and {point.name} are both {words}"
