@@ -12,6 +12,7 @@ from drivers.codec import Decoder
 from drivers.devices import Device, open_device
 from drivers.plan import plan
 from drivers.profile import Point, Profile, load_profile, shipped_profiles
+from drivers.profile_doc import FILE, document
 from drivers.row import Quality, Row
 from drivers.sunspec import Found, make_profile
 from firmware_sim.encode import FORMATS, words_of
@@ -198,3 +199,7 @@ def test_meters_have_what_the_computations_ask_for() -> None:
         profile = load_profile(name)
         if profile.kind == "meter":
             assert {"power_w", "energy_import_total_wh", "frequency_hz", "voltage_l1_v"} <= profile.index.keys()
+
+
+def test_the_reference_of_all_profiles_is_up_to_date() -> None:
+    assert FILE.read_text(encoding="utf-8") == document(), "run python -m drivers.profile_doc"
