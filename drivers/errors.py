@@ -25,3 +25,11 @@ class ReadingRejected(DriverError):
 
 class ProfileError(DriverError):
     """A profile is wrong: nothing is read before it is right. Lists every problem, one a line."""
+
+
+class BusDown(DeviceUnreachable):
+    """Nothing answers on the whole connection or line, so nothing was sent: try again in `wait_s`. [s]"""
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s

@@ -119,6 +119,8 @@ def test_a_scale_factor_is_a_whole_register_beside_its_points(source: dict[str, 
     assert message in why(user, fine | source)
     opcua = why({"name": "x", "type": "int16", "node": "ns=2;s=x", "scale_from": "sf"}, protocol="opcua")
     assert "has no scale_from; the server scales its values" in opcua
+    opcua = why({"name": "x", "type": "bcd16", "node": "ns=2;s=x"}, protocol="opcua")
+    assert "OPC UA has no bcd16" in opcua
 
 
 def test_points_read_together_are_known_and_of_one_scan_class_and_table() -> None:

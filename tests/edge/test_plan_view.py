@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from typer.testing import CliRunner
 
 from drivers.learned import Learned, LearnedFile
@@ -47,6 +48,12 @@ def test_the_port_day_costs_as_many_requests_as_the_readme_says(port_day: Path) 
         "127.0.0.1:45001"
     ] == 2.1
     assert all(bus["state"] == "fine" for bus in told["buses"])
+
+
+def test_the_readme_shows_what_is_printed(port_day: Path) -> None:
+    readme = (ROOT / "drivers" / "README.md").read_text(encoding="utf-8")
+    told = "\n".join(line.rstrip() for line in plan(port_day, "--lang", "en").splitlines())
+    assert told.strip("\n") in readme
 
 
 def test_tables_fit_a_terminal_and_name_devices_with_the_same_plan_once(port_day: Path) -> None:
