@@ -27,7 +27,7 @@ APPARENT = 0.1  # for the same reason; a wrong scale is ten times off
 ENERGY = 0.1  # of the energy that the power makes
 ENERGY_STEPS = 50  # of the register, so that its step is 2 % of what is compared
 ENERGY_ROWS = 20  # of power, so that what lies between register and power does not count
-LONGEST_STEP_S = 900.0  # a longer silence is no integral
+LONGEST_STEP_S = 60.0  # between samples further apart a load comes and goes unseen
 TINIEST = 1e-30  # a float with swapped words is smaller; a physical value never is
 NS_PER_HOUR = 3.6e12
 PHASES = ("l1", "l2", "l3")
@@ -64,9 +64,10 @@ class Plausible:
     Args:
         wiring: 3P3W has no phase voltages and powers, DC neither frequency nor power factor.
         nominal_hz: 50, 60, or 0 where the frequency is not to be checked. [Hz]
+        interval_s: Between two samples of power; from a minute on it cannot be integrated. [s]
     """
 
-    def __init__(self, profile: Profile, wiring: Wiring, nominal_hz: float) -> None:
+    def __init__(self, profile: Profile, wiring: Wiring, nominal_hz: float, interval_s: float = 1.0) -> None:
         self._points, self._index = profile.points, profile.index
         self._wiring: Wiring = wiring
         self._nominal_hz = nominal_hz
@@ -76,7 +77,7 @@ class Plausible:
         self.proven: set[str] = set()
         if not self._can_check():
             self.proven.add("electrical")
-        if not self._energy.can_check:
+        if not self._energy.can_check or interval_s > LONGEST_STEP_S:
             self.proven.add("energy")
         self._passes = 0
         self._failures: dict[str, int] = {}

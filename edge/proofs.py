@@ -24,7 +24,8 @@ class Proofs:
             profile = loaded.profiles[device.name]
             if profile.kind == "meter":
                 meter = device.meter or MeterConfig()
-                self._judges[device.name] = Plausible(profile, meter.wiring, meter.nominal_hz)
+                judge = Plausible(profile, meter.wiring, meter.nominal_hz, device.interval_s)
+                self._judges[device.name] = judge
                 self._keys[device.name] = f"{profile.hash} {loaded.hash}"
 
     def judge(self, device: str, row: Row) -> list[Output]:

@@ -185,6 +185,10 @@ def test_what_cannot_be_checked_is_not_held_back() -> None:
     assert Plausible(bare, "3P4W", 50).proven == {"electrical", "energy"}
 
 
+def test_power_that_is_sampled_too_rarely_proves_no_register() -> None:
+    assert Plausible(METER, "3P4W", 50, interval_s=900.0).proven == {"energy"}
+
+
 def test_direct_current_is_voltage_times_current() -> None:
     points = [
         {"name": name, "type": "float32", "address": 2 * i}

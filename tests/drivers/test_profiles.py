@@ -11,8 +11,9 @@ import pytest
 from drivers.codec import Decoder
 from drivers.devices import Device, open_device
 from drivers.plan import plan
-from drivers.profile import Point, Profile, load_profile, shipped_profiles
+from drivers.profile import Point, Profile, load_profile, parse_profile, shipped_profiles
 from drivers.profile_doc import FILE, document
+from drivers.profile_toml import as_toml
 from drivers.row import Quality, Row
 from drivers.sunspec import Found, make_profile
 from firmware_sim.encode import FORMATS, words_of
@@ -199,6 +200,13 @@ def test_meters_have_what_the_computations_ask_for() -> None:
         profile = load_profile(name)
         if profile.kind == "meter":
             assert {"power_w", "energy_import_total_wh", "frequency_hz", "voltage_l1_v"} <= profile.index.keys()
+
+
+@pytest.mark.parametrize("name", [*shipped_profiles(), *SUNSPEC])
+def test_a_profile_can_be_written_as_a_file(name: str) -> None:
+    profile = profile_named(name)
+    again = parse_profile(as_toml(profile), "again.toml")
+    assert again == profile and again.hash == profile.hash
 
 
 def test_the_reference_of_all_profiles_is_up_to_date() -> None:
