@@ -2,22 +2,30 @@
 
 A device has the characters "SunS" at one of three addresses, then models one behind the other, each with its
 number and length, until number 65535. Names and units are ours; offsets, types and scale factors come from
-`sunspec_models.py`.
+`sunspec_models.py`. A device is asked once, and what it is kept as a file beside the site file:
+
+    python -m drivers.sunspec HOST [PORT [UNIT]] > meter.toml
 """
 
+import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from drivers.address import ModbusAddress
+from drivers.bus import Bus, read_pdu
 from drivers.codec import text_of
-from drivers.errors import DeviceRefused, ReadingRejected
+from drivers.errors import DeviceRefused, DriverError, ReadingRejected
 from drivers.profile import Kind, Profile, Table
+from drivers.profile_toml import as_toml
 from drivers.sunspec_models import MODELS, Field
 
 Ask = Callable[[Table, int, int], Awaitable[bytes]]
 BASES = (40_000, 50_000, 0)  # where pysunspec2 looks, too
 MARK = b"SunS"
 LAST = 0xFFFF
+FUNCTIONS: dict[Table, int] = {"holding": 3, "input": 4}
 MOST_MODELS = 64  # a device with more of them answers nonsense
 METERS, INVERTERS, BATTERIES = (201, 202, 203, 204, 213), (103,), (802,)
 UNIMPLEMENTED = {  # what a point that a device does not have reads; a float is NaN
@@ -133,6 +141,26 @@ async def discover(ask: Ask, kind: Kind | None = None) -> Profile:
     return make_profile(chosen, common, " ".join(part for part in maker if part), numbers)
 
 
+async def discover_at(address: ModbusAddress, timeout_s: float = 3.0, kind: Kind | None = None) -> Profile:
+    """`discover` on a connection of its own. Raises: DeviceUnreachable too."""
+    bus = Bus(address)
+    await bus.attach(timeout_s)
+    try:
+        return await discover(asks_through(bus, address.unit_id, timeout_s), kind)
+    finally:
+        bus.detach()
+
+
+def asks_through(bus: Bus, unit_id: int, timeout_s: float) -> Ask:
+    """What `discover` asks with, on a bus that others may share."""
+
+    async def ask(table: Table, address: int, count: int) -> bytes:
+        answer = await bus.ask(unit_id, read_pdu(FUNCTIONS[table], address, count), timeout_s)
+        return answer[2:]  # behind function code and length
+
+    return ask
+
+
 def make_profile(model: Found, common: Found | None, maker: str, numbers: list[int]) -> Profile:
     """The profile of a model at its place."""
     kind, caveats, names = _role(model.number)
@@ -235,3 +263,22 @@ async def _text(ask: Ask, common: Found | None, name: str) -> str:
         return ""
     field = next(f for f in MODELS[1] if f.name == name)
     return text_of(await ask("holding", common.address + field.offset, field.words)) or ""
+
+
+def main(arguments: list[str]) -> int:
+    """Print the profile of the device at a host, port and unit."""
+    if not 1 <= len(arguments) <= 3 or not all(number.isdigit() for number in arguments[1:]):
+        print("use: python -m drivers.sunspec HOST [PORT [UNIT]]", file=sys.stderr)
+        return 2
+    host, port, unit_id, *_ = *arguments, *("502", "1")[len(arguments) - 1 :]
+    try:
+        found = asyncio.run(discover_at(ModbusAddress(host, int(port), int(unit_id))))
+    except DriverError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(as_toml(found), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,13 +1,16 @@
 """A SunSpec device tells what it is; what it tells becomes a profile whose every point can be read."""
 
+import asyncio
 import struct
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
+from drivers.address import ModbusAddress
 from drivers.errors import DeviceRefused, ReadingRejected
-from drivers.profile import Profile, Table
-from drivers.sunspec import BASES, discover
+from drivers.profile import Profile, Table, parse_profile
+from drivers.sunspec import BASES, discover, discover_at, main
 from drivers.sunspec_models import MODELS
 
 LENGTHS = {1: 66, 103: 50, 201: 105, 202: 105, 203: 105, 204: 105, 213: 124, 802: 62}  # as the standard has them
@@ -101,6 +104,28 @@ async def test_an_older_and_shorter_model_lacks_its_last_points() -> None:
 async def test_the_profile_and_its_hash_are_the_same_every_time() -> None:
     first, second = [await discover(asks(METER)) for _ in range(2)]
     assert first.hash == second.hash and isinstance(first, Profile)
+
+
+async def test_a_device_is_discovered_over_a_socket(plc: Any) -> None:
+    plc.registers |= METER
+    profile = await discover_at(ModbusAddress("127.0.0.1", plc.port, 7), timeout_s=10.0)
+    assert profile == await discover(asks(METER))
+    assert {request[7] for request in plc.received} == {3} and {request[6] for request in plc.received} == {7}
+
+
+async def test_a_discovered_device_is_printed_as_a_profile_file(
+    plc: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plc.registers |= METER
+    assert await asyncio.to_thread(main, ["127.0.0.1", str(plc.port), "7"]) == 0
+    assert parse_profile(capsys.readouterr().out, "meter.toml") == await discover(asks(METER))
+
+
+@pytest.mark.parametrize("arguments", [[], ["host", "port"], ["127.0.0.1", "1"]])
+def test_what_cannot_be_asked_is_said(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) != 0
+    said = capsys.readouterr()
+    assert not said.out and said.err
 
 
 @pytest.mark.parametrize(
