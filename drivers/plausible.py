@@ -198,10 +198,12 @@ class Plausible:
         return sqrt(3.0) * (sum(volts) / 3) * (sum(amperes) / 3)
 
     def _dc_power(self, values: Mapping[str, float]) -> Iterator[Finding]:
-        if {"voltage_v", "current_a", "power_w"} <= values.keys():
-            expected = values["voltage_v"] * values["current_a"]
+        volts = values.get("voltage_v", values.get("voltage_l1_v"))  # a three-phase map may stand for one pair
+        amperes, power_w = values.get("current_a", values.get("current_l1_a")), values.get("power_w")
+        if volts is not None and amperes is not None and power_w is not None:
+            expected = volts * amperes
             allowed = LINE_VOLTAGE * abs(expected) + 2 * self._step("power_w") + 1.0
-            yield Finding("dc_power", "power_w", values["power_w"], expected - allowed, expected + allowed)
+            yield Finding("dc_power", "power_w", power_w, expected - allowed, expected + allowed)
 
     def _can_check(self) -> bool:
         """Whether the profile has what any of the checks of its wiring needs."""

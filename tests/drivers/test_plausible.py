@@ -6,9 +6,13 @@ from math import cos, radians, sqrt
 import numpy as np
 import pytest
 
+from drivers.codec import Decoder
+from drivers.plan import plan
 from drivers.plausible import FAILURES, PASSES, Finding, Plausible, Wiring
-from drivers.profile import Profile, load_profile
+from drivers.profile import Profile, load_profile, shipped_profiles
 from drivers.row import Quality, Row, empty_row
+from firmware_sim.encode import RegisterImage
+from firmware_sim.plant.meter import Meter, MeterSize
 
 METER = load_profile("siemens-pac3200-pac4200")
 NS = 1_000_000_000
@@ -98,7 +102,7 @@ def test_once_proven_it_stays_proven() -> None:
     [
         ({"frequency_hz": 5.001}, "frequency", "frequency_hz"),  # a scale of the Countis E24 on another model
         ({"frequency_hz": 60.0}, "frequency", "frequency_hz"),
-        ({"power_l2_w": -300_000.0}, "balance", "power_w"),  # a current transformer the wrong way round
+        ({"power_l2_w": -300_000.0}, "balance", "power_w"),  # an unsigned total of signed phases
         ({"power_w": 900.0}, "balance", "power_w"),  # kW taken for W
         ({"voltage_l23_v": 231.0}, "line_voltage", "voltage_l23_v"),  # shifted by two registers
         ({"power_factor": 0.6}, "power_factor", "power_factor"),
@@ -175,6 +179,28 @@ def test_right_meters_of_any_load_are_proven(name: str, angle: float) -> None:
     values = measured(400_000.0, 20_000 / sqrt(3), cos(radians(angle)))
     judge, told, _ = watch(values, profile=load_profile(name))
     assert "electrical" in judge.proven and not told
+
+
+SIMULATED = [name for name in shipped_profiles() if load_profile(name).kind == "meter"]
+
+
+@pytest.mark.parametrize("name", SIMULATED)
+def test_a_simulated_meter_of_every_profile_is_proven_through_its_registers(name: str) -> None:
+    """Steps and rounding of each map's encoding stay within the tolerances."""
+    profile = load_profile(name)
+    plan_ = plan(profile, "live")
+    decoder, image = Decoder(profile, plan_), RegisterImage(profile)
+    active_w = np.full(120, 6_000_000)
+    meter = Meter(MeterSize(), active_w, active_w // 3, seed=4)
+    judge = Plausible(profile, "3P4W", 50)
+    told: list[Finding] = []
+    for second in range(120):
+        values = meter.values(second * NS)
+        answers = [
+            np.array(image.read(b.table, b.address, b.count, values), ">u2").tobytes() for b in plan_.blocks
+        ]
+        told += judge.judge(decoder.decode(answers, 10**18 + second * NS))
+    assert judge.proven == {"electrical", "energy"} and not told
 
 
 def test_what_cannot_be_checked_is_not_held_back() -> None:
