@@ -11,6 +11,7 @@ from drivers.row import Row
 
 if TYPE_CHECKING:
     from drivers.bus import Buses
+    from drivers.learned import Learned
 
 
 class Link(Protocol):
@@ -52,6 +53,7 @@ def open_device(
     url: str = "",
     timeout_s: float = 1.0,
     buses: "Buses | None" = None,
+    learned: "Learned | None" = None,
 ) -> Device:
     """Make the device that a profile describes. Nothing is sent, and only its protocol's library is imported.
 
@@ -62,6 +64,7 @@ def open_device(
         url: Endpoint of an OPC UA server, as in `opc.tcp://10.20.0.7:4840`.
         timeout_s: Deadline of connecting, and of each request. [s]
         buses: Through which Modbus devices share connections and lines; without, a device has its own.
+        learned: What commissioning found out about a Modbus device.
 
     Raises: ProfileError, for what only the protocol can tell (a node id that is none, a coil with an int32).
     """
@@ -71,4 +74,4 @@ def open_device(
         return OpcUaDevice(profile, url, timeout_s)
     from drivers.modbus import ModbusDevice
 
-    return ModbusDevice(profile, address or ModbusAddress(host, port, unit_id), timeout_s, buses)
+    return ModbusDevice(profile, address or ModbusAddress(host, port, unit_id), timeout_s, buses, learned)

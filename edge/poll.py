@@ -17,6 +17,7 @@ from pathlib import Path
 from drivers.bus import Buses
 from drivers.devices import Link, open_device
 from drivers.errors import BusDown, DeviceUnreachable
+from drivers.learned import Learned
 from drivers.profile import Profile
 from drivers.row import Quality, Row, empty_row
 from edge.clock import Clock
@@ -73,6 +74,7 @@ class Poller:
         take: Is given each row.
         buses: Through which devices share connections; without, this one has its own.
         folder: That of the site file.
+        learned: What commissioning found out about the device.
         place: 0..1, where between two scans of the first device this one's lie.
     """
 
@@ -85,6 +87,7 @@ class Poller:
         buses: Buses | None = None,
         folder: Path = Path(),
         place: float = 0.0,
+        learned: Learned | None = None,
     ) -> None:
         self._device, self._profile, self._clock, self._take = device, profile, clock, take
         self._intervals_ns = {
@@ -99,7 +102,7 @@ class Poller:
         self._source = open_device(  # loads the protocol's library: not while others are polled
             self._profile,
             modbus_address(device, folder) if profile.protocol == "modbus" else None,
-            url=device.url or "", timeout_s=device.timeout_s, buses=buses,
+            url=device.url or "", timeout_s=device.timeout_s, buses=buses, learned=learned,
         )  # fmt: skip
         self._failures = 0
         self._wake = asyncio.Event()  # ends a back-off
