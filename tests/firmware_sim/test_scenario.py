@@ -161,7 +161,7 @@ device = "c"
         ("berth[0].tower.up_s", "-5", "above 0"),
         ("berth[1].recording", "no column current_a", "--columns current=NAME"),
         ("berth[2].recording", "goes back from 5 to 3", "sort the file by time"),
-        ("device[1].profile", "generic-crane", "use generic-"),
+        ("device[1].profile", "generic-crane", "use abb-b21, "),
         ("device[2].plant", "berth-9", "use berth-1"),
         ("device[2].port", "5020", "give each its own port"),
         ("event[0].plant", "berth-1", "is for a lock"),
