@@ -5,11 +5,14 @@ import struct
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from drivers.address import ModbusAddress
+from drivers.devices import open_device
 from drivers.errors import DeviceRefused, ReadingRejected
 from drivers.profile import Profile, Table, parse_profile
+from drivers.row import Quality
 from drivers.sunspec import BASES, discover, discover_at, main
 from drivers.sunspec_models import MODELS
 
@@ -111,6 +114,34 @@ async def test_a_device_is_discovered_over_a_socket(plc: Any) -> None:
     profile = await discover_at(ModbusAddress("127.0.0.1", plc.port, 7), timeout_s=10.0)
     assert profile == await discover(asks(METER))
     assert {request[7] for request in plc.received} == {3} and {request[6] for request in plc.received} == {7}
+
+
+async def test_golden_words_of_a_meter(plc: Any) -> None:
+    """Words by hand, at the offsets that SunSpec's model 203 prints."""
+    body = [0x8000] * 105  # int16 and scale factors: not implemented
+    for offset, word in {
+        3: 0x04D2, 6: 0xFFFE,  # AphA 1234, A_SF -2
+        16: 0x1389, 17: 0xFFFE,  # Hz 5001, Hz_SF -2
+        18: 0xFA24, 22: 0x0001,  # W -1500 (1500 = 0x05DC), W_SF 1
+        28: 0x0064,  # VAR 100, but VAR_SF is not implemented
+        33: 0xFC4A, 37: 0xFFFF,  # PF -950 per mille of 100: -95.0 %, PF_SF -1
+        46: 0x075B, 47: 0xCD15, 54: 0x0001,  # TotWhImp 123 456 789, TotWh_SF 1
+    }.items():  # fmt: skip
+        body[offset - 2] = word
+    plc.registers |= device([(1, common("Quayline", "M9")), (203, body)])
+    address = ModbusAddress("127.0.0.1", plc.port)
+    profile = await discover_at(address, timeout_s=10.0)
+    async with open_device(profile, address, timeout_s=10.0).open() as link:
+        row = await link.scan("live", lambda: 0)
+    expected = {
+        "current_l1_a": 12.34, "frequency_hz": 50.01, "power_w": -15_000.0, "power_factor": -0.95,
+        "energy_import_total_wh": 1_234_567_890.0,
+    }  # fmt: skip
+    for name, value in expected.items():
+        assert row.values[profile.index[name]] == pytest.approx(value), name
+        assert row.quality[profile.index[name]] == Quality.GOOD, name
+    for name in ("reactive_power_var", "current_l2_a", "apparent_power_va"):
+        assert np.isnan(row.values[profile.index[name]]) and row.quality[profile.index[name]] == Quality.UNKNOWN
 
 
 async def test_a_discovered_device_is_printed_as_a_profile_file(
