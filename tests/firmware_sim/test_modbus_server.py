@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from drivers.profile import Profile, load_profile, shipped_profiles
+from drivers.profile import Point, Profile, load_profile, shipped_profiles
 from firmware_sim.modbus_server import ModbusServer, ModbusUnit
 
 Connect = Callable[[int], Awaitable[Any]]
@@ -117,30 +117,39 @@ async def test_requests_are_counted_by_function(raw: Connect, port: int, unit: M
     assert unit.requests == {3: 2, 6: 1}
 
 
-def own_value(index: int, kind: str) -> Any:
+def own_value(index: int, point: Point) -> Any:
     """A value of its own for each point, so that a swapped pair shows."""
-    return {"bool": index % 2, "string": f"TEXT{index}"}.get(kind, 3 * index + 1)
+    number = 3 * index + 1
+    return {"bool": index % 2, "string": f"TEXT{index}"}.get(point.type, number * point.scale + point.offset)
+
+
+def raw_number(point: Point, data: bytes) -> float:
+    """The number in an answer's bytes, before scale and offset."""
+    words = struct.unpack(f">{len(data) // 2}H", data)
+    if point.order == "cdab":
+        data = struct.pack(f">{len(words)}H", *reversed(words))
+    if point.type.startswith("float"):
+        return float(struct.unpack({2: ">e", 4: ">f", 8: ">d"}[len(data)], data)[0])
+    return int.from_bytes(data, "big", signed=point.type.startswith("int"))
 
 
 @pytest.mark.parametrize("name", [n for n in shipped_profiles() if load_profile(n).protocol == "modbus"])
 async def test_every_point_of_every_profile_is_where_the_profile_says(raw: Connect, name: str) -> None:
     profile = load_profile(name)
-    values = {p.name: own_value(i, p.type) for i, p in enumerate(profile.points)}
+    values = {p.name: own_value(i, p) for i, p in enumerate(profile.points)}
     server = ModbusServer({9: ModbusUnit(profile, lambda: values)})
     try:
         client = await raw(await server.start("127.0.0.1", 0))
         for point in profile.points:
             assert point.address is not None
-            data = (await client.pdu(struct.pack(">BHH", 3, point.address, point.words), unit=9))[2:]
+            function = {"holding": 3, "input": 4}[profile.table_of(point)]
+            data = (await client.pdu(struct.pack(">BHH", function, point.address, point.words), unit=9))[2:]
             if point.type == "string":
                 seen: Any = data.rstrip(b"\0").decode()
             elif point.type == "bool":
                 seen = int.from_bytes(data, "big") >> (point.bit or 0) & 1
-            elif point.type.startswith("float"):
-                seen = struct.unpack(">f" if len(data) == 4 else ">d", data)[0]
             else:
-                seen = int.from_bytes(data, "big", signed=point.type.startswith("int"))
-                seen = seen * point.scale + point.offset
+                seen = raw_number(point, data) * point.scale + point.offset
             off = point.scale / 2 if isinstance(seen, float) else 0
             assert seen == (pytest.approx(values[point.name], abs=off) if off else values[point.name]), point.name
     finally:

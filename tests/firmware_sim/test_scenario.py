@@ -69,7 +69,7 @@ def test_everything_that_does_not_fit_together_is_named_at_once(tmp_path: Path) 
     text = text.replace('name = "l"', 'name = "c"').replace("ferry-call", "no-call")
     text = text.replace('name = "lock-1"', 'name = "lock-1"\nupstream_m = 3.0\ndownstream_m = 4.0')
     found = "\n".join(problems(tmp_path, text))
-    assert "device[0].profile: profile 'generic-crane' is not known; use generic-bms" in found
+    assert "device[0].profile: profile 'generic-crane' is not known; use abb-b21" in found
     assert "device[1].name = 'c': taken by device[0]; give each its own name" in found
     assert "berth[0].recording: " in found and "no-call.csv.gz: cannot be read" in found
     assert "lock[0].upstream_m = 3: is not 0.1 m or more above downstream_m = 4" in found
@@ -161,7 +161,7 @@ device = "c"
         ("berth[0].tower.up_s", "-5", "above 0"),
         ("berth[1].recording", "no column current_a", "--columns current=NAME"),
         ("berth[2].recording", "goes back from 5 to 3", "sort the file by time"),
-        ("device[1].profile", "generic-crane", "use generic-"),
+        ("device[1].profile", "generic-crane", "use abb-b21, "),
         ("device[2].plant", "berth-9", "use berth-1"),
         ("device[2].port", "5020", "give each its own port"),
         ("event[0].plant", "berth-1", "is for a lock"),
