@@ -296,7 +296,7 @@ async def test_limits_are_learned_and_bounded() -> None:
     assert (limits.read, limits.items, limits.history) == (20, 100, 500)
     limits.halve("items", 100)
     limits.learn([0, 1000, 0])
-    assert (limits.read, limits.items, limits.history) == (50, 50, 10)
+    assert (limits.read, limits.items, limits.history) == (100, 50, 10)
 
 
 async def test_devices_of_a_dead_server_cost_it_one_attempt(unused_tcp_port: int) -> None:
