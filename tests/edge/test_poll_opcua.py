@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import numpy as np
 import pytest
+import pytest_asyncio
 from sim_battery import BMS, SimBattery
 
 from drivers.opcua_settings import OpcUaSettings
@@ -19,6 +19,18 @@ from edge.poll import Poller
 VOLTAGE = BMS.index["pack_voltage_v"]
 
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def battery() -> AsyncIterator[SimBattery]:
+    battery = SimBattery(history=("pack_voltage_v", "soc_bms"))
+    battery.t_ns = time.time_ns()
+    await battery.start()
+    yield battery
+    await battery.server.stop()
+
+
 async def until(done: Callable[[], Any]) -> None:
     async with asyncio.timeout(60):
         while not done():  # noqa: ASYNC110 - rows come by a callback
@@ -27,11 +39,8 @@ async def until(done: Callable[[], Any]) -> None:
 
 @pytest.mark.parametrize("subscribe", [False, True])
 async def test_what_happened_while_the_server_was_away_is_told_when_it_returns(
-    subscribe: bool, tmp_path: Path
+    battery: SimBattery, subscribe: bool
 ) -> None:
-    battery = SimBattery(history=("pack_voltage_v", "soc_bms"))
-    battery.t_ns = time.time_ns()
-    await battery.start()
     rows: list[Row] = []
     config = DeviceConfig(
         name="bms", profile="generic-bms", url=battery.url, interval_s=0.1, timeout_s=5.0, origin="test",
@@ -57,7 +66,6 @@ async def test_what_happened_while_the_server_was_away_is_told_when_it_returns(
     finally:
         task.cancel()
         await asyncio.wait([task])
-        await battery.server.stop()
     past = [row for row in rows if row.scan == HISTORY]
     assert [row.values[VOLTAGE] for row in past] == [float(volts) for volts in range(801, 811)]
     assert [row.t_ns for row in past] == shown, "with the times of the source"
