@@ -214,6 +214,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     outcome = PASSED
     if isinstance(error, pytest.skip.Exception):
         outcome = NOT_EVALUATED
+        report.longrepr = (item.location[0], (item.location[1] or 0) + 1, str(error))
     elif isinstance(error, CaseFailed):
         outcome = FAILED
         report.longrepr = str(error)  # the sentence; a traceback would say nothing about the device

@@ -92,40 +92,26 @@ def test_the_soc_moves_with_the_charge_counted(trace: Trace, check: Check) -> No
 @case("BAT-07")
 def test_power_keeps_the_limits_of_the_bms(trace: Trace, check: Check) -> None:
     check.needs("pack_voltage_v", "pack_current_a", "charge_limit_w")
+    _known(trace, check, "pack_voltage_v", "pack_current_a", "charge_limit_w")
     power = trace["pack_voltage_v"].value * trace["pack_current_a"].value
-    limit = trace["charge_limit_w"]
-    found = lasting(power > 1.05 * limit.value, 5)  # a lowered limit takes a moment to be followed
-    if found is not None:
-        i = found[0]
-        check.fail(
-            "over_limit",
-            power=float(power[i]) / 1e6,
-            bound=float(limit.value[i]) / 1e6,
-            point="charge_limit_w",
-            at=clock_time(int(limit.t_ns[i])),
-        )
-    if trace.has("discharge_limit_w"):
-        bound = trace["discharge_limit_w"].value
-        found = lasting(-power > 1.05 * bound, 5)
+    limits = [name for name in ("charge_limit_w", "discharge_limit_w") if trace.has(name)]
+    for name in limits:
+        toward = power if name == "charge_limit_w" else -power
+        bound = trace[name]
+        found = lasting(toward > 1.05 * bound.value, 5)  # a lowered limit takes a moment to be followed
         if found is not None:
             i = found[0]
             check.fail(
-                "over_limit",
-                power=float(power[i]) / 1e6,
-                bound=float(bound[i]) / 1e6,
-                point="discharge_limit_w",
-                at=clock_time(int(limit.t_ns[i])),
-            )
-    check.saw(
-        "within_limits",
-        points="charge_limit_w, discharge_limit_w",
-        peak=float(np.nanmax(power, initial=0.0)) / 1e6,
-    )
+                "over_limit", power=float(toward[i]) / 1e6, bound=float(bound.value[i]) / 1e6, point=name,
+                at=clock_time(int(bound.t_ns[i])),
+            )  # fmt: skip
+    check.saw("within_limits", points=", ".join(limits), peak=float(np.nanmax(power, initial=0.0)) / 1e6)
 
 
 @case("BAT-08")
 def test_no_current_flows_through_an_open_contactor(trace: Trace, check: Check) -> None:
     check.needs("contactor", "pack_current_a")
+    _known(trace, check, "contactor", "pack_current_a")
     current, contactor = trace["pack_current_a"], trace["contactor"].value
     open_code = trace.code("contactor", "OPEN")
     flows = np.abs(current.value) > FLOWS * float(np.nanmax(np.abs(current.value), initial=1.0))

@@ -35,7 +35,7 @@ def test_every_point_can_be_read(trace: Trace, check: Check) -> None:
         series = trace[point.name]
         if (point.type == "string" and trace.texts(point.name)) or series.good.any():
             continue
-        if _visits(trace) and np.all(series.quality == Quality.UNKNOWN):
+        if visits(trace) and np.all(series.quality == Quality.UNKNOWN):
             unknown.append(point.name)  # a ship that is not there, or supplied with AC: answered, and unknown
         else:
             unread.append(f"{point.name} ({_reason(series)})")
@@ -50,7 +50,7 @@ def test_every_reading_is_good(trace: Trace, check: Check) -> None:
     bad = []
     for point in trace.profile.points:
         series = trace[point.name]
-        good = series.good | (series.quality == Quality.UNKNOWN if _visits(trace) else False)
+        good = series.good | (series.quality == Quality.UNKNOWN if visits(trace) else False)
         share = float(np.mean(good)) if len(good) else 0.0
         if share < check.limits.good_share:
             bad.append(f"{point.name} {100 * share:.0f} % ({_reason(series)})")
@@ -91,9 +91,9 @@ def test_the_heartbeat_moves(trace: Trace, check: Check) -> None:
         if span_s < 2 * check.limits.heartbeat_s:
             check.not_evaluated("short_watch", seconds=span_s, needed=2 * check.limits.heartbeat_s)
         stood_s, first, last = _longest_stand(series)
-        if stood_s > check.limits.heartbeat_s and _visits(trace) and not _alive(trace, first, last):
+        if stood_s > check.limits.heartbeat_s and visits(trace) and not alive(trace, first, last):
             absent_s = stood_s
-            stood_s, first = _stand_while_alive(trace, series)
+            stood_s, first = _stand_whilealive(trace, series)
             check.saw("heartbeat_absent", point=name, seconds=absent_s)
             if not changes(series.value):
                 check.not_evaluated("no_visitor", seconds=span_s)
@@ -189,7 +189,7 @@ def test_it_answers_in_time(trace: Trace, check: Check) -> None:
     check.saw(key, median=median, late=late, worst=worst)
 
 
-def _visits(trace: Trace) -> bool:
+def visits(trace: Trace) -> bool:
     """A ferry's battery comes and goes: absent is neither a fault nor downtime."""
     return trace.profile.kind == "battery"
 
@@ -207,12 +207,12 @@ def _longest_stand(series: Series) -> tuple[float, int, int]:
     return max(_stands(series))
 
 
-def _stand_while_alive(trace: Trace, series: Series) -> tuple[float, int]:
+def _stand_whilealive(trace: Trace, series: Series) -> tuple[float, int]:
     """The longest stretch in which the heartbeat stood and the rest did not, and its first scan."""
-    return max(((s, a) for s, a, b in _stands(series) if _alive(trace, a, b)), default=(0.0, 0))
+    return max(((s, a) for s, a, b in _stands(series) if alive(trace, a, b)), default=(0.0, 0))
 
 
-def _alive(trace: Trace, first: int, last: int) -> bool:
+def alive(trace: Trace, first: int, last: int) -> bool:
     """Whether other values moved meanwhile: then it is no copy of a ship that has left."""
     names = [
         p.name

@@ -103,6 +103,18 @@ def test_a_berth_without_a_ship_is_not_evaluated(
     assert judge(common.test_the_heartbeat_moves, trace) == ("not_evaluated", "no_visitor")
 
 
+def test_limits_of_a_battery_behind_an_ac_plug_are_not_evaluated(
+    recorded: Callable[[str], Trace], judge: Callable[..., tuple[str, str]], change: Callable[..., None]
+) -> None:
+    trace = recorded("battery")
+    change(trace, "pack_current_a", lambda _, old: math.nan)
+    for case in (
+        battery.test_power_keeps_the_limits_of_the_bms,
+        battery.test_no_current_flows_through_an_open_contactor,
+    ):
+        assert judge(case, trace) == ("not_evaluated", "unknown_all_along")
+
+
 def test_a_frozen_heartbeat_beside_living_values_is_a_fault_of_a_battery_too(
     recorded: Callable[[str], Trace], judge: Callable[..., tuple[str, str]], change: Callable[..., None]
 ) -> None:
