@@ -43,6 +43,7 @@ class Plc:
         self.profile: Profile = settings.profile
         self.clock = clock
         self.settings = settings
+        self.target = target
         self.device: Device = open_device(
             settings.profile, host=target.host, port=target.port, unit_id=target.unit_id, url=target.url,
             timeout_s=settings.timeout_s,

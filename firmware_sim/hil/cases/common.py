@@ -5,6 +5,7 @@ import numpy as np
 from drivers.plan import plan
 from drivers.row import Quality
 from firmware_sim.hil.cases import case
+from firmware_sim.hil.name_plate import PlateError, PlateRefusedError, read_plate
 from firmware_sim.hil.plc import Plc
 from firmware_sim.hil.trace import Series, Trace, changes
 from firmware_sim.hil.verdict import Check, clock_time
@@ -187,6 +188,21 @@ def test_it_answers_in_time(trace: Trace, check: Check) -> None:
     if key == "slow":
         check.fail(key, median=median, late=late, worst=worst)
     check.saw(key, median=median, late=late, worst=worst)
+
+
+@case("COM-10")
+def test_it_shows_its_name_plate(trace: Trace, plc: Plc, check: Check) -> None:
+    """A device need not offer it; what it offers has to be whole."""
+    if trace.profile.protocol != "modbus":
+        check.not_evaluated("plate_of_modbus")
+    target = plc.target
+    try:
+        plate = read_plate(target.host, target.port, target.unit_id, plc.settings.timeout_s)
+    except PlateRefusedError as error:
+        check.not_evaluated("no_plate", reason=str(error))
+    except (PlateError, OSError) as error:
+        check.fail("odd_plate", reason=str(error))
+    check.saw("plate", vendor=plate.vendor, product=plate.product, revision=plate.revision)
 
 
 def visits(trace: Trace) -> bool:
