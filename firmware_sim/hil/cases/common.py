@@ -41,6 +41,8 @@ def test_every_point_can_be_read(trace: Trace, check: Check) -> None:
         else:
             unread.append(f"{point.name} ({_reason(series)})")
     check.require(not unread, "unread", n=len(unread), points=", ".join(unread[:6]))
+    if len(unknown) == len(trace.profile.points):
+        check.not_evaluated("no_visitor", seconds=float(np.ptp(trace[trace.profile.points[0].name].t_s)))
     if unknown:
         check.saw("said_unknown", points=", ".join(unknown))
     check.saw("all_read", n=len(trace.profile.points) - len(unknown), scans=trace.scans())
@@ -48,6 +50,7 @@ def test_every_point_can_be_read(trace: Trace, check: Check) -> None:
 
 @case("COM-03")
 def test_every_reading_is_good(trace: Trace, check: Check) -> None:
+    _something_known(trace, check)
     bad = []
     for point in trace.profile.points:
         series = trace[point.name]
@@ -62,6 +65,7 @@ def test_every_reading_is_good(trace: Trace, check: Check) -> None:
 
 @case("COM-04")
 def test_every_value_is_in_its_range_and_every_state_has_a_meaning(trace: Trace, check: Check) -> None:
+    _something_known(trace, check)
     ranged = 0
     for point in trace.profile.points:
         series = trace[point.name]
@@ -119,6 +123,7 @@ def test_the_heartbeat_moves(trace: Trace, check: Check) -> None:
 
 @case("COM-06")
 def test_two_scans_agree(trace: Trace, check: Check) -> None:
+    _something_known(trace, check)
     if len(trace.pairs) < 3:
         check.not_evaluated("few_pairs", n=len(trace.pairs))
     disagree = []
@@ -139,6 +144,7 @@ def test_two_scans_agree(trace: Trace, check: Check) -> None:
 
 @case("COM-07")
 def test_no_lone_reading_is_far_off(trace: Trace, check: Check) -> None:
+    _something_known(trace, check)
     for point in trace.profile.points:
         if point.codes or point.type in ("bool", "string") or point.name.endswith(("_word", *HEARTBEATS)):
             continue
@@ -175,6 +181,8 @@ def test_counters_only_rise(trace: Trace, check: Check) -> None:
                 at=clock_time(int(series.t_ns[i])),
             )  # fmt: skip
     moved = {name: float(np.ptp(trace[name].known)) for name in names if len(trace[name].known)}
+    if not moved:
+        check.not_evaluated("unknown_all_along", points=", ".join(names))
     check.saw("counters_rise", points=", ".join(f"{name} +{by:.0f}" for name, by in moved.items()))
 
 
@@ -208,6 +216,12 @@ def test_it_shows_its_name_plate(trace: Trace, plc: Plc, check: Check) -> None:
 def visits(trace: Trace) -> bool:
     """A ferry's battery comes and goes: absent is neither a fault nor downtime."""
     return trace.profile.kind == "battery"
+
+
+def _something_known(trace: Trace, check: Check) -> None:
+    """Of a device that says "unknown" to everything, nothing good is said."""
+    if not any(trace.knows(point.name) for point in trace.profile.points):
+        check.not_evaluated("nothing_known", scans=trace.scans())
 
 
 def _stands(series: Series) -> list[tuple[float, int, int]]:
