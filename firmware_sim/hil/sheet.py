@@ -102,8 +102,8 @@ def _facts(run: Run, both: _Both) -> str:
 
 
 def _verdict(run: Run, both: _Both) -> str:
-    said = both.line("sheet.verdict_failed" if run.red else "sheet.verdict_passed")
-    counts = both.line("sheet.counts", **run.counts)
+    said = both("sheet.verdict_failed" if run.red else "sheet.verdict_passed")
+    counts = both("sheet.counts", **run.counts)
     return f"<p class='verdict {'red' if run.red else 'fine'}'><b>{said}</b><span>{counts}</span></p>"
 
 
