@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from pymodbus.client import AsyncModbusTcpClient
 
 from drivers.profile import Point, Profile, load_profile, shipped_profiles
 from firmware_sim.modbus_server import ModbusServer, ModbusUnit
@@ -72,7 +73,7 @@ async def test_the_examples_of_the_specification(
         ("03 00 6B 00", "83 03", "a request cut short"),
         ("06 00 6B 00 01", "86 01", "a write"),
         ("10 00 6B 00 01 02 00 01", "90 01", "a write of many"),
-        ("2B 0E 01 00", "AB 01", "a function that it has not"),
+        ("11", "91 01", "a function that it has not"),
     ],
 )
 async def test_what_it_has_not_is_refused_with_the_right_exception(
@@ -154,3 +155,28 @@ async def test_every_point_of_every_profile_is_where_the_profile_says(raw: Conne
             assert seen == (pytest.approx(values[point.name], abs=off) if off else values[point.name]), point.name
     finally:
         await server.stop()
+
+
+@pytest.mark.parametrize(
+    ("request_pdu", "response_pdu"),
+    [
+        ("2B 0E 01 01", "2B 0E 01 81 00 00 02 01 01 6D 02 10 {revision}"),  # from the product on
+        ("2B 0E 04 01", "2B 0E 04 81 00 00 01 01 01 6D"),  # one object
+        ("2B 0E 04 03", "AB 02"),  # one that is not there
+        ("2B 0E 05 00", "AB 03"),  # no such way to ask
+        ("2B 0D 01 00", "AB 01"),  # CANopen
+    ],
+)
+async def test_a_name_plate_byte_by_byte(
+    raw: Connect, port: int, unit: ModbusUnit, request_pdu: str, response_pdu: str
+) -> None:
+    client = await raw(port)
+    revision = unit.profile.hash.encode().hex(" ")
+    wanted = bytes.fromhex(response_pdu.format(revision=revision))
+    assert await client.pdu(bytes.fromhex(request_pdu)) == wanted
+
+
+async def test_pymodbus_reads_the_name_plate(port: int, unit: ModbusUnit) -> None:
+    async with AsyncModbusTcpClient("127.0.0.1", port=port) as client:
+        answer = await client.read_device_information(read_code=1, object_id=0)
+    assert answer.information == {0: b"bollard simulator", 1: b"m", 2: unit.profile.hash.encode()}
