@@ -50,7 +50,8 @@ def test_every_point_can_be_read(trace: Trace, check: Check) -> None:
 
 @case("COM-03")
 def test_every_reading_is_good(trace: Trace, check: Check) -> None:
-    _something_known(trace, check)
+    if visits(trace):
+        _something_known(trace, check)
     bad = []
     for point in trace.profile.points:
         series = trace[point.name]
