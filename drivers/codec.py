@@ -14,12 +14,14 @@ from drivers.row import Quality, Row, empty_row
 WORD = np.dtype("<u2")  # the least significant word and byte come first, on any machine
 WIRE_WORD = np.dtype(">u2")
 VIEWS = {
-    "uint64": "<u8", "int64": "<i8", "float64": "<f8", "uint32": "<u4", "int32": "<i4", "float32": "<f4",
-    "uint16": "<u2", "int16": "<i2", "bool": "<u2",
+    "uint64": "<u8", "int64": "<i8", "bcd64": "<u8", "float64": "<f8",
+    "uint32": "<u4", "int32": "<i4", "bcd32": "<u4", "float32": "<f4",
+    "uint16": "<u2", "int16": "<i2", "bcd16": "<u2", "float16": "<f2", "bool": "<u2",
 }  # fmt: skip # widest first, so that each view is aligned
 SWAPPED = ("badc", "dcba")  # orders in which the bytes of each word are swapped
 LARGEST = np.finfo(np.float64).max  # as a limit it lets every finite number pass
 FIRST_UNUSABLE = Quality.STALE  # a value of this quality or a higher one is NaN
+LARGEST_POWER = 10  # of a scale factor: SunSpec Device Information Model Specification, sunssf
 
 
 class Scaling:
@@ -34,16 +36,23 @@ class Scaling:
         self._low = np.array([low for low, _ in ranges], np.float64)
         self._high = np.array([high for _, high in ranges], np.float64)
 
-    def finish(self, values: NDArray[np.float64], quality: NDArray[np.uint8]) -> None:
+    def finish(
+        self, values: NDArray[np.float64], quality: NDArray[np.uint8], powers: NDArray[np.int16] | None = None
+    ) -> None:
         """Turn raw numbers into values, in place: unknown becomes NaN, with its reason.
 
         Args:
             values: Raw numbers, NaN where the device said so. float64[n]
             quality: What is known already; it is kept where it makes a value unusable. uint8[n]
+            powers: Powers of ten to multiply by as well, -10..10. int16[n]
         """
         with np.errstate(all="ignore"):
-            values *= self._times
-            values /= self._over
+            if powers is None:
+                values *= self._times
+                values /= self._over
+            else:  # divided, as the decimal that the device means: 231 and -1 are 23.1
+                values *= self._times * 10.0 ** np.maximum(powers, 0)
+                values /= self._over * 10.0 ** np.maximum(-powers, 0)
             values += self._offset
             within = (values >= self._low) & (values <= self._high)  # NaN is not
         if within.all() and not quality.any():
@@ -61,19 +70,24 @@ class Decoder:
         points = profile.points
         self.plan = plan
         self._blank = empty_row(len(points), 0, Quality.NOT_SCANNED, plan.scan)
+        self._blank.quality[list(plan.refused)] = Quality.REFUSED
         self._parts: list[_Part] = []
         places: dict[int, int] = {}  # a point's position in a row -> its first word in the buffer
-        size = 0
+        factors: dict[int, int] = {}  # the same -> the word that holds its scale factor
+        self._size = size = sum(block.count for block in plan.blocks)
+        start, swaps = 0, False
         for block, carried in zip(plan.blocks, plan.points, strict=True):
-            places |= {index: size + (points[index].address or 0) - block.address for index in carried}
-            self._parts.append(_Part(block, slice(size, size + block.count), np.array(carried, np.intp)))
-            size += block.count
-        if any(points[index].order in SWAPPED for index in places):
-            places |= {i: place + size for i, place in places.items() if points[i].order in SWAPPED}
-            self._words = np.zeros(2 * size, WORD)  # the second half: the first with swapped bytes
-        else:
-            self._words = np.zeros(size, WORD)
-        self._size = size
+            for index in carried:
+                parts = [(places, points[index])]
+                if (name := points[index].scale_from) is not None:
+                    parts.append((factors, points[profile.index[name]]))
+                for found, part in parts:
+                    swapped = part.order in SWAPPED
+                    swaps |= swapped
+                    found[index] = start + (part.address or 0) - block.address + size * swapped
+            self._parts.append(_Part(block, slice(start, start + block.count), np.array(carried, np.intp)))
+            start += block.count
+        self._words = np.zeros(2 * size if swaps else size, WORD)  # the second half: the first with swapped bytes
         self._texts = {
             i: slice(places[i], places[i] + points[i].words) for i in places if points[i].type == "string"
         }
@@ -92,6 +106,9 @@ class Decoder:
         self._gather = np.array(gather, np.intp)
         self._numbers = np.array(numbers, np.intp)
         self._scaling = Scaling([points[index] for index in numbers])
+        scaled = [row for row, index in enumerate(numbers) if index in factors]
+        self._scaled = np.array(scaled, np.intp)
+        self._factors = np.array([factors[numbers[row]] for row in scaled], np.intp)
 
     def decode(self, answers: Sequence[bytes | Quality], t_ns: int) -> Row:
         """One row from the answers to all blocks of the plan.
@@ -126,9 +143,18 @@ class Decoder:
         with np.errstate(invalid="ignore"):  # a signalling NaN
             for group in self._groups:
                 group.decode(gathered[group.words], values[group.rows], quality[group.rows])
-        self._scaling.finish(values, quality)
+        self._scaling.finish(values, quality, self._powers(quality) if self._scaled.size else None)
         row.values[self._numbers] = values
         row.quality[self._numbers] = quality
+
+    def _powers(self, quality: NDArray[np.uint8]) -> NDArray[np.int16]:
+        """The scale factor of each number, 0 where it has none; a factor that is none makes it unknown."""
+        found = self._words.take(self._factors).view(np.int16)
+        unknown = (found > LARGEST_POWER) | (found < -LARGEST_POWER)
+        quality[self._scaled[unknown]] = Quality.UNKNOWN
+        powers = np.zeros(quality.size, np.int16)
+        powers[self._scaled] = np.where(unknown, 0, found)
+        return powers
 
     @staticmethod
     def _decode_text(row: Row, index: int, words: NDArray[np.uint16]) -> None:
@@ -178,17 +204,25 @@ class _Group:
         self.words, self.rows = words, rows
         self._view = np.dtype(VIEWS[kind])
         self._pattern = np.dtype(f"<u{self._view.itemsize}")
-        self._is_large = kind in ("uint64", "int64")
+        self._is_large = kind in ("uint64", "int64", "bcd64")
+        self._digits = None
+        if kind.startswith("bcd"):
+            self._digits = np.arange(0, 8 * self._view.itemsize, 4, dtype=self._pattern)  # their first bits
+            self._tens = np.power(10, np.arange(self._digits.size), dtype=np.int64)
         ones = 2 ** (8 * self._view.itemsize) - 1
         self._bits = None
         if kind == "bool":
             self._bits = np.array([ones if p.bit is None else 1 << p.bit for p in points], self._pattern)
-        marked = [(row, p.invalid & ones) for row, p in enumerate(points) if p.invalid is not None]
+        marked = [(row, word & ones) for row, p in enumerate(points) for word in p.invalid]
         self._marked = np.array([row for row, _ in marked], np.intp)
         self._invalid = np.array([word for _, word in marked], self._pattern)
 
     def decode(self, words: NDArray[np.uint16], values: NDArray[np.float64], quality: NDArray[np.uint8]) -> None:
         raw = words.view(self._view)
+        if self._digits is not None:
+            digits = (raw[:, np.newaxis] >> self._digits) & 15
+            quality[(digits > 9).any(axis=1)] = Quality.NONSENSE
+            raw = digits.astype(np.int64) @ self._tens
         values[:] = raw if self._bits is None else (raw & self._bits) != 0
         if self._is_large:  # compared as integers: as float64 2^53 + 1 equals 2^53
             quality[(raw > EXACT_INTEGER) | (raw < -EXACT_INTEGER)] = Quality.TOO_LARGE

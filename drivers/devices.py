@@ -3,10 +3,14 @@
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from drivers.address import ModbusAddress
 from drivers.profile import Profile
 from drivers.row import Row
+
+if TYPE_CHECKING:
+    from drivers.bus import Buses
 
 
 class Link(Protocol):
@@ -40,22 +44,24 @@ class Device(Protocol):
 
 def open_device(
     profile: Profile,
+    address: ModbusAddress | None = None,
     *,
     host: str = "",
-    port: int = 502,
+    port: int = 0,
     unit_id: int = 1,
     url: str = "",
     timeout_s: float = 1.0,
+    buses: "Buses | None" = None,
 ) -> Device:
     """Make the device that a profile describes. Nothing is sent, and only its protocol's library is imported.
 
     Args:
         profile: What the device offers; its protocol decides which of the addresses below is meant.
-        host: Address of a Modbus device.
-        port: TCP port of a Modbus device.
-        unit_id: Unit id of a Modbus device.
+        address: Where a Modbus device is, and what was agreed about it.
+        host: Address of a Modbus TCP device, where nothing else is to be said of it; with `port` and `unit_id`.
         url: Endpoint of an OPC UA server, as in `opc.tcp://10.20.0.7:4840`.
         timeout_s: Deadline of connecting, and of each request. [s]
+        buses: Through which Modbus devices share connections and lines; without, a device has its own.
 
     Raises: ProfileError, for what only the protocol can tell (a node id that is none, a coil with an int32).
     """
@@ -65,4 +71,4 @@ def open_device(
         return OpcUaDevice(profile, url, timeout_s)
     from drivers.modbus import ModbusDevice
 
-    return ModbusDevice(profile, host, port, unit_id, timeout_s)
+    return ModbusDevice(profile, address or ModbusAddress(host, port, unit_id), timeout_s, buses)

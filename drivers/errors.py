@@ -2,7 +2,13 @@
 
 
 class DriverError(Exception):
-    """Root of all errors of this package."""
+    """Root of all errors of this package.
+
+    Attributes:
+        fault: The name under which a link counts it, as in `no_answer`; empty where it counts none.
+    """
+
+    fault = ""
 
 
 class DeviceUnreachable(DriverError):
@@ -19,3 +25,11 @@ class ReadingRejected(DriverError):
 
 class ProfileError(DriverError):
     """A profile is wrong: nothing is read before it is right. Lists every problem, one a line."""
+
+
+class BusDown(DeviceUnreachable):
+    """Nothing answers on the whole connection or line, so nothing was sent: try again in `wait_s`. [s]"""
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s

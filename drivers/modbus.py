@@ -1,127 +1,135 @@
-"""Modbus TCP: pymodbus carries the bytes, the plan and the codec are ours.
-
-pymodbus 3.16 takes an answer with another function code, another length or transaction id 0 for success;
-here it is none.
-"""
+"""A Modbus device: its plans, its decoders, and links that read it over the bus it is on."""
 
 import logging
+import random
+import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Self, TypeVar
+from typing import Self
 
-from pymodbus.exceptions import ModbusException
-from pymodbus.pdu import ExceptionResponse, ModbusPDU
-from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest
-from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
-
+from drivers.address import ModbusAddress
+from drivers.bus import Bus, Buses, read_pdu
 from drivers.codec import Decoder
 from drivers.errors import DeviceRefused, DeviceUnreachable, DriverError, ReadingRejected
-from drivers.modbus_transport import RawReply, ReadOnlyTcpClient
 from drivers.plan import Block, plan
 from drivers.profile import Profile, Table
 from drivers.row import Quality, Row
 
 log = logging.getLogger(__name__)
-E = TypeVar("E", bound=DriverError)
 
-REQUESTS: dict[Table, type[ModbusPDU]] = {
-    "coil": ReadCoilsRequest,
-    "discrete": ReadDiscreteInputsRequest,
-    "holding": ReadHoldingRegistersRequest,
-    "input": ReadInputRegistersRequest,
-}
-EXCEPTIONS = {
-    1: "it has no such table; compare the profile's table with the device",
-    2: "it has no such registers; compare the profile with the device, or lower max_gap",
-    3: "it takes no such request; lower the profile's max_registers",
-    4: "it has a fault of its own",
-    5: "it needs longer than a request",
-    6: "it is busy",
-    10: "the gateway has no path to the unit",
-    11: "the unit behind the gateway does not answer",
-}
+FUNCTIONS: dict[Table, int] = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
+PATIENCE = 4  # refusals or nonsense in a row, then a block is set aside
+LONGEST_ASIDE_S = 60.0
+
+
+@dataclass(slots=True)
+class BlockState:
+    """What went wrong with a block. Outlives a link, so that a lasting fault is logged once."""
+
+    trouble: str = ""
+    quality: Quality = Quality.REFUSED
+    failures: int = 0
+    until_s: float = 0.0  # monotonic; not asked before
+
+    def fail(self, quality: Quality, now_s: float) -> None:
+        self.quality = quality
+        self.failures += 1
+        if self.failures >= PATIENCE:
+            wait_s = min(LONGEST_ASIDE_S, 2.0 ** min(self.failures - PATIENCE, 10))
+            self.until_s = now_s + random.uniform(0.5, 1.0) * wait_s
+
+    @property
+    def aside(self) -> bool:
+        return self.failures >= PATIENCE
 
 
 class ModbusDevice:
     """A device to read: opens links, as many as are needed one after the other."""
 
     def __init__(
-        self, profile: Profile, host: str, port: int = 502, unit_id: int = 1, timeout_s: float = 1.0
+        self, profile: Profile, address: ModbusAddress, timeout_s: float = 1.0, buses: Buses | None = None
     ) -> None:
-        """Compile the plans of all scan classes.
+        """Compile the plans of all scan classes. Nothing is sent before a link is opened.
 
         Args:
             profile: What the device offers.
-            host: Its address. Nothing is sent before a link is opened.
-            port: TCP port.
-            unit_id: 0..255; most devices without a gateway take any.
+            address: Where it is.
             timeout_s: Deadline of connecting, and of each request. [s]
+            buses: What it shares connections through; without, the connection is its own.
 
         Raises: ProfileError.
         """
         self.profile = profile
-        self.endpoint = f"modbus://{host}:{port}/{unit_id}"
-        self._address = host, port, unit_id, timeout_s
+        self.endpoint = address.endpoint
+        self.bus = (buses or Buses()).bus(address)
+        self._unit_id, self._timeout_s = address.unit_id, timeout_s
         self._decoders = {scan: Decoder(profile, plan(profile, scan)) for scan in profile.scans}
-        self._trouble: dict[Block, str] = {}  # outlives a link, so that a lasting fault is logged once
+        self._states: dict[Block, BlockState] = {}
 
-    def open(self) -> "ModbusTcpLink":
+    def open(self) -> "ModbusLink":
         """A link, not connected before its `async with`."""
-        return ModbusTcpLink(self.endpoint, self._decoders, self._trouble, *self._address)
+        return ModbusLink(self.profile, self._decoders, self._states, self.bus, self._unit_id, self._timeout_s)
+
+    def reset(self) -> None:
+        """Forget all back-off: whatever was refused or silent may have been plugged in."""
+        for state in self._states.values():
+            state.failures, state.until_s = 0, 0.0
+        self.bus.reset()
 
 
-class ModbusTcpLink:
-    """A connection, open for as long as its `async with` block.
+class ModbusLink:
+    """A user of the bus, for as long as its `async with` block; the bus connects and reconnects.
 
-    A request is one attempt with one deadline: only the caller knows if a late answer is of use. After a
-    deadline the connection is closed, so that no late answer can be taken for the next one.
+    A request is one attempt with one deadline: only the caller knows if a late answer is of use.
 
     Attributes:
         requests: Sent so far.
-        round_trip_s: Of the last request that was answered. [s]
+        round_trip_s: Of the last request that was answered, with its wait for the bus. [s]
         faults: How often what went wrong, as in `exception_2`, `wrong_length`, `no_answer`.
     """
 
     def __init__(
         self,
-        endpoint: str,
+        profile: Profile,
         decoders: dict[str, Decoder],
-        trouble: dict[Block, str],
-        host: str,
-        port: int,
+        states: dict[Block, BlockState],
+        bus: Bus,
         unit_id: int,
         timeout_s: float,
     ) -> None:
-        self.endpoint = endpoint
+        self.endpoint = f"{bus.address.bus_endpoint}/{unit_id}"
         self.requests = 0
         self.round_trip_s = float("nan")
         self.faults: Counter[str] = Counter()
+        self._points = profile.points
         self._decoders = decoders
-        self._trouble = trouble
-        self._unit_id = unit_id
-        self._client = ReadOnlyTcpClient(host, port, timeout_s)
+        self._states = states
+        self._bus = bus
+        self._unit_id, self._timeout_s = unit_id, timeout_s
+        self._answers: dict[Block, bytes] = {}
 
     async def __aenter__(self) -> Self:
-        """Connect. Raises: DeviceUnreachable."""
-        try:
-            await self._client.connect()
-        except OSError as error:  # a time-out is one, too
-            self._client.close()
-            raise DeviceUnreachable(f"{self.endpoint}: {_reason(error)}") from error
-        except BaseException:
-            self._client.close()
-            raise
+        """Connect, if nobody has. Raises: DeviceUnreachable."""
+        await self._bus.attach(self._timeout_s)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._client.close()
+        self._bus.detach()
+
+    @property
+    def set_aside(self) -> int:
+        """Blocks that are asked only now and then, since they are refused or answered with nonsense."""
+        return sum(state.aside for state in self._states.values())
 
     async def scan(self, scan: str, now_ns: Callable[[], int]) -> Row:
         """Read every block of a scan class into one row.
 
         A block that the device refuses or answers with nonsense is unknown, with that quality, and counted;
-        the others stay good. When the link goes, what came before is returned, the rest has no answer.
+        the others stay good. After four times in a row it is set aside: asked again after a second or two,
+        then less and less often, down to once a minute. When the device falls silent, what came before is
+        returned, the rest has no answer.
 
         Args:
             scan: A scan class of the profile.
@@ -130,84 +138,76 @@ class ModbusTcpLink:
         Raises: DeviceUnreachable, if nothing was answered at all.
         """
         decoder = self._decoders[scan]
+        blocks = decoder.plan.blocks
         answers: list[bytes | Quality] = []
-        t_ns = 0
-        for block in decoder.plan.blocks:
+        t_ns, answered = 0, False
+        for block in blocks:
+            state = self._states.get(block)
+            if state is not None and state.aside and time.monotonic() < state.until_s:
+                answers.append(state.quality)
+                continue
             try:
-                answers.append(await self.read_block(block))
+                data = await self.read_block(block)
             except DeviceRefused as error:
                 answers.append(Quality.REFUSED)
-                self._tell(block, error)
+                self._note(block, Quality.REFUSED, error)
             except ReadingRejected as error:
                 answers.append(Quality.NONSENSE)
-                self._tell(block, error)
+                self._note(block, Quality.NONSENSE, error)
             except DeviceUnreachable:
-                if not answers:
+                if not answered:
                     raise
-                answers += [Quality.NO_ANSWER] * (len(decoder.plan.blocks) - len(answers))
+                answers += [Quality.NO_ANSWER] * (len(blocks) - len(answers))
                 break
             else:
-                self._tell(block, None)
+                answers.append(data)
+                self._answers[block] = data
+                if state is not None:
+                    self._well(block)
+            answered = True
             t_ns = now_ns()
-        return decoder.decode(answers, t_ns)
+        return decoder.decode(answers, t_ns or now_ns())
 
     async def read_block(self, block: Block) -> bytes:
         """Read one block: as many bytes as its registers or bits take, or an error.
 
         Raises: DeviceUnreachable, DeviceRefused, ReadingRejected.
         """
-        request = REQUESTS[block.table](address=block.address, count=block.count, dev_id=self._unit_id)
         self.requests += 1
-        sent_s = perf_counter()
+        asked_s = perf_counter()
         try:
-            reply = await self._client.ctx.execute(False, request)
-        except TimeoutError as error:
-            self._client.close()
-            raise self._fault(DeviceUnreachable, "no_answer", block, "no answer") from error
-        except ConnectionError as error:
-            raise self._fault(DeviceUnreachable, "connection_lost", block, str(error)) from error
-        except ModbusException as error:
-            raise self._fault(ReadingRejected, "undecodable", block, "an answer of no known form") from error
-        self.round_trip_s = perf_counter() - sent_s
-        return self._checked(block, request, reply)
+            pdu = await self._bus.ask(
+                self._unit_id, read_pdu(FUNCTIONS[block.table], block.address, block.count), self._timeout_s
+            )
+        except DriverError as error:
+            if error.fault:
+                self.faults[error.fault] += 1
+            raise
+        self.round_trip_s = perf_counter() - asked_s
+        return pdu[2:]
 
-    def _checked(self, block: Block, request: ModbusPDU, reply: ModbusPDU) -> bytes:
-        """The data of a reply that answers the request, and nothing else."""
-        if reply.transaction_id != request.transaction_id:  # pymodbus lets 0 pass
-            seen = f"transaction id {reply.transaction_id}, not the request's"
-            raise self._fault(ReadingRejected, "wrong_transaction", block, seen)
-        if reply.function_code & 0x7F != request.function_code:
-            seen = f"function code {reply.function_code}, not {request.function_code}"
-            raise self._fault(ReadingRejected, "wrong_function", block, seen)
-        if isinstance(reply, ExceptionResponse):
-            code = reply.exception_code
-            meaning = EXCEPTIONS.get(code, "see the device's manual")
-            raise self._fault(DeviceRefused, f"exception_{code}", block, f"exception {code}: {meaning}")
-        data = reply.data if isinstance(reply, RawReply) else b""
-        expected = (block.count + 7) // 8 if block.is_bits else 2 * block.count
-        if len(data) != expected + 1 or data[0] != expected:
-            seen = f"{len(data) - 1} bytes, said to be {data[0] if data else 'none'}, not {expected}"
-            raise self._fault(ReadingRejected, "wrong_length", block, seen)
-        return data[1:]
+    def words(self, point: int) -> bytes | None:
+        """The registers of a point as they last came; None if they never have, or for a bit of a bit table.
 
-    def _fault(self, kind: type[E], name: str, block: Block, problem: str) -> E:
-        self.faults[name] += 1
-        return kind(f"{self.endpoint}: {block}: {problem}")
+        Args:
+            point: Its position in a row.
+        """
+        asked = self._points[point]
+        for decoder in self._decoders.values():
+            for block, carried in zip(decoder.plan.blocks, decoder.plan.points, strict=True):
+                if point in carried and (data := self._answers.get(block)) and not block.is_bits:
+                    start = 2 * ((asked.address or 0) - block.address)
+                    return data[start : start + 2 * asked.words]
+        return None
 
-    def _tell(self, block: Block, error: DriverError | None) -> None:
-        """Log changes, not states."""
-        before, now = self._trouble.get(block), str(error) if error else None
-        if before == now:
-            return
-        if now is None:
-            del self._trouble[block]
-            log.info("%s: %s is read again", self.endpoint, block)
-        else:
-            self._trouble[block] = now
-            log.warning("%s", now)
+    def _note(self, block: Block, quality: Quality, error: DriverError) -> None:
+        """Count a refusal or nonsense. Log changes, not states."""
+        state = self._states.setdefault(block, BlockState())
+        state.fail(quality, time.monotonic())
+        if state.trouble != str(error):
+            state.trouble = str(error)
+            log.warning("%s", error)
 
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused; nothing listens on that port"
-    return error.strerror or str(error) or "no answer to the connection request"
+    def _well(self, block: Block) -> None:
+        del self._states[block]
+        log.info("%s: %s is read again", self.endpoint, block)

@@ -128,7 +128,7 @@ def _taker(point: Point) -> Callable[[object], Taken]:
     """
     whole = point.type not in ("string", "float32", "float64")
     ones = 2 ** (16 * WORDS.get(point.type, 1)) - 1
-    invalid = None if point.invalid is None else point.invalid & ones
+    unknown = {word & ones for word in point.invalid}
 
     def number(value: object) -> Taken:
         if value is None:
@@ -139,7 +139,7 @@ def _taker(point: Point) -> Callable[[object], Taken]:
             return np.nan, Quality.UNKNOWN, ""
         if whole and not float(value).is_integer():
             return np.nan, Quality.NONSENSE, f"wrong_type: {value!r} is not {point.type}"
-        if invalid is not None and int(value) & ones == invalid:
+        if unknown and int(value) & ones in unknown:
             return np.nan, Quality.UNKNOWN, ""
         if abs(value) > EXACT_INTEGER and isinstance(value, int):
             return np.nan, Quality.TOO_LARGE, ""

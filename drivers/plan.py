@@ -1,12 +1,18 @@
-"""Which requests a scan class costs: points merged into few blocks, nothing read that must not be."""
+"""Which requests a scan class costs: points merged into the cheapest blocks, nothing read that must not be."""
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
+from drivers.cost import COST_TCP, Cost
 from drivers.errors import ProfileError
-from drivers.profile import Profile, Table
+from drivers.learned import TABLES, Learned
+from drivers.profile import Point, Profile, Table
 
 BITS_PER_WORD = 16
+PICOSECONDS = 10**12
+Span = tuple[int, int]  # first address, address behind the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,53 +37,168 @@ class Plan:
 
     Attributes:
         blocks: At most one per request.
-        points: Per block the positions, in a row, of the points that it carries.
+        points: Per block the positions, in a row, of the points that it carries. The scale factors of its
+            points are in the block, too.
+        refused: Positions of points that are not asked for, since commissioning found them refused.
     """
 
     scan: str
     blocks: tuple[Block, ...]
     points: tuple[tuple[int, ...], ...]
+    refused: tuple[int, ...] = ()
 
 
-def plan(profile: Profile, scan: str) -> Plan:
-    """Merge the points of a scan class into the fewest requests that the profile allows.
+def plan(profile: Profile, scan: str, cost: Cost = COST_TCP, learned: Learned | None = None) -> Plan:
+    """Merge the points of a scan class into the cheapest requests that profile and device allow.
 
-    Neighbours share a request while the gap between them is at most `max_gap` registers, none of which is
-    forbidden, and the whole is at most `max_registers`. No point is ever split. Going through the points by
-    address and extending as far as possible is optimal here, since every block may start anywhere. For coils
-    and discrete inputs both limits count 16 bits as a register: the answer is as long.
+    No point is split, no scale factor parted from its points, and no point from those it has to come
+    `together` with: each such set is a span that one request covers. A request is at most `max_registers` or
+    `max_bits` long and bridges at most `max_gap` registers in a row that the class does not use, none of them
+    forbidden or known to be unreadable. Among equally cheap plans one with the fewest requests is taken, and
+    of these the one whose first requests are longest.
+
+    Args:
+        cost: What a request and a register cost on this connection.
+        learned: What commissioning learned of the device.
 
     Raises: ProfileError, with a line for each point that cannot be read as the profile says.
     """
-    if problems := list(_problems(profile, scan)):
-        raise ProfileError("\n".join(problems))
+    learned = learned or Learned()
+    problems = list(_problems(profile, scan))
+    wanted = {i: point for i, point in enumerate(profile.points) if point.scan == scan}
+    refused = {i for i, p in wanted.items() if p.name in learned.refused or p.scale_from in learned.refused}
     blocks: list[Block] = []
-    members: list[list[int]] = []
-    for table, first, end, index in sorted(_spans(profile, scan)):
-        if blocks and (grown := _extended(profile, blocks[-1], table, first, end)):
-            blocks[-1] = grown
-            members[-1].append(index)
-        else:
-            blocks.append(Block(table, first, end - first))
-            members.append([index])
-    return Plan(scan, tuple(blocks), tuple(map(tuple, members)))
+    members: list[tuple[int, ...]] = []
+    for table in TABLES if not problems else ():
+        points = {i: p for i, p in wanted.items() if i not in refused and profile.table_of(p) == table}
+        land = _Land(profile, table, learned, points.values())
+        spans = _spans(profile, points)
+        if found := list(_impossible(profile, points, spans, land)):
+            problems += found
+            continue
+        requests = _cheapest(set(spans.values()), land, cost)
+        blocks += [Block(table, first, end - first) for first, end in requests]
+        members += _shared_out(spans, requests)
+    if problems:
+        raise ProfileError("\n".join(problems))
+    return Plan(scan, tuple(blocks), tuple(members), tuple(sorted(refused)))
 
 
-def _extended(profile: Profile, block: Block, table: Table, first: int, end: int) -> Block | None:
-    """The block grown up to `end`, or None where a new request has to be made."""
-    unit = BITS_PER_WORD if block.is_bits else 1
-    block_end = block.address + block.count
-    count = max(block_end, end) - block.address
-    fits = count <= profile.max_registers * unit and first - block_end <= profile.max_gap * unit
-    crosses = any(low < first and high >= block_end for low, high in profile.forbidden)
-    return Block(table, block.address, count) if table == block.table and fits and not crosses else None
+class _Land:
+    """Which registers of a table one request may ask for, as far as a scan class goes."""
+
+    def __init__(self, profile: Profile, table: Table, learned: Learned, points: Iterable[Point]) -> None:
+        self.is_bits = table in ("coil", "discrete")
+        self._most = profile.max_bits if self.is_bits else profile.max_registers
+        self._most_gap = profile.max_gap * (BITS_PER_WORD if self.is_bits else 1)
+        self._zones = [(zone, "is forbidden") for zone in profile.forbidden_in(table)]
+        self._zones += [(zone, "was found unreadable") for zone in learned.unreadable.get(table, ())]
+        for point in profile.points:
+            if point.name in learned.refused and profile.table_of(point) == table and point.address is not None:
+                self._zones.append(((point.address, point.address + point.words - 1), "was found refused"))
+        self._runs: list[Span] = []  # registers in use, joined where they touch
+        for first, end in sorted({span for point in points for span in _registers(profile, point)}):
+            if self._runs and first <= self._runs[-1][1]:
+                self._runs[-1] = self._runs[-1][0], max(end, self._runs[-1][1])
+            else:
+                self._runs.append((first, end))
+        self._starts = [first for first, _ in self._runs]
+        barred = [bool(self._bar(a[1], b[0])) for a, b in pairwise(self._runs)]
+        self._barred = [0, *accumulate(barred)]  # gaps before each run that no request may bridge
+
+    def is_one_request(self, first: int, end: int) -> bool:
+        """Whether a request may ask for a span that begins and ends with registers in use."""
+        return end - first <= self._most and self._barred[self._run(first)] == self._barred[self._run(end - 1)]
+
+    def why_not(self, first: int, end: int) -> str:
+        """What is in the way of one request for a span; empty where nothing is."""
+        if end - first > self._most:
+            name = "max_bits" if self.is_bits else "max_registers"
+            return f"that is {end - first} in one request, {name} is {self._most}"
+        runs = self._runs[self._run(first) : self._run(end - 1) + 1]
+        return next((text for a, b in pairwise(runs) if (text := self._bar(a[1], b[0]))), "")
+
+    def _run(self, address: int) -> int:
+        return bisect_right(self._starts, address) - 1
+
+    def _bar(self, first: int, end: int) -> str:
+        """What keeps a request from bridging a gap."""
+        if end - first > self._most_gap:
+            return f"{end - first} unused lie between {first - 1} and {end}, max_gap allows {self._most_gap}"
+        for (low, high), reason in self._zones:
+            if low < end and high >= first:
+                return f"{low}-{high} between {first - 1} and {end} {reason}"
+        return ""
 
 
-def _spans(profile: Profile, scan: str) -> Iterator[tuple[Table, int, int, int]]:
-    """Table, first address, address behind the last, position in a row: of each point of the scan class."""
-    for index, point in enumerate(profile.points):
-        if point.scan == scan and point.address is not None:
-            yield profile.table_of(point), point.address, point.address + point.words, index
+def _registers(profile: Profile, point: Point) -> list[Span]:
+    """What reading a point takes: its own registers, and its scale factor's."""
+    parts = [point] if point.scale_from is None else [point, profile.points[profile.index[point.scale_from]]]
+    return [(part.address or 0, (part.address or 0) + part.words) for part in parts]
+
+
+def _spans(profile: Profile, points: Mapping[int, Point]) -> dict[int, Span]:
+    """For each point the span that one request has to cover."""
+    sets = {i: {i} for i in points}  # points that come together; groups with a common point are one
+    for group in profile.together:
+        if present := [profile.index[name] for name in group if profile.index[name] in points]:
+            joined = set[int]().union(*(sets[i] for i in present))
+            sets |= dict.fromkeys(joined, joined)
+    spans = {}
+    for i, joined in sets.items():
+        parts = [span for member in joined for span in _registers(profile, points[member])]
+        spans[i] = min(first for first, _ in parts), max(end for _, end in parts)
+    return spans
+
+
+def _cheapest(spans: Iterable[Span], land: _Land, cost: Cost) -> list[Span]:
+    """The requests that cover all spans, by dynamic programming from the last span backwards.
+
+    A span inside another one is covered with it. Of the others both ends rise, so the spans that a request is
+    made for follow each other, and it begins and ends with theirs: it is enough to try all ways to cut the list.
+    """
+    todo: list[Span] = []
+    for first, end in sorted(spans, key=lambda span: (span[0], -span[1])):
+        if not todo or end > todo[-1][1]:
+            todo.append((first, end))
+    best: list[tuple[int, int, int]] = [(0, 0, 0)] * (len(todo) + 1)  # cost, requests, start of the next one
+    for i in range(len(todo) - 1, -1, -1):
+        found = None
+        for j in range(i, len(todo)):
+            first, end = todo[i][0], todo[j][1]
+            if not land.is_one_request(first, end):
+                break
+            spent = round(cost.block_s(end - first, land.is_bits) * PICOSECONDS)  # integers: ties are ties
+            total = spent + best[j + 1][0], 1 + best[j + 1][1], j + 1
+            if found is None or total[:2] <= found[:2]:
+                found = total
+        assert found is not None  # a span alone is one request
+        best[i] = found
+    requests, at = [], 0
+    while at < len(todo):
+        behind = best[at][2]
+        requests.append((todo[at][0], todo[behind - 1][1]))
+        at = behind
+    return requests
+
+
+def _shared_out(spans: Mapping[int, Span], requests: Sequence[Span]) -> list[tuple[int, ...]]:
+    """The points that each request carries: a point comes with the first request that covers its span."""
+    members: list[list[int]] = [[] for _ in requests]
+    for i, (first, end) in spans.items():
+        members[next(n for n, (low, high) in enumerate(requests) if low <= first and end <= high)].append(i)
+    return [tuple(carried) for carried in members]
+
+
+def _impossible(
+    profile: Profile, points: Mapping[int, Point], spans: Mapping[int, Span], land: _Land
+) -> Iterator[str]:
+    """Spans that no request can cover, each once."""
+    for span in sorted(set(spans.values())):
+        if reason := land.why_not(*span):
+            inside = [point for i, point in points.items() if spans[i] == span]
+            names = dict.fromkeys(name for p in inside for name in (p.name, p.scale_from) if name)
+            yield f"{profile.model}: {' and '.join(names)} have to come from one request, but {reason}"
 
 
 def _problems(profile: Profile, scan: str) -> Iterator[str]:

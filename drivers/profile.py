@@ -4,31 +4,57 @@ import difflib
 import hashlib
 import math
 import tomllib
-from collections.abc import Iterator
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from drivers.errors import ProfileError
+from drivers.profile_checks import problems_of
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$")]
 Kind = Literal["charger", "meter", "battery", "lock"]
 Table = Literal["holding", "input", "coil", "discrete"]
 NumberType = Literal[
-    "bool", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64", "string"
-]
+    "bool", "uint16", "int16", "bcd16", "float16", "uint32", "int32", "bcd32", "float32",
+    "uint64", "int64", "bcd64", "float64", "string",
+]  # fmt: skip
 WORDS = {
-    "bool": 1, "uint16": 1, "int16": 1, "uint32": 2, "int32": 2, "float32": 2,
-    "uint64": 4, "int64": 4, "float64": 4,
+    "bool": 1, "uint16": 1, "int16": 1, "bcd16": 1, "float16": 1,
+    "uint32": 2, "int32": 2, "bcd32": 2, "float32": 2,
+    "uint64": 4, "int64": 4, "bcd64": 4, "float64": 4,
 }  # fmt: skip
 UNITS = {
     "_w": "W", "_v": "V", "_a": "A", "_hz": "Hz", "_wh": "Wh", "_var": "var", "_varh": "varh", "_m": "m",
     "_c": "°C", "_ohm": "Ω", "_s": "s",
 }  # fmt: skip
 EXACT_INTEGER = 2**53  # beyond it float64 skips integers
+
+
+def _listed(value: Any) -> Any:
+    """One number or none as a list, which is what the field holds."""
+    return () if value is None else (value,) if isinstance(value, int) else value
+
+
+def _checked_zones(zones: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+    for first, last in zones:
+        if not 0 <= first <= last <= 65_535:
+            raise ValueError(f"[{first}, {last}] is not [first, last] within 0..65535")
+    return zones
+
+
+Zones = Annotated[tuple[tuple[int, int], ...], AfterValidator(_checked_zones)]
 
 
 class Point(BaseModel):
@@ -48,8 +74,16 @@ class Point(BaseModel):
     bit: int | None = Field(None, ge=0, le=15, description="bit of the register, for a bool")
     scale: float = Field(1.0, description="value = raw * scale + offset")
     offset: float = Field(0.0, description="value = raw * scale + offset")
+    scale_from: Name | None = Field(
+        None, description="the point that holds the power of ten to multiply by (SunSpec scale factor)"
+    )
     range: tuple[float, float] | None = Field(None, description="lowest and highest value; else a fault")
-    invalid: int | None = Field(None, description="the raw word that means unknown")
+    invalid: Annotated[tuple[int, ...], BeforeValidator(_listed)] = Field(
+        (), description="the raw number that means unknown, or a list of them"
+    )
+    deadband: float = Field(
+        0.0, ge=0.0, allow_inf_nan=False, description="changes up to this are noise, in the unit of the value"
+    )
     codes: dict[str, str] = Field(default_factory=dict, description="meaning of each state code")
     scan: Name = Field("live", description="scan class; live goes to the live lane")
     fr: str = Field("", description="label in French")
@@ -64,8 +98,8 @@ class Point(BaseModel):
         """Type of the field for ever: int where nothing is scaled, str for text, else float."""
         if self.type == "string":
             return "str"
-        whole = not self.type.startswith("float") and self.scale.is_integer() and self.offset.is_integer()
-        return "int" if whole else "float"
+        scaled = not (self.scale.is_integer() and self.offset.is_integer()) or self.scale_from is not None
+        return "float" if scaled or self.type.startswith("float") else "int"
 
     @property
     def unit(self) -> str:
@@ -82,6 +116,8 @@ class Point(BaseModel):
             raise ValueError("range is [lowest, highest]")
         if self.scale == 0.0 or not math.isfinite(self.scale):
             raise ValueError("scale is finite and not 0")
+        if self.scale_from is not None and self.type in ("bool", "string"):
+            raise ValueError(f"scale_from goes with a number, not with {self.type}")
         return self
 
 
@@ -97,9 +133,18 @@ class Profile(BaseModel):
     source: str = Field(description="document, revision and pages that the map was taken from")
     caveats: tuple[str, ...] = Field((), description="what an engineer has to know")
     table: Table = Field("holding", description="table of points that name none")
+    numbering: Literal["zero", "one"] = Field(
+        "zero", description="what the source calls the first register; address stays zero-based, as sent"
+    )
     max_registers: int = Field(125, ge=1, le=125, description="most registers that a request may ask for")
+    max_bits: int = Field(2000, ge=1, le=2000, description="most coils or discrete inputs of a request")
     max_gap: int = Field(8, ge=0, le=124, description="unused registers that a request may bridge")
-    forbidden: tuple[tuple[int, int], ...] = Field((), description="[first, last] registers never to be read")
+    forbidden: Zones | dict[Table, Zones] = Field(
+        (), description="[first, last] registers never to be read, of all tables or by table"
+    )
+    together: tuple[tuple[Name, ...], ...] = Field(
+        (), description="lists of points that one request has to read, as the signals of a lock rule"
+    )
     point: tuple[Point, ...] = Field((), description="the points")
 
     @property
@@ -113,8 +158,12 @@ class Profile(BaseModel):
 
     @cached_property
     def hash(self) -> str:
-        """First 16 hex digits of the SHA-256 of the profile's content, comments left out."""
-        return hashlib.sha256(self.model_dump_json(by_alias=True).encode()).hexdigest()[:16]
+        """First 16 hex digits of the SHA-256 of the profile's content; comments and defaults are left out.
+
+        So it stays when this format gets another key.
+        """
+        content = self.model_dump_json(by_alias=True, exclude_defaults=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
     def scans(self) -> tuple[str, ...]:
@@ -124,51 +173,20 @@ class Profile(BaseModel):
     def table_of(self, point: Point) -> Table:
         return point.table or self.table
 
+    def forbidden_in(self, table: Table) -> tuple[tuple[int, int], ...]:
+        """First and last address of each zone of a table that must not be read."""
+        return self.forbidden.get(table, ()) if isinstance(self.forbidden, dict) else self.forbidden
+
+    def printed(self, address: int) -> int:
+        """The number that the source document gives an address, prefixes such as 4xxxx left out."""
+        return address + (self.numbering == "one")
+
     @model_validator(mode="after")
     def _points_fit(self) -> "Profile":
-        problems = list(_problems(self))
+        problems = list(problems_of(self))
         if problems:
             raise ValueError("; ".join(problems))
         return self
-
-
-def _problems(profile: Profile) -> Iterator[str]:
-    if not profile.point:
-        yield "no point is there; add at least one [[point]]"
-    names: set[str] = set()
-    taken: dict[tuple[str, int], dict[int | None, str]] = {}  # by bit; None is the whole register
-    for point in profile.point:
-        if point.name in ("q", "clk"):
-            yield f"point {point.name} has a name that every row uses for quality or clock; give it another"
-        if point.name in names:
-            yield f"point {point.name} stands twice; give each its own name"
-        names.add(point.name)
-        if profile.protocol == "opcua":
-            if point.node is None or point.address is not None:
-                yield f"point {point.name} of an OPC UA profile has node, and no address"
-            continue
-        if point.address is None or point.node is not None:
-            yield f"point {point.name} of a Modbus profile has address, and no node"
-            continue
-        last = point.address + point.words - 1
-        if last > 65_535:
-            yield f"point {point.name} ends at register {last}, beyond 65535"
-        if point.words > profile.max_registers:
-            yield f"point {point.name} has {point.words} registers, max_registers is {profile.max_registers}"
-        for first, end in profile.forbidden:
-            if point.address <= end and last >= first:
-                yield f"point {point.name} at {point.address}-{last} lies in forbidden {first}-{end}"
-        table = profile.table_of(point)
-        for address in range(point.address, last + 1):
-            here = taken.setdefault((table, address), {})
-            # bits share a register with other bits, but not with a whole value
-            clash = (
-                here.get(None) or here.get(point.bit) or (point.bit is None and next(iter(here.values()), None))
-            )
-            if clash:
-                yield f"points {clash} and {point.name} overlap at {table} register {address}"
-                break
-            here[point.bit] = point.name
 
 
 def explain_all(where: str, error: ValidationError, model: type[BaseModel]) -> list[str]:

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from drivers.bus import Buses
+from drivers.row import Row
 from edge import wire
 from edge.clock import Clock
 from edge.config import LoadedSite, catalogue
 from edge.health import Health, boot_id
 from edge.pipeline import Pipeline
-from edge.poll import Poller
+from edge.poll import PlugWatch, Poller
 from edge.spool import Batch, Entry, Spool, SpoolError
 from edge.uplink import Uplink
 
@@ -38,9 +40,14 @@ class Agent:
         self._pipeline = Pipeline(loaded)
         self._health = Health(loaded.spool_path.parent)
         self._wake = asyncio.Event()  # something may be sent
+        buses, devices = Buses(), self._site.device
         self._pollers = {
-            d.name: Poller(d, loaded.profiles[d.name], clock, self._pipeline.take) for d in self._site.device
+            d.name: Poller(
+                d, loaded.profiles[d.name], clock, self._take, buses, loaded.path.parent, i / len(devices)
+            )
+            for i, d in enumerate(devices)
         }
+        self._plugs = PlugWatch(self._site.berth, loaded.profiles, self._pollers)
         self._uplink = Uplink(
             self._site.broker, loaded.path.parent, self._site.site.name, self._site.site.gateway,
             catalogue(loaded).encode(), self._on_receipt, self._on_connect,
@@ -53,6 +60,10 @@ class Agent:
         self._flushed_ns = 0  # all rows up to here are on disk
         self._status_due = False  # a new connection has to be told at once
         self._lost_rows = 0  # that neither disk nor memory could take
+
+    def _take(self, device: str, row: Row) -> None:
+        self._plugs.see(device, row)
+        self._pipeline.take(device, row)
 
     def _on_disk(self, function: Callable[..., T], *args: Any) -> "asyncio.Future[T]":
         return asyncio.get_running_loop().run_in_executor(self._disk, function, *args)

@@ -87,6 +87,50 @@ def check(site: SiteOption) -> None:
 
 
 @app.command()
+def plan(
+    site: SiteOption,
+    points: Annotated[bool, typer.Option("--points", help="Name the points of each request.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole report for a program.")] = False,
+    turnaround_ms: Annotated[
+        float, typer.Option(min=0.0, max=1000.0, help="What a serial device takes to answer.")
+    ] = 10.0,
+    lang: Annotated[str, typer.Option(help="fr or en; else the terminal's.")] = "",
+) -> None:
+    """Print every request, what it costs, and the load of each connection and line. Sends nothing.
+
+    Ends with 3 where a connection or line cannot keep up.
+    """
+    set_cache_folder()
+    from rich.console import Console
+
+    from drivers.errors import ProfileError
+    from drivers.learned import LearnedFile
+    from drivers.plan_report import report
+    from edge import plan_view
+    from edge.config import ConfigError, LoadedSite
+    from edge.texts import texts_for
+
+    try:
+        texts = texts_for(lang)
+        loaded = LoadedSite.load(site)
+        learned = LearnedFile.load(loaded.learned_path)
+        made = report(plan_view.asked_of(loaded, learned), turnaround_ms / 1e3)
+    except (ConfigError, ProfileError, ValueError) as error:
+        raise fail(str(error), 2) from error
+    if as_json:
+        print(plan_view.as_json(made))
+    else:
+        Console(width=plan_view.WIDTH, highlight=False).print(
+            plan_view.as_tables(made, texts, points, turnaround_ms / 1e3)
+        )
+    for device in loaded.site.device:
+        if learned.is_outdated(device.name, loaded.profiles[device.name]):
+            print(texts("plan.outdated", device=device.name), file=sys.stderr)
+    if made.too_much:
+        raise typer.Exit(3)
+
+
+@app.command()
 def warm() -> None:
     """Compile the kernels into the cache, so that the first start is fast."""
     set_cache_folder()

@@ -13,6 +13,7 @@ from drivers.plan import plan
 from drivers.profile import Profile, explain_all, load_profile
 from dsp.cell import load_cell
 from edge import wire
+from edge.modbus_settings import modbus_misfits, not_modbus_misfits, sharing_misfits
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$", max_length=48)]
 
@@ -99,8 +100,26 @@ class DeviceConfig(Table):
     name: Name = Field(description="the device's name, as in meter-1")
     profile: str = Field(description="a shipped profile, or a path that ends in .toml")
     host: str | None = Field(None, description="the PLC's address, as in 10.20.0.7")
-    port: int = Field(502, ge=1, le=65_535, description="TCP port of a Modbus device")
+    port: int | None = Field(None, ge=1, le=65_535, description="TCP port; 502, or 802 with TLS, if not given")
     unit_id: int = Field(1, ge=0, le=255, description="Modbus unit")
+    transport: Literal["tcp", "tls", "rtu-over-tcp", "rtu", "ascii"] = Field(
+        "tcp", description="tcp, tls, rtu-over-tcp (a serial device server), rtu or ascii (a serial line)"
+    )
+    serial: str | None = Field(None, description="serial port: a path, or usb:VID:PID[:SERIALNUMBER]")
+    baud: int = Field(19_200, ge=300, le=4_000_000, description="bits per second of the serial line")
+    parity: Literal["E", "O", "N"] = Field("E", description="E, O or N")
+    stop_bits: Literal[1, 2] | None = Field(None, description="1 or 2; 1 with parity, 2 without, if not given")
+    max_requests_per_s: float = Field(
+        0.0, ge=0.0, le=10_000.0, description="most requests per second; 0: no limit"
+    )
+    pause_s: float = Field(0.0, ge=0.0, le=60.0, description="seconds between an answer and the next request")
+    listen_s: float = Field(
+        30.0, ge=0.0, le=600.0, description="seconds to listen for another master on a serial line"
+    )
+    tls_ca: Path | None = Field(None, description="PEM file of what is trusted, relative to the site file")
+    tls_cert: Path | None = Field(None, description="PEM file of our certificate")
+    tls_key: Path | None = Field(None, description="PEM file of its key")
+    tls_name: str = Field("", description="name in the PLC's certificate, if it is not host")
     url: str | None = Field(
         None, pattern=r"^opc\.tcp://[^@]+$",
         description="OPC UA address without user or password (it is published), as in opc.tcp://10.20.0.9:4840",
@@ -146,7 +165,10 @@ class Site(Table):
 
     def settings(self) -> dict[str, Any]:
         """What may be published: everything but how the broker is reached and where files lie."""
-        return self.model_dump(mode="json", by_alias=True, exclude={"broker", "spool"})
+        files = {"__all__": {"tls_ca", "tls_cert", "tls_key"}}
+        return self.model_dump(
+            mode="json", by_alias=True, exclude={"broker": True, "spool": True, "device": files}
+        )
 
 
 class LoadedSite:
@@ -159,6 +181,11 @@ class LoadedSite:
     @property
     def spool_path(self) -> Path:
         return self.path.parent / self.site.spool.path
+
+    @property
+    def learned_path(self) -> Path:
+        """What commissioning learned of the devices, beside the spool."""
+        return self.spool_path.with_name("learned.json")
 
     def cell_path(self, cell: str) -> str | Path:
         """What `dsp.cell.load_cell` takes: a shipped model's name, or a path beside the site file."""
@@ -247,8 +274,10 @@ def _misfits(site: Site, profiles: dict[str, Profile], path: Path) -> list[str]:
         profile = profiles.get(device.name)
         if profile is None:
             continue
-        if profile.protocol == "modbus" and device.host is None:
-            wrong(f"{key}.host", None, "a Modbus device needs host; give the PLC's address, as in 10.20.0.7")
+        if profile.protocol == "modbus":
+            modbus_misfits(device, key, path.parent, wrong)
+        else:
+            not_modbus_misfits(device, key, wrong)
         if profile.protocol == "opcua" and device.url is None:
             wrong(f"{key}.url", None, "an OPC UA device needs url; give it as in opc.tcp://10.20.0.9:4840")
         for part in ("meter", "battery", "lock"):
@@ -269,6 +298,11 @@ def _misfits(site: Site, profiles: dict[str, Profile], path: Path) -> list[str]:
                     device.scan[name],
                     f"no such scan class; use {known} (live is interval_s)",
                 )
+    modbus = [
+        (i, d) for i, d in enumerate(site.device)
+        if d.name in profiles and profiles[d.name].protocol == "modbus" and (d.host or d.serial)
+    ]  # fmt: skip
+    sharing_misfits(modbus, path.parent, wrong)
     kinds = {name: profile.kind for name, profile in profiles.items()}
     for i, berth in enumerate(site.berth):
         if berth.name in [other.name for other in site.berth[:i]]:

@@ -1,23 +1,34 @@
-"""One task per device: connect, scan each class when it is due, back off when nothing answers."""
+"""One task per device: connect, scan each class when it is due, back off when nothing answers.
+
+Scan classes are aligned to the clock: a class of 1 s is due at each full second, plus a lag that is the device's
+own and always the same, up to a quarter of the interval and no more than 250 ms. So devices do not all ask in
+the same millisecond. Classes of one device follow one another, slow ones first.
+"""
 
 import asyncio
 import heapq
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from drivers.bus import Buses
 from drivers.devices import Link, open_device
-from drivers.errors import DeviceUnreachable
+from drivers.errors import BusDown, DeviceUnreachable
 from drivers.profile import Profile
 from drivers.row import Quality, Row, empty_row
 from edge.clock import Clock
-from edge.config import DeviceConfig
+from edge.config import BerthConfig, DeviceConfig
+from edge.modbus_settings import modbus_address
 
 log = logging.getLogger(__name__)
 NS = 1_000_000_000
 LONGEST_WAIT_S = 60.0
+MOST_SILENCE = 0.01  # share of a shared bus's time that a dead unit may take with its time-outs
+MOST_LAG_NS = NS // 4
+Take = Callable[[str, Row], None]
 
 
 @dataclass
@@ -31,8 +42,11 @@ class LinkCounts:
     scan_s: float = 0.0  # of all scans together
     requests: int = 0
     unreachable: int = 0
+    set_aside: int = 0  # requests that are made only now and then, since they are refused
     faults: dict[str, int] = field(default_factory=dict)  # by the driver's name for it
     round_trip_s: float = 0.0
+    periods: int = 0  # of the fastest class, between two scans that followed one another
+    period_s: float = 0.0  # of all of them together
 
     def report(self) -> dict[str, int | float]:
         """The fields of a `link` row."""
@@ -40,79 +54,164 @@ class LinkCounts:
         refused = sum(count for name, count in told.items() if name.lower().startswith(("exception", "bad")))
         fields: dict[str, int | float] = {
             "connected": int(self.connected), "scans": self.scans, "missed": self.missed,
-            "overruns": self.overruns, "requests": self.requests, "errors_unreachable": self.unreachable,
-            "errors_refused": refused, "errors_rejected": sum(told.values()) - refused,
+            "overruns": self.overruns, "set_aside": self.set_aside, "requests": self.requests,
+            "errors_unreachable": self.unreachable, "errors_refused": refused,
+            "errors_rejected": sum(told.values()) - refused,
         }  # fmt: skip
         if self.scans:
             fields["scan_ms"] = 1e3 * self.scan_s / self.scans
             fields["round_trip_ms"] = 1e3 * self.round_trip_s
+        if self.periods:
+            fields["period_ms"] = 1e3 * self.period_s / self.periods
         return fields
 
 
 class Poller:
-    """Polls one device for ever. Only this loop retries; it logs changes, not states."""
+    """Polls one device for ever. Only this loop retries; it logs changes, not states.
+
+    Args:
+        take: Is given each row.
+        buses: Through which devices share connections; without, this one has its own.
+        folder: That of the site file.
+        place: 0..1, where between two scans of the first device this one's lie.
+    """
 
     def __init__(
-        self, device: DeviceConfig, profile: Profile, clock: Clock, take: Callable[[str, Row], None]
+        self,
+        device: DeviceConfig,
+        profile: Profile,
+        clock: Clock,
+        take: Take,
+        buses: Buses | None = None,
+        folder: Path = Path(),
+        place: float = 0.0,
     ) -> None:
         self._device, self._profile, self._clock, self._take = device, profile, clock, take
         self._intervals_ns = {
             scan: int(NS * (device.interval_s if scan == "live" else device.scan.get(scan, 10.0)))
             for scan in profile.scans
         }
+        self._lags_ns = {
+            scan: int(place * min(interval_ns // 4, MOST_LAG_NS))
+            for scan, interval_ns in self._intervals_ns.items()
+        }
         self._fastest = min(self._intervals_ns, key=self._intervals_ns.__getitem__)  # the scan that proves a link
         self._source = open_device(  # loads the protocol's library: not while others are polled
-            self._profile, host=device.host or "", port=device.port, unit_id=device.unit_id,
-            url=device.url or "", timeout_s=device.timeout_s,
+            self._profile,
+            modbus_address(device, folder) if profile.protocol == "modbus" else None,
+            url=device.url or "", timeout_s=device.timeout_s, buses=buses,
         )  # fmt: skip
+        self._failures = 0
+        self._wake = asyncio.Event()  # ends a back-off
+        bus = getattr(self._source, "bus", None)
+        if bus is not None:
+            bus.on_return(self._wake.set)
+        self._has_history = False
+        self._last_ns = 0  # of the last row that was taken
+        self._last_fastest_ns = 0  # 0: the one before is not its neighbour
         self.counts = LinkCounts()
 
     def take_counts(self) -> LinkCounts:
         """What happened since the last call."""
-        counts, self.counts = self.counts, LinkCounts(connected=self.counts.connected)
+        counts = self.counts
+        self.counts = LinkCounts(connected=counts.connected, set_aside=counts.set_aside)
         return counts
 
+    def reset(self) -> None:
+        """Forget all back-off, and try at once: something has been plugged in."""
+        self._failures = 0
+        if (reset := getattr(self._source, "reset", None)) is not None:
+            reset()
+        self._wake.set()
+
     async def run(self) -> None:
-        device, source, failures = self._device, self._source, 0
         while True:
             lost_ns = self._clock.now_ns()
             try:
-                async with source.open() as link:
+                async with self._source.open() as link:
+                    await self._fill_gap(link)
                     due = self._first_scans()
                     while True:
                         due_ns, scan = due[0]
                         await self._clock.sleep_until(due_ns)
                         await self._scan(link, scan)
                         lost_ns = self._clock.now_ns()
-                        if scan == self._fastest and (failures or not self.counts.connected):
-                            log.info("device=%s event=answers failures=%d", device.name, failures)
-                            failures, self.counts.connected = 0, True
+                        if scan == self._fastest and (self._failures or not self.counts.connected):
+                            log.info("device=%s event=answers failures=%d", self._device.name, self._failures)
+                            self._failures, self.counts.connected = 0, True
                         heapq.heapreplace(due, (self._next(due_ns, scan), scan))
             except DeviceUnreachable as error:
-                failures += 1
-                if self.counts.connected:  # one row tells that values are unknown from here on
-                    row = empty_row(len(self._profile.points), self._clock.now_ns(), Quality.NO_ANSWER)
-                    self._take(device.name, row)
-                self.counts.connected = False
-                self.counts.unreachable += 1
-                wait_s = random.uniform(0.5, 1.0) * min(LONGEST_WAIT_S, 0.5 * 2.0 ** min(failures, 8))
-                level = logging.WARNING if failures == 1 else logging.DEBUG
-                log.log(
-                    level, "device=%s event=unreachable retry_s=%.1f error=%r", device.name, wait_s, str(error)
-                )
-                await asyncio.sleep(wait_s)
+                await self._back_off(error)
                 away_ns = self._clock.now_ns() - lost_ns
                 self.counts.missed += away_ns // self._intervals_ns.get("live", NS)
 
+    async def _back_off(self, error: DeviceUnreachable) -> None:
+        """Tell once that values are unknown from here on, and wait; longer each time, or until `reset`."""
+        name = self._device.name
+        if self.counts.connected:
+            # From the last row on, if the device can fill the gap later: rows have to come in the order of time.
+            lost_ns = self._last_ns + 1 if self._has_history else self._clock.now_ns()
+            self._hand_on(empty_row(len(self._profile.points), lost_ns, Quality.NO_ANSWER))
+        self._last_fastest_ns = 0
+        self.counts.connected = False
+        self.counts.unreachable += 1
+        wait_s = random.uniform(0.5, 1.0) * min(self._longest_wait_s, 0.5 * 2.0 ** min(self._failures + 1, 16))
+        if isinstance(error, BusDown):  # nothing was sent: this device is no more silent than its neighbours
+            wait_s = error.wait_s + random.uniform(0.0, 0.5)
+        else:
+            self._failures += 1
+        level = logging.WARNING if self._failures == 1 else logging.DEBUG
+        log.log(level, "device=%s event=unreachable retry_s=%.1f error=%r", name, wait_s, str(error))
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    @property
+    def _longest_wait_s(self) -> float:
+        """So long that the time-outs of a dead unit take its neighbours a hundredth of the bus's time at most."""
+        bus = getattr(self._source, "bus", None)
+        if bus is None or len(bus.units) < 2:
+            return LONGEST_WAIT_S
+        lost_s = self._device.timeout_s * (1 if bus.address.has_transaction_ids else 2)  # and silent for as long
+        return max(LONGEST_WAIT_S, lost_s / MOST_SILENCE / 0.75)
+
+    async def _fill_gap(self, link: Link) -> None:
+        """Have the device tell what was while nobody asked, if it can: rows with their own times."""
+        history = getattr(link, "history", None)
+        self._has_history = history is not None
+        if history is None or not self._last_ns:
+            return
+        for row in await history(self._last_ns + 1, self._clock.now_ns()):
+            self._hand_on(row)
+
+    def _hand_on(self, row: Row) -> None:
+        self._take(self._device.name, row)
+        self._last_ns = max(self._last_ns, row.t_ns)
+
     async def _scan(self, link: Link, scan: str) -> None:
         started, requests, faults = time.monotonic(), link.requests, dict(link.faults)
-        row = await link.scan(scan, self._clock.now_ns)
-        self._take(self._device.name, row)
+        try:
+            row = await link.scan(scan, self._clock.now_ns)
+        finally:
+            self._count(link, requests, faults)
+        self._hand_on(row)
         counts = self.counts
         counts.scans += 1
         counts.scan_s += time.monotonic() - started
         counts.round_trip_s = link.round_trip_s
+        if scan == self._fastest:
+            if self._last_fastest_ns:
+                counts.periods += 1
+                counts.period_s += (row.t_ns - self._last_fastest_ns) / NS
+            self._last_fastest_ns = row.t_ns
+
+    def _count(self, link: Link, requests: int, faults: Mapping[str, int]) -> None:
+        counts = self.counts
         counts.requests += link.requests - requests
+        counts.set_aside = getattr(link, "set_aside", 0)
         for name, total in link.faults.items():
             if new := total - faults.get(name, 0):  # the driver has logged what it was
                 counts.faults[name] = counts.faults.get(name, 0) + new
@@ -126,12 +225,38 @@ class Poller:
         return due
 
     def _next(self, due_ns: int, scan: str) -> int:
-        """The next multiple of the interval, in UTC. What was due meanwhile is counted, not made up for."""
-        interval_ns = self._intervals_ns[scan]
+        """The next multiple of the interval, in UTC, plus the lag. What was due meanwhile is only counted."""
+        interval_ns, lag_ns = self._intervals_ns[scan], self._lags_ns[scan]
         now_ns = self._clock.now_ns()
-        next_ns = (max(due_ns, now_ns) // interval_ns + 1) * interval_ns
+        next_ns = ((max(due_ns, now_ns) - lag_ns) // interval_ns + 1) * interval_ns + lag_ns
         late = (now_ns - due_ns) // interval_ns
         if late > 0:
             self.counts.overruns += 1
             self.counts.missed += late
         return next_ns
+
+
+class PlugWatch:
+    """Ends the back-off of a berth's battery as soon as the berth's charger says that a ship has plugged in."""
+
+    def __init__(
+        self, berths: Iterable[BerthConfig], profiles: Mapping[str, Profile], pollers: Mapping[str, Poller]
+    ) -> None:
+        self._watched = {  # charger -> where `mated` stands in its rows, and whom to wake
+            berth.charger: (profiles[berth.charger].index["mated"], pollers[berth.battery])
+            for berth in berths
+            if berth.battery is not None and "mated" in profiles[berth.charger].index
+        }
+        self._mated: dict[str, bool] = {}
+
+    def see(self, device: str, row: Row) -> None:
+        """Look at a row of any device."""
+        if device not in self._watched:
+            return
+        index, battery = self._watched[device]
+        if row.quality[index] >= Quality.STALE:  # unknown: a ship may come and go unseen
+            return
+        mated = row.values[index] == 1.0
+        if mated and not self._mated.get(device, False):
+            battery.reset()
+        self._mated[device] = mated

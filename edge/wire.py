@@ -55,9 +55,9 @@ COMPUTED: dict[str, dict[str, FieldType]] = {
     },
     # Per device and report period.
     "link": {
-        "connected": "int", "scan_ms": "float", "round_trip_ms": "float", "scans": "int", "missed": "int",
-        "overruns": "int", "requests": "int", "errors_unreachable": "int", "errors_refused": "int",
-        "errors_rejected": "int",
+        "connected": "int", "scan_ms": "float", "round_trip_ms": "float", "period_ms": "float", "scans": "int",
+        "missed": "int", "overruns": "int", "set_aside": "int", "requests": "int",
+        "errors_unreachable": "int", "errors_refused": "int", "errors_rejected": "int",
     },
     # The gateway about itself.
     "gateway": {

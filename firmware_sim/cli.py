@@ -14,7 +14,7 @@ from firmware_sim.bench import Bench
 from firmware_sim.clock import NS, ClockError, SimClock
 from firmware_sim.fault_cli import fault, faults
 from firmware_sim.plant.replay import DEFAULT_COLUMNS
-from firmware_sim.plant_cli import picture, truth
+from firmware_sim.plant_cli import picture, site, truth
 from firmware_sim.scenario import ScenarioError, load_scenario, shipped_scenarios
 from firmware_sim.truth import TruthFile, follow
 
@@ -124,6 +124,7 @@ def scenarios() -> None:
         typer.echo(name)
 
 
+app.command("site")(site)
 app.command("truth")(truth)
 app.command("picture")(picture)
 app.command("fault")(fault)

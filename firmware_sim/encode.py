@@ -8,15 +8,15 @@ import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
 
-from drivers.profile import Point, Profile
+from drivers.profile import Point, Profile, Table
 
 Value = float | int | str | None
 Values = Mapping[str, Value]
 FORMATS = {
     "uint16": ">H", "int16": ">h", "uint32": ">I", "int32": ">i", "uint64": ">Q", "int64": ">q",
-    "float32": ">f", "float64": ">d",
+    "float16": ">e", "float32": ">f", "float64": ">d",
 }  # fmt: skip
-_FLOAT32_MAX = 3.4028234663852886e38
+_LARGEST = {"float16": 65_504.0, "float32": 3.4028234663852886e38, "float64": math.inf}
 
 
 def raw_of(point: Point, value: float | int) -> int | float:
@@ -28,18 +28,21 @@ def raw_of(point: Point, value: float | int) -> int | float:
         raw: float | int = value
     else:
         raw = (value - point.offset) / point.scale
-    if point.type == "float64":
-        return float(raw)
-    if point.type == "float32":
-        return max(-_FLOAT32_MAX, min(_FLOAT32_MAX, float(raw)))
+    if (largest := _LARGEST.get(point.type)) is not None:
+        return max(-largest, min(largest, float(raw)))
     if point.type == "bool":
         return int(bool(raw))
-    bits = int(point.type.removeprefix("u").removeprefix("int"))
-    half = 1 << (bits - 1)
-    low, high = (0, 2 * half - 1) if point.type.startswith("u") else (-half, half - 1)
+    low, high = _whole_limits(point)
     if not math.isfinite(raw):
         return high if raw > 0 else low
     return max(low, min(high, round(raw)))
+
+
+def _whole_limits(point: Point) -> tuple[int, int]:
+    if point.type.startswith("bcd"):
+        return 0, 10 ** (4 * point.words) - 1
+    half = 1 << (16 * point.words - 1)
+    return (0, 2 * half - 1) if point.type.startswith("u") else (-half, half - 1)
 
 
 def words_of(point: Point, value: Value) -> list[int]:
@@ -55,7 +58,10 @@ def words_of(point: Point, value: Value) -> list[int]:
         return _in_order(_unknown(point), point.order)
     if point.type == "bool":
         return [int(raw_of(point, value))]
-    return _in_order(struct.pack(FORMATS[point.type], raw_of(point, value)), point.order)
+    raw = raw_of(point, value)
+    if point.type.startswith("bcd"):  # a decimal digit per half byte: 1234 is 0x1234
+        return _in_order(bytes.fromhex(f"{raw:0{4 * point.words}d}"), point.order)
+    return _in_order(struct.pack(FORMATS[point.type], raw), point.order)
 
 
 def in_order(format_: str, point: Point, number: float) -> list[int]:
@@ -65,9 +71,9 @@ def in_order(format_: str, point: Point, number: float) -> list[int]:
 
 def _unknown(point: Point) -> bytes:
     size = 2 * point.words
-    if point.invalid is not None:
-        return (point.invalid % (1 << 8 * size)).to_bytes(size, "big")
-    if point.type in ("float32", "float64"):
+    if point.invalid:
+        return (point.invalid[0] % (1 << 8 * size)).to_bytes(size, "big")
+    if point.type in ("float16", "float32", "float64"):
         return struct.pack(FORMATS[point.type], math.nan)
     return bytes(size)
 
@@ -86,13 +92,16 @@ class RegisterImage:
     """
 
     def __init__(self, profile: Profile) -> None:
+        tables: tuple[Table, ...] = ("coil", "discrete", "holding", "input")
         self._points: dict[str, list[tuple[int, Point]]] = {
             table: [(p.address or 0, p) for p in profile.points if profile.table_of(p) == table]
-            for table in ("coil", "discrete", "holding", "input")
+            for table in tables
         }
-        self._readable = {
-            table: _readable(points, profile.max_gap, profile.forbidden) for table, points in self._points.items()
-        }
+        self._readable: dict[str, frozenset[int]] = {}
+        for table in tables:
+            gap = profile.max_gap * (16 if table in ("coil", "discrete") else 1)
+            self._readable[table] = _readable(self._points[table], gap, profile.forbidden_in(table))
+        self._powers = _powers(profile)
 
     def covers(self, table: str, address: int, count: int) -> bool:
         """Whether a request for these registers or bits is one that the device answers."""
@@ -108,10 +117,15 @@ class RegisterImage:
     ) -> list[int]:
         """Words (or bits) from `address` on. `encode` is another one where a fault is on. [count numbers]"""
         words = [0] * count
+        if self._powers:
+            values = self._powers | {name: value for name, value in values.items() if value is not None}
         for first, point in self._points[table]:
             if first >= address + count or first + point.words <= address:
                 continue
-            encoded = encode(point, values.get(point.name))
+            value = values.get(point.name)
+            if point.scale_from is not None:
+                point = _scaled(point, values.get(point.scale_from))
+            encoded = encode(point, value)
             if point.bit is not None:
                 words[first - address] |= encoded[0] << point.bit
                 continue
@@ -119,6 +133,25 @@ class RegisterImage:
                 if 0 <= i < count:  # a request may cut a value in two; then it gets what it asked for
                     words[i] = word
         return words
+
+
+def _powers(profile: Profile) -> dict[str, Value]:
+    """What scale factors hold where the plant names none: the least power that the largest values fit."""
+    powers: dict[str, Value] = {}
+    for point in profile.points:
+        if point.scale_from is None:
+            continue
+        limit = _LARGEST.get(point.type) or _whole_limits(point)[1]
+        largest = max(map(abs, point.range or (1.0, 1.0))) / abs(point.scale)
+        power = max(-10, min(10, math.ceil(math.log10(largest / limit))))
+        powers[point.scale_from] = max(power, int(powers.get(point.scale_from, power) or 0))
+    return powers
+
+
+def _scaled(point: Point, power: Value) -> Point:
+    """The point with a scale that holds the present power of ten."""
+    exponent = int(power) if isinstance(power, int | float) else 0
+    return point.model_copy(update={"scale": point.scale * 10.0**exponent})
 
 
 def _readable(

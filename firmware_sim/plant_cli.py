@@ -1,4 +1,4 @@
-"""`bollard sim truth` and `bollard sim picture`: what a scenario does, without serving it."""
+"""`bollard sim site`, `truth` and `picture`: what a scenario is and does, without serving it."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,7 +7,8 @@ import typer
 
 from firmware_sim.bench import Bench
 from firmware_sim.picture import NoPictureError, draw
-from firmware_sim.scenario import ScenarioError, load_scenario
+from firmware_sim.scenario import ScenarioError, folder_of, load_scenario
+from firmware_sim.site_file import site_toml
 from firmware_sim.truth import NS, TruthFile
 
 WRONG_INPUT = 2
@@ -45,6 +46,18 @@ def picture(
     except NoPictureError as error:
         _leave(str(error))
     typer.echo(str(out))
+
+
+def site(
+    scenario: Annotated[str, typer.Argument(help="a shipped scenario, or a path that ends in .toml")],
+    host: Annotated[str, typer.Option(help="where bollard sim run listens")] = "127.0.0.1",
+    port_base: Annotated[int, typer.Option(min=1, max=65_000, help="as given to bollard sim run")] = 45_000,
+) -> None:
+    """Write the site file with which bollard edge reads a scenario's devices, on stdout."""
+    try:
+        typer.echo(site_toml(_loaded(scenario), folder_of(scenario), host, port_base), nl=False)
+    except ScenarioError as error:
+        _leave(str(error))
 
 
 def _loaded(scenario: str) -> Any:

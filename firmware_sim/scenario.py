@@ -42,6 +42,11 @@ def shipped_scenarios() -> list[str]:
     )
 
 
+def folder_of(name: str) -> Path:
+    """The folder from which a scenario's own profiles are searched."""
+    return _find(name)[0].parent
+
+
 def load_scenario(
     name: str, *, recording: Mapping[str, Any] | None = None, pack: Mapping[str, Any] | None = None
 ) -> Loaded:

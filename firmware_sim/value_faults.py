@@ -22,7 +22,7 @@ def traits_of(profile: Profile, protocol: str) -> DeviceTraits:
 
     fitting = {
         "nan": named(lambda p: p.type.startswith("float")),
-        "sentinel": named(lambda p: p.invalid is not None),
+        "sentinel": named(lambda p: bool(p.invalid)),
         "spike": named(lambda p: p.type not in ("string", "bool")),
         "swapped-words": named(lambda p: p.words > 1 and p.type != "string"),
     }
@@ -66,7 +66,7 @@ class ValueFaults:
         """What an OPC UA node shows instead of its value: NaN or the maker's value; else None."""
         view = self._board.at(self._device, self._elapsed_ns())
         if self._hits(view.get("sentinel"), point):
-            return point.invalid
+            return point.invalid[0]
         return math.nan if self._hits(view.get("nan"), point) else None
 
     def _hits(self, fault: Fault | None, point: Point) -> bool:

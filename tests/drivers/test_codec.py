@@ -53,7 +53,7 @@ def one_value(point: Point, data: bytes) -> tuple[float, Quality]:
         words = words[::-1]
     data = b"".join(words)
     pattern = int.from_bytes(data, "big")
-    if point.invalid is not None and point.invalid % 256 ** len(data) == pattern:
+    if pattern in [word % 256 ** len(data) for word in point.invalid]:
         return math.nan, Quality.UNKNOWN
     if point.type == "bool":
         raw = pattern != 0 if point.bit is None else pattern >> point.bit & 1
@@ -254,7 +254,7 @@ def profiles_with_words(draw: st.DrawFn) -> tuple[Profile, list[int]]:
             "scale": draw(st.sampled_from([1.0, 10.0, 0.5, -1.0])),
             "offset": draw(st.sampled_from([0.0, -40.0])),
             "range": draw(st.sampled_from([None, (-1e6, 1e6), (0.0, 65_535.0)])),
-            "invalid": draw(st.sampled_from([None, 0, 0x8000, 0x8000_0000, -1])),
+            "invalid": draw(st.sampled_from([None, 0, [0x8000, 0x7FC0], 0x8000_0000, -1])),
         }
         if kind == "bool":
             point["bit"] = draw(st.sampled_from([None, 0, 7, 15]))

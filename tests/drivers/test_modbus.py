@@ -11,6 +11,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from drivers import modbus
+from drivers.address import ModbusAddress
 from drivers.errors import DeviceUnreachable
 from drivers.modbus import ModbusDevice
 from drivers.profile import Profile, load_profile
@@ -42,7 +44,7 @@ def now_ns() -> int:
 
 @pytest.fixture
 def device(plc) -> ModbusDevice:
-    return ModbusDevice(PROFILE, "127.0.0.1", plc.port, 1, TIMEOUT_S)
+    return ModbusDevice(PROFILE, ModbusAddress("127.0.0.1", plc.port), TIMEOUT_S)
 
 
 async def test_a_scan_is_a_row_in_the_order_of_the_profile(device: ModbusDevice) -> None:
@@ -70,7 +72,7 @@ async def test_coils_and_discrete_inputs_are_bits(plc) -> None:
     ]
     head = {"schema": 1, "kind": "lock", "model": "test", "source": "this test"}
     profile = Profile.model_validate(head | {"point": points})
-    async with ModbusDevice(profile, "127.0.0.1", plc.port, 1, TIMEOUT_S).open() as link:
+    async with ModbusDevice(profile, ModbusAddress("127.0.0.1", plc.port), TIMEOUT_S).open() as link:
         row = await link.scan("live", now_ns)
         assert row.values.tolist() == [1, 0, 1, 1, 0, 1]  # bit n of the scripted PLC is n's parity
         assert [frame[7] for frame in plc.received] == [1, 2]
@@ -97,7 +99,7 @@ NONSENSE: dict[str, tuple[str, Callable]] = {
     "the other table": ("wrong_function", lambda plc, ask: plc.answer(ask, function=4)),
     "another request's refusal": ("wrong_function", lambda plc, ask: plc.frame(ask, b"\x84\x02")),
     "transaction id 0": ("wrong_transaction", lambda plc, ask: plc.answer(ask, transaction=0)),
-    "a function nobody knows": ("undecodable", lambda plc, ask: plc.frame(ask, b"\x55\x00\x00")),
+    "a function nobody knows": ("wrong_function", lambda plc, ask: plc.frame(ask, b"\x55\x00\x00")),
 }
 
 
@@ -119,8 +121,6 @@ SILENCE: dict[str, Callable] = {
     "half a frame": lambda plc, ask: plc.answer(ask)[:11],
     "another transaction's answer": lambda plc, ask: plc.answer(ask, transaction=ask.transaction + 1),
     "another unit's answer": lambda plc, ask: plc.answer(ask, unit=9),
-    "another protocol": lambda plc, ask: b"HTTP/1.1 400 Bad Request\r\n\r\n",
-    "a flood": lambda plc, ask: b"\x00" * 5000,
 }
 
 
@@ -128,16 +128,33 @@ SILENCE: dict[str, Callable] = {
 async def test_a_silent_plc_costs_one_deadline_and_the_connection(plc, device: ModbusDevice, kind: str) -> None:
     async with device.open() as link:
         plc.script.append(lambda ask: SILENCE[kind](plc, ask))
-        async with asyncio.timeout(2 * TIMEOUT_S):
-            with pytest.raises(DeviceUnreachable, match="holding 10-13: no answer"):
-                await link.scan("live", now_ns)
+        with pytest.raises(DeviceUnreachable, match="holding 10-13: no answer"):
+            await link.scan("live", now_ns)
         async with asyncio.timeout(AT_ONCE_S):
             await plc.hung_up.wait()
-            with pytest.raises(DeviceUnreachable, match="connection lost"):
-                await link.scan("live", now_ns)
-        assert link.faults == {"no_answer": 1, "connection_lost": 1}
-    async with device.open() as link:
         assert (await link.scan("live", now_ns)).values[:4].tolist() == GOOD
+        assert link.faults == {"no_answer": 1} and plc.connections == 2
+        probe = struct.unpack(">HH", plc.received[1][8:])
+        assert probe == (10, 1)  # one register, before more is asked for again
+
+
+NO_MODBUS: dict[str, Callable] = {
+    "another protocol": lambda plc, ask: b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "a flood": lambda plc, ask: b"\x00" * 5000,
+    "noise before the answer": lambda plc, ask: b"\xff\x12\x34" + plc.answer(ask),
+}
+
+
+@pytest.mark.parametrize("kind", NO_MODBUS)
+async def test_bytes_that_are_no_modbus_cost_the_connection_at_once(plc, device: ModbusDevice, kind: str) -> None:
+    async with device.open() as link:
+        plc.script.append(lambda ask: NO_MODBUS[kind](plc, ask))
+        async with asyncio.timeout(AT_ONCE_S):
+            with pytest.raises(DeviceUnreachable, match=r"holding 10-13: .* is no Modbus TCP header"):
+                await link.scan("live", now_ns)
+            await plc.hung_up.wait()
+        assert (await link.scan("live", now_ns)).values[:4].tolist() == GOOD
+        assert link.faults == {"undecodable": 1} and plc.connections == 2
 
 
 async def test_what_was_read_before_the_silence_is_kept(plc, device: ModbusDevice) -> None:
@@ -189,18 +206,19 @@ async def test_hanging_up_mid_request_is_noticed_at_once(plc, device: ModbusDevi
     assert plc.connections == 1  # nothing reconnects behind the caller's back
 
 
-async def test_hanging_up_between_scans_is_noticed_without_asking(plc, device: ModbusDevice) -> None:
+async def test_hanging_up_between_scans_costs_nothing(plc, device: ModbusDevice) -> None:
     async with device.open() as link:
         plc.script += [plc.answer, plc.answer, lambda ask: (plc.answer(ask), None)]
         await link.scan("live", now_ns)
-        await asyncio.sleep(0.02)
-        with pytest.raises(DeviceUnreachable, match="connection lost"):
-            await link.scan("live", now_ns)
+        while link._bus._wire.lost is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert (await link.scan("live", now_ns)).values[:4].tolist() == GOOD
+        assert link.faults == {} and plc.connections == 2
 
 
 async def test_no_plc_is_said_in_one_line(unused_tcp_port: int) -> None:
-    device = ModbusDevice(PROFILE, "127.0.0.1", unused_tcp_port, 3, TIMEOUT_S)
-    with pytest.raises(DeviceUnreachable, match=rf"^modbus://127.0.0.1:{unused_tcp_port}/3: .+$") as raised:
+    device = ModbusDevice(PROFILE, ModbusAddress("127.0.0.1", unused_tcp_port, 3), TIMEOUT_S)
+    with pytest.raises(DeviceUnreachable, match=rf"^modbus://127.0.0.1:{unused_tcp_port}: .+$") as raised:
         async with device.open():
             pass
     assert "refused" in str(raised.value).lower() and "\n" not in str(raised.value)
@@ -230,25 +248,64 @@ async def test_cancelling_passes_untouched_and_hangs_up(plc, device: ModbusDevic
 
 async def test_nothing_but_a_read_leaves_the_client(plc, device: ModbusDevice) -> None:
     async with device.open() as link:
-        client = link._client
         writes = [
-            client.write_register(1, 7),
-            client.write_registers(1, [7, 8]),
-            client.write_coil(1, True),
-            client.write_coils(1, [True]),
-            client.mask_write_register(),
-            client.readwrite_registers(read_address=1, read_count=1, write_address=1, values=[7]),
-            client.write_file_record([]),
-            client.diag_restart_communication(True),
-            client.diag_clear_counters(),
-        ]
+            "05 0001 ff00", "06 0001 0007", "0f 0001 0001 01 01", "10 0001 0001 02 0007", "16 0001 0000 0000",
+            "17 0001 0001 0001 0001 02 0007", "15 00", "08 0001 0000", "08 000a 0000", "2b 0d 00", "2b",
+        ]  # fmt: skip
         for write in writes:
             with pytest.raises(NotARead, match="not sent"):
-                await write
-        with pytest.raises(NotARead):
-            client.ctx.send(bytes.fromhex("0001 0000 0006 01 06 0001 0007"))
+                await link._bus.ask(1, bytes.fromhex(write), TIMEOUT_S)
+            with pytest.raises(NotARead, match="not sent"):
+                link._bus._wire.send(1, bytes.fromhex(write))
         assert (await link.scan("live", now_ns)).values[:4].tolist() == GOOD
     assert {frame[7] for frame in plc.received} == {3, 4}
+
+
+async def test_a_block_refused_again_and_again_is_set_aside_and_probed_alone(
+    plc, device: ModbusDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr(modbus.time, "monotonic", lambda: now_s)
+    refuse = True
+
+    def answer(ask):
+        return plc.refusal(ask, 4) if refuse and ask.address == 10 else plc.answer(ask)
+
+    asked = []
+    async with device.open() as link:
+        for _ in range(40):  # ten seconds, a scan each quarter
+            plc.script += 3 * [answer]
+            before = len(plc.received)
+            row = await link.scan("live", now_ns)
+            assert row.quality[:4].tolist() == [Quality.REFUSED, Quality.REFUSED, 0, 0]
+            asked.append(len(plc.received) - before)
+            plc.script.clear()
+            now_s += 0.25
+        assert asked[:4] == [3, 3, 3, 3] and link.set_aside == 1
+        assert 4 <= asked.count(3) - 4 + 3 <= 12 and asked[-8:].count(3) <= 4, "less and less often"
+        refuse, now_s = False, now_s + 60.0
+        assert (await link.scan("live", now_ns)).values[:4].tolist() == GOOD
+        assert link.set_aside == 0
+    assert plc.connections == 1
+
+
+async def test_resetting_a_device_asks_for_all_blocks_again(plc, device: ModbusDevice) -> None:
+    async with device.open() as link:
+        for _ in range(4):
+            plc.script.append(lambda ask: plc.refusal(ask, 2))
+            await link.scan("live", now_ns)
+        assert link.set_aside == 1
+        assert (await link.scan("live", now_ns)).quality[0] == Quality.REFUSED
+        device.reset()
+        assert (await link.scan("live", now_ns)).values[:4].tolist() == GOOD
+
+
+async def test_the_raw_words_of_a_point_are_kept(plc, device: ModbusDevice) -> None:
+    async with device.open() as link:
+        assert link.words(0) is None
+        await link.scan("live", now_ns)
+        words = [link.words(i) for i in range(5)]
+    assert words == [b"\x40\x0a", b"\x40\x0c\x40\x0d", b"\x40\x28", b"\x40\x07", None]
 
 
 async def test_a_lasting_fault_is_logged_once_and_its_end_once(
@@ -297,7 +354,7 @@ async def test_pymodbus_serves_what_the_driver_reads(name: str) -> None:
     await server.serve_forever(background=True)
     port = server.transport.sockets[0].getsockname()[1]
     try:
-        async with ModbusDevice(profile, "127.0.0.1", port, 5, 1.0).open() as link:
+        async with ModbusDevice(profile, ModbusAddress("127.0.0.1", port, 5)).open() as link:
             rows = {scan: await link.scan(scan, now_ns) for scan in profile.scans}
     finally:
         await server.shutdown()

@@ -84,6 +84,9 @@ def test_missing_keys_are_named() -> None:
         ({"scale": float("nan")}, "scale is finite and not 0"),
         ({"order": "bacd"}, "abcd"),
         ({"name": "Grün"}, "pattern"),
+        ({"deadband": -1.0}, "greater than or equal to 0"),
+        ({"type": "string", "length": 2, "scale_from": "sf"}, "scale_from goes with a number, not with string"),
+        ({"type": "bool", "scale_from": "sf"}, "scale_from goes with a number, not with bool"),
     ],
 )
 def test_a_point_that_does_not_fit_together(fields: dict[str, Any], message: str) -> None:
@@ -98,6 +101,55 @@ def test_points_that_do_not_fit_the_profile() -> None:
     assert "has address, and no node" in why(point(node="ns=2;s=x"))
     assert "has node, and no address" in why(point(), protocol="opcua")
     assert "point x stands twice" in why(point(), point(address=9))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"name": "other"}, "scale_from = 'sf' is no point of this profile"),
+        ({"type": "int32"}, "'sf' has to be an int16 that is not scaled itself"),
+        ({"scale": 10.0}, "'sf' has to be an int16 that is not scaled itself"),
+        ({"table": "input"}, "'sf' is in another table"),
+    ],
+)
+def test_a_scale_factor_is_a_whole_register_beside_its_points(source: dict[str, Any], message: str) -> None:
+    user = point(scale_from="sf", type="int16")
+    fine = {"name": "sf", "address": 9, "type": "int16"}
+    assert Profile.model_validate(HEAD | {"point": [user, fine]}).points[0].wire_type == "float"
+    assert message in why(user, fine | source)
+    opcua = why({"name": "x", "type": "int16", "node": "ns=2;s=x", "scale_from": "sf"}, protocol="opcua")
+    assert "has no scale_from; the server scales its values" in opcua
+    opcua = why({"name": "x", "type": "bcd16", "node": "ns=2;s=x"}, protocol="opcua")
+    assert "OPC UA has no bcd16" in opcua
+
+
+def test_points_read_together_are_known_and_of_one_scan_class_and_table() -> None:
+    two = [point(), point(name="y", address=1)]
+    assert Profile.model_validate(HEAD | {"point": two, "together": [["x", "y"]]}).together == (("x", "y"),)
+    assert "together = [x, z]: z is no point" in why(*two, together=[["x", "z"]])
+    assert "together = [x, x] names one point" in why(*two, together=[["x", "x"]])
+    assert "several scan classes" in why(two[0], two[1] | {"scan": "slow"}, together=[["x", "y"]])
+    assert "several tables" in why(two[0], two[1] | {"table": "input"}, together=[["x", "y"]])
+
+
+def test_forbidden_zones_hold_for_all_tables_or_for_one() -> None:
+    everywhere = Profile.model_validate(HEAD | {"point": [point()], "forbidden": [[5, 9]]})
+    assert everywhere.forbidden_in("input") == everywhere.forbidden_in("holding") == ((5, 9),)
+    one = Profile.model_validate(HEAD | {"point": [point()], "forbidden": {"input": [[0, 9]]}})
+    assert (one.forbidden_in("input"), one.forbidden_in("holding")) == (((0, 9),), ())
+    assert "lies in forbidden 0-9" in why(point(table="input"), forbidden={"input": [[0, 9]]})
+    assert "[9, 5] is not [first, last]" in why(point(), forbidden=[[9, 5]])
+
+
+def test_one_invalid_word_or_a_list_of_them() -> None:
+    assert Point.model_validate(point(invalid=0x8000)).invalid == (0x8000,)
+    assert Point.model_validate(point(invalid=[0x8000, -1])).invalid == (0x8000, -1)
+    assert Point.model_validate(point()).invalid == ()
+
+
+def test_addresses_are_printed_as_the_source_counts_them() -> None:
+    assert Profile.model_validate(HEAD | {"point": [point()]}).printed(3027) == 3027
+    assert Profile.model_validate(HEAD | {"point": [point()], "numbering": "one"}).printed(3027) == 3028
 
 
 @pytest.mark.parametrize(
@@ -133,6 +185,9 @@ def test_overlaps(first: dict[str, Any], second: dict[str, Any], overlap: bool) 
         ({"type": "int16", "offset": 0.5}, "float"),
         ({"type": "float32"}, "float"),
         ({"type": "bool"}, "int"),
+        ({"type": "bcd32"}, "int"),
+        ({"type": "float16"}, "float"),
+        ({"type": "int16", "scale_from": "sf"}, "float"),
         ({"type": "string", "length": 3}, "str"),
     ],
 )
@@ -156,3 +211,4 @@ def test_the_hash_follows_the_content_and_not_the_comments() -> None:
     one = parse_profile(TOML_HEAD + GOOD_POINT, "x.toml")
     assert one.hash == parse_profile("# a note\n" + TOML_HEAD + GOOD_POINT, "y.toml").hash
     assert one.hash != parse_profile(TOML_HEAD + GOOD_POINT.replace("int32", "uint32"), "x.toml").hash
+    assert one.hash == parse_profile(TOML_HEAD + "max_bits = 2000\n" + GOOD_POINT, "x.toml").hash  # the default
