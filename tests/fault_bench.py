@@ -19,11 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from drivers.bus import Buses
 from drivers.profile import Point, Profile, load_profile
 from drivers.row import Quality, Row
 from edge.clock import WallClock
 from edge.config import DeviceConfig
-from edge.poll import Poller
+from edge.poll import LinkCounts, Poller
 from firmware_sim.bench import Bench
 from firmware_sim.clock import SimClock
 from firmware_sim.encode import Values
@@ -76,7 +77,7 @@ class Watched:
     served: "Served"
     rows: list[tuple[int, Row]] = field(default_factory=list)  # with the monotonic time of its arrival [ns]
     wrong: list[str] = field(default_factory=list)
-    _tries: int = 0
+    _before: Counter[str] = field(default_factory=Counter)  # what the poller had counted when it was asked last
 
     def take(self, _: str, row: Row) -> None:
         now_ns = time.monotonic_ns()
@@ -89,14 +90,21 @@ class Watched:
 
     def take_faults(self) -> Counter[str]:
         """What the link counted since the last call."""
+        self._before = self.counted()
         counts = self.poller.take_counts()
-        self._tries += counts.scans + counts.unreachable
         return Counter(counts.faults) + Counter(unreachable=counts.unreachable)
 
-    @property
-    def tries(self) -> int:
-        """Scans and failed connections so far."""
-        return self._tries + int(self.poller.counts.scans + self.poller.counts.unreachable)
+    def counted(self) -> Counter[str]:
+        """All requests, scans and failures so far."""
+        counts: LinkCounts = self.poller.counts
+        now = Counter(requests=counts.requests, scans=counts.scans, unreachable=counts.unreachable)
+        return self._before + now
+
+    def tries_since(self, before: Counter[str]) -> int:
+        """Scans that asked something, and failures, since `counted`."""
+        new = self.counted()
+        new.subtract(before)
+        return min(new["requests"], new["scans"]) + new["unreachable"]
 
     def is_healthy(self, since: int, rows: int = 2) -> bool:
         """Whether the last rows since a number of them have no value that is worse than uncertain."""
@@ -292,9 +300,10 @@ async def fault_bench(places: Sequence[Place], folder: Path, period_s: float) ->
     simulator.start()
     try:
         ready = await asyncio.to_thread(simulator.ready.get, timeout=60.0)
+        buses = Buses()
         watched = {
             place.name: _watched(
-                place, ready["devices"][place.name], folder, simulator.served[place.name], period_s
+                place, ready["devices"][place.name], folder, simulator.served[place.name], period_s, buses
             )
             for place in places
         }
@@ -310,11 +319,13 @@ async def fault_bench(places: Sequence[Place], folder: Path, period_s: float) ->
         await asyncio.to_thread(simulator.end)
 
 
-def _watched(place: Place, address: Mapping[str, Any], folder: Path, served: "Served", period_s: float) -> Watched:
+def _watched(
+    place: Place, address: Mapping[str, Any], folder: Path, served: "Served", period_s: float, buses: Buses
+) -> Watched:
     name = profile_of(place, folder)
     profile = load_profile(name)
     timeout_s = 2.0 if place.transport == "opcua" else TIMEOUT_S
     watched = Watched(place, profile, None, served)
     config = device_config(place, address, name, timeout_s, period_s)
-    watched.poller = Poller(config, profile, WallClock(), watched.take)
+    watched.poller = Poller(config, profile, WallClock(), watched.take, buses)
     return watched

@@ -63,12 +63,14 @@ async def trouble(bench: FaultBench, mates: list[Watched], told: Told, seed: int
         await bench.switch(kind.name, hit.place.name, True)
         await asyncio.sleep(draw.uniform(1.0, 6.0))
         await bench.switch(kind.name, hit.place.name, False)
-        since, tries = len(hit.rows), hit.tries
-        await bench.until(lambda hit=hit, since=since: hit.is_healthy(since, 1), f"{hit.place.name} after {kind.name}")
+        since, before = len(hit.rows), hit.counted()
+        await bench.until(
+            lambda hit=hit, since=since: hit.is_healthy(since, 1), f"{hit.place.name} after {kind.name}"
+        )
         told.faults += 1
-        told.tries.append(hit.tries - tries)
-        if hit.tries - tries > MOST_TRIES:
-            told.complaints.append(f"{hit.place.name}: {hit.tries - tries} attempts after {kind.name} ended")
+        told.tries.append(hit.tries_since(before))
+        if told.tries[-1] > MOST_TRIES:
+            told.complaints.append(f"{hit.place.name}: {told.tries[-1]} attempts after {kind.name} ended")
         assert len(hit.rows) >= first
         for mate in mates:  # a fault of the line is everyone's on it
             n = len(mate.rows)

@@ -92,9 +92,9 @@ async def run_cell(bench: FaultBench, cell: Cell) -> Seen:
     last = len(watched.rows)
     await bench.switch(cell.fault, watched.place.name, False)
     faults = watched.take_faults()
-    tries = watched.tries
+    before = watched.counted()
     await bench.until(lambda: watched.is_healthy(last, 1), f"{cell}: healthy again")
-    recovered = watched.tries - tries
+    recovered = watched.tries_since(before)
     await bench.until(lambda: watched.is_healthy(last, 2), f"{cell}: healthy for good")
     qualities = Counter(
         LETTERS[int(q)]

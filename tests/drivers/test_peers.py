@@ -156,7 +156,5 @@ def line() -> Iterator[tuple[str, str]]:
 @pytest.mark.libmodbus
 async def test_a_libmodbus_server_on_a_serial_line(server: Path, profile: Path, line: tuple[str, str]) -> None:
     ours, theirs = line
-    reader = Reader(
-        profile, transport="rtu", serial=ours, baud=19_200, parity="N", stop_bits=2, listen_s=0.0
-    )
+    reader = Reader(profile, transport="rtu", serial=ours, baud=19_200, parity="N", stop_bits=2, listen_s=0.0)
     await read_lose_restart_recover(reader, lambda: Process([str(server), "rtu", theirs, "19200", str(UNIT)]))
