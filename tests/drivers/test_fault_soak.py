@@ -1,13 +1,14 @@
 """Random faults on twenty devices in real time: two minutes here, half an hour in `make nightly`.
 
-No device without a fault may miss more than one scan in a row; one with a fault is healthy within three attempts after
-its end; and no value of good quality is ever one that the device did not serve.
+No device without a fault may miss more than one scan in a row; one with a fault is healthy within three attempts
+after its end; and no value of good quality is ever one that the device did not serve.
 """
 
 import asyncio
 import os
 import random
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from fault_bench import FaultBench, Place, Watched, fault_bench, is_healthy
@@ -91,7 +92,7 @@ def holes(watched: Watched, start: int) -> list[str]:
     limit_ns = int(2.5 * PERIOD_S * NS)
     return [
         f"{watched.place.name}: nothing for {(b - a) / NS:.2f} s without a fault of its own"
-        for a, b in zip(good, good[1:], strict=False)
+        for a, b in pairwise(good)
         if b - a > limit_ns
     ]
 

@@ -6,15 +6,15 @@ made of the same expectations: `python tests/drivers/test_fault_table.py` prints
 """
 
 import asyncio
+import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fault_bench import FaultBench, Place, Watched, fault_bench
+from fault_bench import FaultBench, Place, fault_bench
 
 from drivers.row import Quality
 from firmware_sim.fault_kinds import KINDS, OPCUA, SERIAL, TCP, FaultKind
@@ -24,6 +24,41 @@ PROTOCOLS = {"tcp": TCP, "rtu": SERIAL, "opcua": OPCUA}
 PERIOD_S = 0.2
 WIRE_S, VALUE_S = 2.0, 0.6  # how long a fault stays
 LETTERS = "0123456789abcdef"
+MOST_TRIES = 3  # after the fault's end, the healthy one included
+BACKOFF, PROBE, SCAN = "back-off", "probe", "scan"  # what a device is healthy again after
+
+# quality of the points hit, the link's name for what went wrong, and after what it is healthy again
+LOST = "b no_answer back-off"
+SAYS = "0 - scan"  # the driver cannot know: the value is the device's own; see dsp for what finds it
+NOT_EACH = "9? - scan"  # where the value leaves the profile's range
+EXPECTED: dict[str, tuple[str, ...]] = {  # Modbus TCP, Modbus RTU, OPC UA; only those that the fault fits
+    "silence": (LOST, LOST),
+    "refuse-connections": ("b - back-off", "b - back-off"),
+    "reset-connections": ("b connection_lost back-off",),
+    "slow-bytes": (LOST, LOST),
+    "half-frame": (LOST, LOST),
+    "garbage": ("b undecodable back-off", LOST),
+    "wrong-unit": (LOST, LOST),
+    "wrong-transaction": (LOST,),
+    "late-answer": (LOST, LOST),
+    "doubled-answer": (SAYS, SAYS),
+    "short-answer": ("d wrong_length probe", "bd wrong_length back-off"),
+    "long-answer": ("d wrong_length probe", "bd wrong_length back-off"),
+    "wrong-function": ("d wrong_function probe", "bd wrong_function back-off"),
+    "exception": ("a exception_4 probe", "a exception_4 probe"),
+    "busy-then-fine": ("a exception_6 probe", "a exception_6 probe"),
+    "second-master": ("b - back-off",),
+    "nan": ("8 - scan", "8 - scan", "8 - scan"),
+    "sentinel": ("8 - scan", "8 - scan", "8 - scan"),
+    "stuck": (SAYS, SAYS, SAYS),
+    "spike": (NOT_EACH, NOT_EACH, NOT_EACH),
+    "swapped-words": (NOT_EACH, NOT_EACH),
+    "server-restart": ("b - back-off",),
+    "session-drop": ("b - back-off",),
+    "silent-subscription": ("b - back-off",),
+    "unknown-node": ("a BadNodeIdUnknown probe",),
+    "bad-sensor-failure": ("8 BadSensorFailure scan",),
+}
 
 
 @dataclass(frozen=True)
@@ -70,9 +105,8 @@ class Seen:
 
     qualities: Counter[str]  # of scanned points while the fault was on, as hex digits
     faults: Counter[str]  # the link's, by name
-    scans_to_recover: int  # scans and connections after the fault's end until a healthy row, that one included
+    tries_to_recover: int  # attempts after the fault's end until a healthy row, that one included
     wrong: list[str]  # good values that the device did not serve
-    neighbour_missed: int = 0  # bad rows of the other unit on the line
 
 
 async def run_lane(bench: FaultBench, cells: list[Cell], seen: dict[Cell, Seen]) -> None:
@@ -120,10 +154,79 @@ async def run_all(protocol: str, folder: Path) -> dict[Cell, Seen]:
     return seen
 
 
-if __name__ == "__main__":
-    import sys
+def expected(cell: Cell) -> tuple[str, str, str]:
+    """Qualities, the link's name for the fault, and after what the device is healthy again."""
+    fitting = [p for p, of in PROTOCOLS.items() if of in cell.kind.protocols]
+    columns = EXPECTED.get(cell.fault, (SAYS,) * len(fitting))
+    quality, fault, after = columns[fitting.index(cell.protocol)].split()
+    return quality, fault, after
 
-    for protocol in sys.argv[1:] or PROTOCOLS:
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[Cell, Seen]]:
+    return {}
+
+
+@pytest.mark.parametrize(
+    "cell", [pytest.param(c, marks=pytest.mark.xdist_group(f"faults-{c.protocol}")) for c in CELLS], ids=str
+)
+def test_cell(cell: Cell, seen: dict[str, dict[Cell, Seen]], tmp_path_factory: pytest.TempPathFactory) -> None:
+    if cell.protocol not in seen:
+        seen[cell.protocol] = asyncio.run(run_all(cell.protocol, tmp_path_factory.mktemp(cell.protocol)))
+    found = seen[cell.protocol][cell]
+    quality, fault, after = expected(cell)
+    bad = {letter for letter in found.qualities if letter not in "012"}
+    assert bad <= set(quality), found
+    assert bad or quality == "0" or quality.endswith("?"), found
+    assert fault == "-" or found.faults[fault], found
+    assert bool(found.faults["unreachable"]) == (after == BACKOFF), found
+    assert found.tries_to_recover <= MOST_TRIES, found
+    assert not found.wrong, found
+
+
+NAMES = {"8": "unknown", "9": "out of range", "a": "refused", "b": "no answer", "d": "nonsense"}
+AFTERWARDS = {
+    BACKOFF: "connects again after its back-off",
+    PROBE: "the block is asked again after its back-off",
+    SCAN: "the next scan",
+}
+
+
+def cell_text(cell: Cell) -> str:
+    quality, fault, after = expected(cell)
+    if quality == "0":
+        return "good: what it says"
+    names = ", ".join(NAMES[letter] for letter in quality if letter in NAMES)
+    maybe = "good, or " if quality.endswith("?") else ""
+    return f"{maybe}{names}{'' if fault == '-' else f' (`{fault}`)'}; {AFTERWARDS[after]}"
+
+
+def table() -> list[str]:
+    """The table of the README."""
+    lines = ["| fault | Modbus TCP | Modbus RTU | OPC UA |", "| --- | --- | --- | --- |"]
+    for kind in KINDS.values():
+        cells = {cell.protocol: cell_text(cell) for cell in CELLS if cell.fault == kind.name}
+        lines.append(f"| `{kind.name}` | " + " | ".join(cells.get(p, "–") for p in PROTOCOLS) + " |")
+    return lines
+
+
+def test_the_readme_has_the_table() -> None:
+    assert "\n".join(table()) in README.read_text(encoding="utf-8")
+
+
+def test_every_fault_has_its_cells() -> None:
+    for kind in KINDS.values():
+        fitting = [p for p, of in PROTOCOLS.items() if of in kind.protocols]
+        assert len(EXPECTED.get(kind.name, fitting)) == len(fitting), kind.name
+
+
+def main(protocols: Sequence[str]) -> None:
+    for protocol in protocols:
         with tempfile.TemporaryDirectory() as folder:
             for cell, found in asyncio.run(run_all(protocol, Path(folder))).items():
-                print(cell, dict(found.qualities), dict(found.faults), found.scans_to_recover, found.wrong[:2])
+                print(cell, dict(found.qualities), dict(found.faults), found.tries_to_recover, found.wrong[:2])
+    print("\n".join(table()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
