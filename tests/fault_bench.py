@@ -151,8 +151,8 @@ def opcua_text(profile: Profile) -> str:
         ]  # fmt: skip
         if point.type == "string":
             lines.append(f"length = {point.length}")
-        if point.invalid is not None:
-            lines.append(f"invalid = {point.invalid}")
+        if point.invalid:
+            lines.append(f"invalid = {list(point.invalid)}")
         if point.range is not None:
             lines.append(f"range = [{point.range[0]}, {point.range[1]}]")
     return "\n".join(lines)

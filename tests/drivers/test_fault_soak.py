@@ -29,6 +29,9 @@ PLACES = (
 PROTOCOL = {"tcp": TCP, "rtu": SERIAL, "rtu-over-tcp": "modbus-rtu-over-tcp", "opcua": OPCUA}
 # what only plausibility can tell from the truth; what stays after the fault; what nothing on the wire shows
 LEFT_OUT = {"stuck", "spike", "swapped-words"} | {k.name for k in KINDS.values() if k.scope == "plant"}
+OF_THE_CONNECTION = {  # what hits every unit on it
+    "refuse-connections", "reset-connections", "slow-bytes", "half-frame", "garbage", "second-master",
+}  # fmt: skip
 
 
 def fitting(place: Place) -> list[FaultKind]:
@@ -60,7 +63,7 @@ async def trouble(bench: FaultBench, mates: list[Watched], told: Told, seed: int
         await quiet(bench, mates, told, draw.uniform(3.0, 8.0))
         hit = draw.choice(mates)
         kind = draw.choice(fitting(hit.place))
-        first = len(hit.rows)
+        first = {mate.place.name: len(mate.rows) for mate in mates}
         await bench.switch(kind.name, hit.place.name, True)
         await asyncio.sleep(draw.uniform(1.0, 6.0))
         await bench.switch(kind.name, hit.place.name, False)
@@ -72,8 +75,11 @@ async def trouble(bench: FaultBench, mates: list[Watched], told: Told, seed: int
         told.tries.append(hit.tries_since(before))
         if told.tries[-1] > MOST_TRIES:
             told.complaints.append(f"{hit.place.name}: {told.tries[-1]} attempts after {kind.name} ended")
-        assert len(hit.rows) >= first
-        for mate in mates:  # a fault of the line is everyone's on it
+        for mate in mates:
+            if mate is not hit and kind.name not in OF_THE_CONNECTION:
+                told.complaints += [
+                    f"{hole} ({kind.name} beside it)" for hole in holes(mate, first[mate.place.name])
+                ]
             n = len(mate.rows)
             await bench.until(lambda mate=mate, n=n: mate.is_healthy(n, 1), f"{mate.place.name} after {kind.name}")
 
