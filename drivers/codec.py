@@ -22,6 +22,7 @@ SWAPPED = ("badc", "dcba")  # orders in which the bytes of each word are swapped
 LARGEST = np.finfo(np.float64).max  # as a limit it lets every finite number pass
 FIRST_UNUSABLE = Quality.STALE  # a value of this quality or a higher one is NaN
 LARGEST_POWER = 10  # of a scale factor: SunSpec Device Information Model Specification, sunssf
+POWERS_OF_TEN = 10.0 ** np.array([*range(LARGEST_POWER + 1), *[0] * LARGEST_POWER])  # 1 for -10 to -1
 
 
 class Scaling:
@@ -51,8 +52,8 @@ class Scaling:
                 values *= self._times
                 values /= self._over
             else:  # divided, as the decimal that the device means: 231 and -1 are 23.1
-                values *= self._times * 10.0 ** np.maximum(powers, 0)
-                values /= self._over * 10.0 ** np.maximum(-powers, 0)
+                values *= self._times * POWERS_OF_TEN[powers]
+                values /= self._over * POWERS_OF_TEN[-powers]
             values += self._offset
             within = (values >= self._low) & (values <= self._high)  # NaN is not
         if within.all() and not quality.any():

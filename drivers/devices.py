@@ -6,11 +6,13 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from drivers.address import ModbusAddress
+from drivers.opcua_settings import OpcUaSettings
 from drivers.profile import Profile
 from drivers.row import Row
 
 if TYPE_CHECKING:
     from drivers.bus import Buses
+    from drivers.learned import Learned
 
 
 class Link(Protocol):
@@ -50,8 +52,10 @@ def open_device(
     port: int = 0,
     unit_id: int = 1,
     url: str = "",
+    opcua: OpcUaSettings | None = None,
     timeout_s: float = 1.0,
     buses: "Buses | None" = None,
+    learned: "Learned | None" = None,
 ) -> Device:
     """Make the device that a profile describes. Nothing is sent, and only its protocol's library is imported.
 
@@ -60,15 +64,17 @@ def open_device(
         address: Where a Modbus device is, and what was agreed about it.
         host: Address of a Modbus TCP device, where nothing else is to be said of it; with `port` and `unit_id`.
         url: Endpoint of an OPC UA server, as in `opc.tcp://10.20.0.7:4840`.
+        opcua: How the OPC UA server is to be spoken to, with absolute paths.
         timeout_s: Deadline of connecting, and of each request. [s]
         buses: Through which Modbus devices share connections and lines; without, a device has its own.
+        learned: What commissioning found out about a Modbus device.
 
     Raises: ProfileError, for what only the protocol can tell (a node id that is none, a coil with an int32).
     """
     if profile.protocol == "opcua":
         from drivers.opcua import OpcUaDevice  # 25 MB that a site without OPC UA does without
 
-        return OpcUaDevice(profile, url, timeout_s)
+        return OpcUaDevice(profile, url, timeout_s, opcua)
     from drivers.modbus import ModbusDevice
 
-    return ModbusDevice(profile, address or ModbusAddress(host, port, unit_id), timeout_s, buses)
+    return ModbusDevice(profile, address or ModbusAddress(host, port, unit_id), timeout_s, buses, learned)

@@ -16,19 +16,34 @@ MOST_REQUESTS = 500
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """One thing that a person should know.
+
+    Attributes:
+        key: `unreadable`, `refused`, `other_refusal` (nothing is learned from it), `too_long` (a request is
+            refused and its halves are not), or `stopped`.
+        what: Registers, or the name of a point.
+        why: What the device said.
+    """
+
+    key: str
+    what: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Lesson:
     """What asking a device has taught.
 
     Attributes:
         learned: What `plan` has to know from now on.
         requests: How many it took.
-        notes: A line for each thing a person should know.
         complete: Whether every planned request is answered now, or set aside.
     """
 
     learned: Learned
     requests: int
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     complete: bool
 
 
@@ -54,7 +69,7 @@ async def learn(profile: Profile, ask: Ask, cost: Cost = COST_TCP, most_requests
         for scan in profile.scans:
             complete &= await search.settle(scan, cost)
     except _Enough:
-        search.notes.append(f"stopped after {most_requests} requests; what is left will be refused in operation")
+        search.notes.append(Note("stopped", str(most_requests)))
         complete = False
     return Lesson(search.learned(), search.requests, tuple(search.notes), complete)
 
@@ -78,7 +93,7 @@ class _Search:
     ask: Ask
     most_requests: int
     requests: int = 0
-    notes: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
     _unreadable: dict[Table, set[int]] = field(default_factory=dict)
     _refused: dict[str, str] = field(default_factory=dict)
 
@@ -113,7 +128,7 @@ class _Search:
         except DeviceRefused as error:
             if error.fault == ILLEGAL_ADDRESS:
                 return str(error)
-            self.notes.append(f"{error} (nothing is learned from that)")
+            self.notes.append(Note("other_refusal", str(block), str(error)))
         return ""
 
     def _pieces(self, scan: str, block: Block) -> list[_Piece]:
@@ -145,10 +160,7 @@ class _Search:
         if left.end < right.first:
             await self._find_in_gap(table, left, right)
         else:
-            self.notes.append(
-                f"{_block(table, first.first, last.end)} is refused, its two halves are not; "
-                f"lower {'max_bits' if table in ('coil', 'discrete') else 'max_registers'}"
-            )
+            self.notes.append(Note("too_long", str(_block(table, first.first, last.end))))
 
     async def _set_aside(self, table: Table, piece: _Piece) -> None:
         """Ask for points alone; if refused, remember that by name."""
@@ -157,7 +169,7 @@ class _Search:
         if reason := await self._refusal(_block(table, piece.first, piece.end)):
             for name in piece.names:
                 self._refused[name] = reason
-                self.notes.append(f"point {name} is set aside: {reason}")
+                self.notes.append(Note("refused", name, reason))
 
     async def _find_in_gap(self, table: Table, left: _Piece, right: _Piece) -> None:
         """Two readable points enclose something unreadable: find its first and its last piece."""
@@ -183,7 +195,7 @@ class _Search:
             else:
                 self._unreadable.setdefault(table, set()).add(piece.first)
         bare = [piece.first for piece in lost if not piece.names]
-        self.notes += [f"{_block(table, a, b + 1)} cannot be read; requests go around it" for a, b in _zones(bare)]
+        self.notes += [Note("unreadable", str(_block(table, a, b + 1))) for a, b in _zones(bare)]
 
     def _gap(self, table: Table, first: int, end: int) -> list[_Piece]:
         """A gap's registers one by one, those of other scan classes' points in one piece."""

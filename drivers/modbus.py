@@ -12,7 +12,9 @@ from typing import Self
 from drivers.address import ModbusAddress
 from drivers.bus import Bus, Buses, read_pdu
 from drivers.codec import Decoder
+from drivers.cost import Cost
 from drivers.errors import DeviceRefused, DeviceUnreachable, DriverError, ReadingRejected
+from drivers.learned import Learned
 from drivers.plan import Block, plan
 from drivers.profile import Profile, Table
 from drivers.row import Quality, Row
@@ -49,7 +51,12 @@ class ModbusDevice:
     """A device to read: opens links, as many as are needed one after the other."""
 
     def __init__(
-        self, profile: Profile, address: ModbusAddress, timeout_s: float = 1.0, buses: Buses | None = None
+        self,
+        profile: Profile,
+        address: ModbusAddress,
+        timeout_s: float = 1.0,
+        buses: Buses | None = None,
+        learned: Learned | None = None,
     ) -> None:
         """Compile the plans of all scan classes. Nothing is sent before a link is opened.
 
@@ -58,6 +65,7 @@ class ModbusDevice:
             address: Where it is.
             timeout_s: Deadline of connecting, and of each request. [s]
             buses: What it shares connections through; without, the connection is its own.
+            learned: What commissioning found out about it (`drivers/learn.py`).
 
         Raises: ProfileError.
         """
@@ -65,7 +73,8 @@ class ModbusDevice:
         self.endpoint = address.endpoint
         self.bus = (buses or Buses()).bus(address)
         self._unit_id, self._timeout_s = address.unit_id, timeout_s
-        self._decoders = {scan: Decoder(profile, plan(profile, scan)) for scan in profile.scans}
+        cost = Cost.of(address)
+        self._decoders = {scan: Decoder(profile, plan(profile, scan, cost, learned)) for scan in profile.scans}
         self._states: dict[Block, BlockState] = {}
 
     def open(self) -> "ModbusLink":

@@ -1,232 +1,218 @@
-"""OPC UA: asyncua carries the messages; a fresh session per link, one batched read per scan, nothing else.
+"""OPC UA: asyncua carries the messages; a fresh session per link, batched reads and at most one subscription.
 
-No task runs in the background: asyncua's supervisor and watchdog are not started, the scan itself is the
-heartbeat, and the secure channel is renewed by the scan that finds it due.
+A scan is the supervisor of its session: it notices what is lost, renews the secure channel and makes a silent
+subscription anew. Of asyncua's own tasks (supervisor, watchdog, renewal, publish loop) none is started; ours is
+one, it listens to publishes, and it ends with the link.
 """
 
-import asyncio
 import logging
 import math
-from collections import Counter
-from collections.abc import Callable
-from time import monotonic, perf_counter
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 from asyncua import ua
-from asyncua.ua.ua_binary import struct_from_binary
 
-from drivers.errors import DeviceRefused, DeviceUnreachable, ReadingRejected
-from drivers.opcua_codec import Batch, batches, name_of, t_ns_of
-from drivers.opcua_transport import ReadOnlyClient
+from drivers.errors import DeviceRefused, ReadingRejected
+from drivers.opcua_codec import Batch, Reads
+from drivers.opcua_history import MOST_OFFSET_S, History
+from drivers.opcua_session import Limits, Session, TooMany
+from drivers.opcua_settings import OpcUaSettings
+from drivers.opcua_subscription import Backoff, Watch
 from drivers.profile import Profile
 from drivers.row import Quality, Row, empty_row
 
 log = logging.getLogger(__name__)
 
-RENEW_AFTER = 0.75  # of the secure channel's lifetime: OPC UA part 4, 5.5.2.1
-CLOSING_S = 1.0  # for the courtesy of giving a session back
-SESSION_OVER = frozenset(
-    {
-        ua.StatusCodes.BadSessionIdInvalid, ua.StatusCodes.BadSessionClosed,
-        ua.StatusCodes.BadSessionNotActivated, ua.StatusCodes.BadSecureChannelIdInvalid,
-        ua.StatusCodes.BadSecureChannelClosed, ua.StatusCodes.BadSecureChannelTokenUnknown,
-        ua.StatusCodes.BadServerHalted, ua.StatusCodes.BadShutdown, ua.StatusCodes.BadConnectionClosed,
-        ua.StatusCodes.BadTcpServerTooBusy, ua.StatusCodes.BadTimeout,
-    }
-)  # fmt: skip # as the answer to a read as a whole: only a new session helps
-
 
 class OpcUaDevice:
     """A device to read: opens links, as many as are needed one after the other."""
 
-    def __init__(self, profile: Profile, url: str, timeout_s: float = 4.0) -> None:
+    def __init__(
+        self, profile: Profile, url: str, timeout_s: float = 4.0, settings: OpcUaSettings | None = None
+    ) -> None:
         """Compile the reads of all scan classes.
 
         Args:
             profile: What the device offers.
             url: Endpoint of the server, as in `opc.tcp://10.20.0.7:4840`. Nothing is sent to it yet.
-            timeout_s: Deadline of opening a session, and of each read. [s]
+            timeout_s: Deadline of opening a session, and of each request. [s]
+            settings: Security, subscription and history; with absolute paths.
 
-        Raises: ProfileError, with a line for each node id that is none.
+        Raises: ProfileError, with a line for each node id that is none; ValueError for a password in the URL.
         """
+        parts = urlsplit(url)
+        if "@" in parts.netloc:
+            shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+            raise ValueError(f"{shown}: user and password do not go into the URL; give username and password_file")
         self.profile = profile
-        self.endpoint = _without_secret(url)
-        self._url, self._timeout_s = url, timeout_s
-        self._reads = batches(profile)
-        self._trouble: dict[str, str] = {}  # outlives a link, so that a lasting fault is logged once
+        self.endpoint = url
+        self.settings = settings or OpcUaSettings()
+        if self.settings.security_policy != "None" and self.settings.key_file is None:
+            raise ValueError("settings with a security_policy come from OpcUaSettings.beside(), with all paths")
+        self.timeout_s = timeout_s
+        self.reads = Reads(profile)
+        self.limits = Limits()
+        self.trouble: dict[str, str] = {}  # outlives a link, so that a lasting fault is logged once
+        by_choice = self.settings.subscribe
+        self.subscribed = [
+            index
+            for index, point in enumerate(profile.points)
+            if (point.read == "subscribe" if by_choice is None else by_choice is True)
+            or (isinstance(by_choice, tuple) and point.name in by_choice)
+        ]
 
     def open(self) -> "OpcUaLink":
         """A link, not connected before its `async with`."""
-        points = len(self.profile.points)
-        return OpcUaLink(self.endpoint, points, self._reads, self._trouble, self._url, self._timeout_s)
+        return OpcUaLink(self)
 
 
-class OpcUaLink:
-    """A session, open for as long as its `async with` block.
-
-    After a deadline the connection is closed. A session lives two minutes without a scan; a
-    device that is scanned less often is opened for each.
+class OpcUaLink(Session):
+    """A session and what is read in it.
 
     Attributes:
-        requests: Reads sent so far.
-        round_trip_s: Of the last read that was answered. [s]
-        faults: How often what went wrong: `no_answer`, `connection_lost`, `wrong_type`, names of status codes.
-        clock_offset_s: The server's clock minus `now_ns` at its last answer, good to the round trip; NaN
-            before. Without meaning where one of the two is simulated. [s]
         source_t_ns: When the source last had each point's value, 0 where it does not say. int64[n] [ns, UTC]
     """
 
-    def __init__(
-        self,
-        endpoint: str,
-        points: int,
-        reads: dict[str, list[Batch]],
-        trouble: dict[str, str],
-        url: str,
-        timeout_s: float,
-    ) -> None:
-        self.endpoint = endpoint
-        self.requests = 0
-        self.round_trip_s = math.nan
-        self.faults: Counter[str] = Counter()
-        self.clock_offset_s = math.nan
-        self.source_t_ns = np.zeros(points, np.int64)
-        self._reads = reads
-        self._trouble = trouble
-        self._timeout_s = timeout_s
-        self._client = ReadOnlyClient(url, timeout_s)
-        self._renew_at_s = math.inf
+    def __init__(self, device: OpcUaDevice) -> None:
+        super().__init__(device.endpoint, device.timeout_s, device.settings, device.limits, device.trouble)
+        profile = device.profile
+        self.source_t_ns = np.zeros(len(profile.points), np.int64)
+        self._points = profile.points
+        self._reads = device.reads
+        self._of_scan = {
+            scan: tuple(i for i, point in enumerate(profile.points) if point.scan == scan)
+            for scan in profile.scans
+        }
+        self._source_offset_s = math.nan  # the newest source time of the last scan, minus its time
+        self._aside: dict[int, Backoff] = {}  # nodes that the server refuses
+        self._watch: Watch | None = None
+        if device.subscribed:
+            self._watch = Watch(self, profile, device.subscribed, device.settings.publishing_s)
+        self._told_ns = dict.fromkeys(profile.scans, 0)  # of the last row of each scan class
+        self._history = History(self, profile) if device.settings.history else None
 
-    async def __aenter__(self) -> Self:
-        """Connect and open a session. Raises: DeviceUnreachable."""
-        client = self._client
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await client.connect_socket()
-                await client.send_hello()
-                await self._open_channel(renew=False)
-                await client.create_session()
-                await client.activate_session(username=client._username, password=client._password)
-        except (OSError, ua.UaError) as error:  # a time-out is an OSError
-            client.disconnect_socket()
-            raise DeviceUnreachable(f"{self.endpoint}: no session: {_reason(error)}") from error
-        except BaseException:
-            client.disconnect_socket()
-            raise
-        return self
+    @property
+    def set_aside(self) -> int:
+        """Nodes that are asked for only now and then, since the server refuses them."""
+        return len(self._aside)
 
     async def __aexit__(self, *exc_info: object) -> None:
-        """Give the session back, if the server still listens; then close."""
         try:
-            async with asyncio.timeout(min(CLOSING_S, self._timeout_s)):
-                await self._client.uaclient.close_session(True)
-                await self._client.close_secure_channel()
-        except (OSError, ua.UaError) as error:
-            log.debug("%s: the server did not close the session: %s", self.endpoint, _reason(error))
+            if self._watch is not None:
+                await self._watch.stop()
         finally:
-            self._client.disconnect_socket()
+            await super().__aexit__(*exc_info)
 
     async def scan(self, scan: str, now_ns: Callable[[], int]) -> Row:
-        """Read every node of a scan class into one row.
+        """All points of a scan class in one row: what the subscription holds, and a read for the rest.
 
-        A node that the server does not know, or whose value has another type than the profile says, is
-        unknown with that quality, and counted; the others stay good.
+        A held value counts only if the subscription has spoken since the last row, otherwise it is read: no
+        value is repeated on trust. A node that the server refuses, or whose value has another type than the
+        profile says, is unknown with that quality, and counted; the others stay good.
 
         Args:
             scan: A scan class of the profile.
             now_ns: Tells the time; asked when an answer has arrived. [ns, UTC]
 
+        Returns: a row whose `t_ns` is the arrival of the last answer, or, where nothing had to be read, of the
+        last publish.
+
         Raises: DeviceUnreachable.
         """
-        row = empty_row(self.source_t_ns.size, 0, Quality.NOT_SCANNED, scan)
-        for batch in self._reads[scan]:
-            try:
-                response = await self._read(batch)
-            except DeviceRefused as error:
-                row.quality[batch.points] = Quality.REFUSED
-                self._tell(str(batch), str(error))
-            except ReadingRejected as error:
-                row.quality[batch.points] = Quality.NONSENSE
-                self._tell(str(batch), str(error))
-            else:
-                row.t_ns = now_ns()
-                self.clock_offset_s = (t_ns_of(response.ResponseHeader.Timestamp) - row.t_ns) / 1e9
-                self._tell(str(batch), "")
-                problems = batch.decode(response.Results, row, self.source_t_ns)
-                for point, problem in zip(batch.wanted, problems, strict=True):
-                    self._note(point.name, point.node, problem)
-            row.t_ns = row.t_ns or now_ns()
+        row = empty_row(len(self._points), 0, Quality.NOT_SCANNED, scan)
+        left = self._of_scan[scan]
+        if self._watch is not None:
+            await self._watch.keep(now_ns)
+            held = self._watch.held(self._told_ns[scan])
+            told = tuple(index for index in left if index in held)
+            if told:
+                row.t_ns = self._watch.spoke_ns
+                for batch in self._reads.of(told, len(told)):
+                    self._decode(batch, [held[index] for index in told], row)
+                left = tuple(index for index in left if index not in held)
+        asked = tuple(index for index in left if index not in self._aside or self._aside[index].due)
+        row.quality[[index for index in left if index not in asked]] = Quality.REFUSED
+        await self._read_into(row, asked, now_ns)
+        row.t_ns = row.t_ns or now_ns()
+        self._told_ns[scan] = row.t_ns
+        self._compare_sources(row)
         return row
 
-    async def _read(self, batch: Batch) -> Any:
-        """The answer to one read, with as many results as were asked for, or an error."""
-        self.requests += 1
-        sent_s = perf_counter()
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                if monotonic() >= self._renew_at_s:
-                    await self._open_channel(renew=True)
-                data = await self._client.ask(ua.ReadRequest(Parameters=batch.parameters))
-        except TimeoutError as error:
-            raise self._lost("no_answer", f"no answer within {self._timeout_s:g} s") from error
-        except ua.UaStatusCodeError as error:
-            if error.code in SESSION_OVER:
-                raise self._lost(name_of(error.code), _reason(error)) from error
-            self.faults[name_of(error.code)] += 1
-            raise DeviceRefused(f"{self.endpoint}: {batch}: {_reason(error)}") from error
-        except (OSError, ua.UaError) as error:
-            raise self._lost("connection_lost", f"connection lost: {_reason(error)}") from error
-        self.round_trip_s = perf_counter() - sent_s
-        try:
-            response = struct_from_binary(ua.ReadResponse, data)
-        except Exception as error:  # on bytes that are no such answer asyncua raises errors of many kinds
-            self.faults["undecodable"] += 1
-            raise ReadingRejected(f"{self.endpoint}: {batch}: no read response came: {error!r}") from error
-        if len(response.Results) != len(batch.wanted):
-            self.faults["wrong_length"] += 1
-            raise ReadingRejected(f"{self.endpoint}: {batch}: {len(response.Results)} results came")
-        return response
+    async def history(self, from_ns: int, to_ns: int) -> list[Row]:
+        """What the server has kept of the time between two instants, both left out; oldest first.
 
-    async def _open_channel(self, renew: bool) -> None:
-        await self._client.open_secure_channel(renew)
-        self._renew_at_s = monotonic() + RENEW_AFTER * self._client.secure_channel_timeout / 1000
+        Each row has the time of its source and its scan class is `history`; points of one source time share a
+        row. A call is bounded in rows and in time and takes the newest: to go on, ask for what was before the
+        first row that came, until nothing comes. The same interval gives the same rows. Empty where the server
+        keeps no history, or where its clock is too far from ours for its times to be believed. Before the first
+        scan of a link `to_ns` stands for now.
 
-    def _lost(self, fault: str, problem: str) -> DeviceUnreachable:
-        """Close what is left of the connection and say why."""
-        self.faults[fault] += 1
-        self._client.disconnect_socket()
-        return DeviceUnreachable(f"{self.endpoint}: {problem}")
+        Raises: DeviceUnreachable.
+        """
+        if self._history is None or not await self._history.offered():
+            return []
+        if math.isnan(self._source_offset_s):  # nothing was scanned yet: what the clocks say is not known
+            row = empty_row(len(self._points), 0, Quality.NOT_SCANNED)
+            await self._read_into(row, tuple(await self._history.offered()), lambda: to_ns)
+            self._compare_sources(row)
+        if not any(abs(offset_s) <= MOST_OFFSET_S for offset_s in (self.clock_offset_s, self._source_offset_s)):
+            self.tell(
+                "history",
+                f"{self.endpoint}: history is not read: the server's clock is {self.clock_offset_s:.0f} s from"
+                " ours; set the clocks",
+            )
+            return []
+        self.tell("history", "")
+        return await self._history.rows(from_ns, to_ns)
 
-    def _note(self, name: str, node: str | None, problem: str) -> None:
-        if problem:
-            self.faults[problem.split(":")[0]] += 1
-            problem = f"{self.endpoint}: {name} ({node}): {problem}; compare the profile with the server"
-        self._tell(name, problem)
+    def _compare_sources(self, row: Row) -> None:
+        newest_ns = int(self.source_t_ns[row.quality != Quality.NOT_SCANNED].max(initial=0))
+        self._source_offset_s = (newest_ns - row.t_ns) / 1e9
 
-    def _tell(self, what: str, problem: str) -> None:
-        """Log changes, not states."""
-        if problem == self._trouble.get(what, ""):
-            return
-        self._trouble[what] = problem
-        if problem:
-            log.warning("%s", problem)
-        else:
-            log.info("%s: %s is read again", self.endpoint, what)
+    async def _read_into(self, row: Row, points: tuple[int, ...], now_ns: Callable[[], int]) -> None:
+        for batch in self._reads.of(points, self.limits.read):
+            what = str(batch)
+            try:
+                response = await self.ask(ua.ReadRequest(Parameters=batch.parameters), ua.ReadResponse, what)
+                if len(response.Results) != len(batch.wanted):
+                    self.faults["wrong_length"] += 1
+                    raise ReadingRejected(f"{self.endpoint}: {what}: {len(response.Results)} results came")
+            except TooMany as error:
+                if len(batch.wanted) > 1:
+                    self.limits.halve("read", len(batch.wanted))
+                    await self._read_into(row, tuple(batch.points.tolist()), now_ns)
+                    continue
+                row.quality[batch.points] = Quality.REFUSED
+                self.tell(what, str(error))
+            except DeviceRefused as error:
+                row.quality[batch.points] = Quality.REFUSED
+                self.tell(what, str(error))
+            except ReadingRejected as error:
+                row.quality[batch.points] = Quality.NONSENSE
+                self.tell(what, str(error))
+            else:
+                row.t_ns = now_ns()
+                self.hear_clock(response.ResponseHeader, row.t_ns)
+                self.tell(what, "")
+                self._decode(batch, response.Results, row)
+                self._set_aside(batch, row)
 
+    def _decode(self, batch: Batch, results: Sequence[Any], row: Row) -> None:
+        """Put results into the row, and tell what is wrong with them."""
+        problems = batch.decode(results, row, self.source_t_ns)
+        for point, problem in zip(batch.wanted, problems, strict=True):
+            if problem:
+                self.faults[problem.split(":")[0]] += 1
+                told = f"{self.endpoint}: {point.name} ({point.node}): {problem}"
+                problem = f"{told}; compare the profile with the server"
+            self.tell(point.name, problem)
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, ua.UaStatusCodeError):
-        return name_of(error.code)
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused; nothing listens on that port"
-    if isinstance(error, TimeoutError):
-        return "no answer"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _without_secret(url: str) -> str:
-    """The URL as it may be logged: without user and password."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    def _set_aside(self, batch: Batch, row: Row) -> None:
+        """Ask ever less for nodes that the server refuses."""
+        for index in batch.points.tolist():
+            if row.quality[index] == Quality.REFUSED:
+                self._aside.setdefault(index, Backoff()).fail()
+            elif self._aside:
+                self._aside.pop(index, None)

@@ -1,19 +1,18 @@
 """From OPC UA results to rows: what is asked for in one read, and what each status and type means."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from asyncua import ua
-from asyncua.ua.status_codes import get_name_and_doc
 from numpy.typing import NDArray
 
 from drivers.codec import Scaling
 from drivers.errors import ProfileError
+from drivers.opcua_transport import name_of
 from drivers.profile import EXACT_INTEGER, WORDS, Point, Profile
 from drivers.row import Quality, Row
 
-NODES_PER_READ = 500  # servers limit MaxNodesPerRead, small PLCs to about this
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 UNCERTAIN, BAD = 0x4000_0000, 0x8000_0000  # a status code's severity: OPC UA part 4, 7.39
@@ -69,13 +68,11 @@ class Batch:
         problems = []
         for i, (take, result) in enumerate(zip(self._take, results, strict=True)):
             source_t_ns[self.points[i]] = t_ns_of(result.SourceTimestamp)
-            status = result.StatusCode.value if result.StatusCode is not None else 0
-            value, why, problem = take(result.Value.Value) if status < BAD else _bad(status)
+            value, quality[i], problem = _taken(take, result)
             if isinstance(value, str):
                 row.text[int(self.points[i])] = value
             else:
                 values[i] = value
-            quality[i] = Quality.UNCERTAIN if why == Quality.GOOD and status >= UNCERTAIN else why
             problems.append(problem)
         numbers, grades = values[self._numbers], quality[self._numbers]
         self._scaling.finish(numbers, grades)
@@ -84,28 +81,64 @@ class Batch:
         return problems
 
 
-def batches(profile: Profile) -> dict[str, list[Batch]]:
-    """The reads of each scan class. Raises: ProfileError, with a line for each node id that is none."""
-    problems = []
-    for point in profile.points:
-        try:
-            ua.NodeId.from_string(point.node)
-        except (ua.UaError, ValueError) as error:
-            what = f"point {point.name}: node = {point.node!r} is no node id ({error})"
-            problems.append(f"{what}; write it as in ns=2;s=Pack.Voltage")
-    if problems:
-        raise ProfileError("\n".join(problems))
-    reads: dict[str, list[Batch]] = {}
-    for scan in profile.scans:
-        points = [index for index, point in enumerate(profile.points) if point.scan == scan]
-        parts = range(0, len(points), NODES_PER_READ)
-        reads[scan] = [Batch(profile, points[i : i + NODES_PER_READ]) for i in parts]
-    return reads
+class Reads:
+    """The batches of any points, made once for each set of points and each limit."""
+
+    MOST = 64  # sets that are kept: nodes that come and go make new ones
+
+    def __init__(self, profile: Profile) -> None:
+        """Raises: ProfileError, with a line for each node id that is none."""
+        problems = []
+        for point in profile.points:
+            try:
+                ua.NodeId.from_string(point.node)
+            except (ua.UaError, ValueError) as error:
+                what = f"point {point.name}: node = {point.node!r} is no node id ({error})"
+                problems.append(f"{what}; write it as in ns=2;s=Pack.Voltage")
+        if problems:
+            raise ProfileError("\n".join(problems))
+        self._profile = profile
+        self._made: dict[tuple[tuple[int, ...], int], list[Batch]] = {}
+
+    def of(self, points: tuple[int, ...], most: int) -> list[Batch]:
+        """Batches of at most `most` nodes each."""
+        found = self._made.get((points, most))
+        if found is None:
+            if len(self._made) >= self.MOST:
+                self._made.clear()
+            parts = range(0, len(points), most)
+            found = self._made[points, most] = [Batch(self._profile, points[i : i + most]) for i in parts]
+        return found
 
 
-def name_of(status: int) -> str:
-    """Name of a status code, as in BadNodeIdUnknown."""
-    return str(get_name_and_doc(status & 0xFFFF_0000)[0])
+class Past:
+    """Values of one point over time, as a history read brings them."""
+
+    def __init__(self, point: Point) -> None:
+        self._is_text = point.type == "string"
+        self._take = _taker(point)
+        self._scaling = Scaling([point])
+
+    def decode(self, results: Sequence[ua.DataValue]) -> Iterator[tuple[int, float, int, str | None]]:
+        """Source time [ns, UTC], value, quality and text of each; what has no time of its own is left out."""
+        told = [
+            one
+            for one in results
+            if one.SourceTimestamp is not None and _status(one) != ua.StatusCodes.BadBoundNotFound
+        ]
+        values = np.full(len(told), np.nan)
+        quality = np.zeros(len(told), np.uint8)
+        texts: list[str | None] = [None] * len(told)
+        for i, one in enumerate(told):
+            value, quality[i], _ = _taken(self._take, one)
+            if isinstance(value, str):
+                texts[i] = value
+            else:
+                values[i] = value
+        if not self._is_text:
+            self._scaling.finish(values, quality)
+        times = [t_ns_of(one.SourceTimestamp) for one in told]
+        yield from zip(times, values.tolist(), quality.tolist(), texts, strict=True)
 
 
 def t_ns_of(time: datetime | None) -> int:
@@ -116,8 +149,17 @@ def t_ns_of(time: datetime | None) -> int:
     return (aware - EPOCH) // MICROSECOND * 1000
 
 
-def _bad(status: int) -> Taken:
-    return np.nan, QUALITY.get(status & 0xFFFF_0000, Quality.REFUSED), name_of(status)
+def _status(result: ua.DataValue) -> int:
+    return 0 if result.StatusCode is None else int(result.StatusCode.value) & 0xFFFF_0000
+
+
+def _taken(take: Callable[[object], Taken], result: ua.DataValue) -> Taken:
+    """What a status and a value together mean."""
+    status = _status(result)
+    if status >= BAD:
+        return np.nan, QUALITY.get(status, Quality.REFUSED), name_of(status)
+    value, why, problem = take(None if result.Value is None else result.Value.Value)
+    return value, Quality.UNCERTAIN if why == Quality.GOOD and status >= UNCERTAIN else why, problem
 
 
 def _taker(point: Point) -> Callable[[object], Taken]:

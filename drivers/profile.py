@@ -86,6 +86,7 @@ class Point(BaseModel):
     )
     codes: dict[str, str] = Field(default_factory=dict, description="meaning of each state code")
     scan: Name = Field("live", description="scan class; live goes to the live lane")
+    read: Literal["poll", "subscribe"] = Field("poll", description="poll, or subscribe (OPC UA only)")
     fr: str = Field("", description="label in French")
     en: str = Field("", description="label in English")
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from drivers.row import HISTORY
+
 if TYPE_CHECKING:
     from drivers.profile import Profile
 
@@ -15,6 +17,10 @@ def problems_of(profile: "Profile") -> Iterator[str]:
     for point in profile.point:
         if point.name in ("q", "clk"):
             yield f"point {point.name} has a name that every row uses for quality or clock; give it another"
+        if point.scan == HISTORY:
+            yield f"point {point.name} has the scan class of rows that come later, {HISTORY}; give it another"
+        if point.read != "poll" and profile.protocol == "modbus":
+            yield f"point {point.name} of a Modbus profile cannot subscribe; take read out"
         if point.name in names:
             yield f"point {point.name} stands twice; give each its own name"
         names.add(point.name)

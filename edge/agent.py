@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from drivers.bus import Buses
+from drivers.learned import LearnedFile
 from drivers.row import Row
 from edge import wire
 from edge.clock import Clock
@@ -40,10 +41,17 @@ class Agent:
         self._pipeline = Pipeline(loaded)
         self._health = Health(loaded.spool_path.parent)
         self._wake = asyncio.Event()  # something may be sent
-        buses, devices = Buses(), self._site.device
+        buses, devices, learned = Buses(), self._site.device, LearnedFile.load(loaded.learned_path)
         self._pollers = {
             d.name: Poller(
-                d, loaded.profiles[d.name], clock, self._take, buses, loaded.path.parent, i / len(devices)
+                d,
+                loaded.profiles[d.name],
+                clock,
+                self._take,
+                buses,
+                loaded.path.parent,
+                i / len(devices),
+                learned.of(d.name, loaded.profiles[d.name]),
             )
             for i, d in enumerate(devices)
         }

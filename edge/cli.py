@@ -72,6 +72,7 @@ def check(site: SiteOption) -> None:
     """Check a site file and its profiles without connecting to anything."""
     set_cache_folder()
     from edge.config import ConfigError, LoadedSite
+    from edge.modbus_settings import modbus_address
 
     try:
         loaded = LoadedSite.load(site)
@@ -79,7 +80,7 @@ def check(site: SiteOption) -> None:
         raise fail(str(error), 2) from error
     for device in loaded.site.device:
         profile = loaded.profiles[device.name]
-        where = device.url or f"{device.host}:{device.port} unit {device.unit_id}"
+        where = device.url or modbus_address(device, loaded.path.parent).endpoint
         print(f"{device.name}: {profile.kind}, {profile.model}, {len(profile.points)} points, {where}")
         for caveat in profile.caveats:
             print(f"  note: {caveat}")
@@ -128,6 +129,39 @@ def plan(
             print(texts("plan.outdated", device=device.name), file=sys.stderr)
     if made.too_much:
         raise typer.Exit(3)
+
+
+@app.command()
+def learn(
+    site: SiteOption,
+    device: Annotated[list[str] | None, typer.Option(help="Only this one; may be given again.")] = None,
+    lang: Annotated[str, typer.Option(help="fr or en; else the terminal's.")] = "",
+) -> None:
+    """At commissioning: ask each Modbus device once which registers it refuses, and remember that.
+
+    Reads only, and only what the plans ask for. Ends with 4 where a device was not reached.
+    """
+    set_cache_folder()
+    from drivers.errors import ProfileError
+    from edge.commission import commission
+    from edge.config import ConfigError, LoadedSite
+    from edge.spool import SpoolError
+    from edge.texts import texts_for
+
+    def say(key: str, /, **values: object) -> None:
+        print(texts(key, **values), flush=True)
+
+    try:
+        texts, loaded = texts_for(lang), LoadedSite.load(site)
+        known = [d.name for d in loaded.site.device if loaded.profiles[d.name].protocol == "modbus"]
+        for name in device or []:
+            if name not in known:
+                raise ConfigError(f"--device {name}: is no Modbus device of {site}; use {', '.join(known)}")
+        reached = asyncio.run(commission(loaded, device or known, say))
+    except (ConfigError, ProfileError, SpoolError, ValueError) as error:
+        raise fail(str(error), 2) from error
+    if not reached:
+        raise typer.Exit(4)
 
 
 @app.command()

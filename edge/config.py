@@ -2,6 +2,7 @@
 
 import hashlib
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -9,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from drivers.errors import ProfileError
+from drivers.opcua_settings import OpcUaSettings
 from drivers.plan import plan
 from drivers.profile import Profile, explain_all, load_profile
 from dsp.cell import load_cell
@@ -124,6 +126,7 @@ class DeviceConfig(Table):
         None, pattern=r"^opc\.tcp://[^@]+$",
         description="OPC UA address without user or password (it is published), as in opc.tcp://10.20.0.9:4840",
     )  # fmt: skip
+    opcua: OpcUaSettings | None = Field(None, description="settings of an OPC UA device")
     interval_s: float = Field(1.0, ge=0.1, le=86_400.0, description="seconds between polls")
     scan: dict[Name, Annotated[float, Field(ge=0.1, le=86_400.0)]] = Field(
         default_factory=dict, description="seconds between polls of the other scan classes; 10 if not given"
@@ -164,10 +167,13 @@ class Site(Table):
     vessel: tuple[VesselConfig, ...] = ()
 
     def settings(self) -> dict[str, Any]:
-        """What may be published: everything but how the broker is reached and where files lie."""
-        files = {"__all__": {"tls_ca", "tls_cert", "tls_key"}}
+        """What may be published: everything but how the broker is reached, who signs on, and where files lie."""
+        hidden: dict[str, Any] = {
+            "tls_ca": True, "tls_cert": True, "tls_key": True,
+            "opcua": {"username", "password_file", "certificate_file", "key_file"},
+        }  # fmt: skip
         return self.model_dump(
-            mode="json", by_alias=True, exclude={"broker": True, "spool": True, "device": files}
+            mode="json", by_alias=True, exclude={"broker": True, "spool": True, "device": {"__all__": hidden}}
         )
 
 
@@ -209,7 +215,7 @@ class LoadedSite:
         problems += _misfits(site, profiles, path)
         if problems:
             raise ConfigError("\n".join(problems))
-        return cls(site, profiles, path, hashlib.sha256(raw).hexdigest()[:16])
+        return cls(_with_paths(site, path), profiles, path, hashlib.sha256(raw).hexdigest()[:16])
 
 
 def catalogue(loaded: LoadedSite) -> wire.Catalogue:
@@ -235,6 +241,33 @@ def catalogue(loaded: LoadedSite) -> wire.Catalogue:
 
 def _cell_path(cell: str, site_file: Path) -> str | Path:
     return site_file.parent / cell if cell.endswith(".toml") else cell
+
+
+def _with_paths(site: Site, path: Path) -> Site:
+    """The site with absolute paths in its OPC UA tables; one certificate of ours for all, beside the spool."""
+    folder = path.parent.absolute()
+    own = (folder / site.spool.path).parent / "opcua"
+    devices = [
+        d if d.opcua is None else d.model_copy(update={"opcua": d.opcua.beside(folder, own)}) for d in site.device
+    ]
+    return site.model_copy(update={"device": tuple(devices)})
+
+
+def _opcua_misfits(device: DeviceConfig, profile: Profile, folder: Path) -> Iterator[tuple[str, object, str]]:
+    """What a table [device.opcua] does not fit: key, value, message."""
+    settings = device.opcua
+    if settings is None:
+        return
+    if profile.protocol != "opcua":
+        yield "", "…", f"profile {device.profile} speaks {profile.protocol}; take this table out"
+    if isinstance(settings.subscribe, tuple):
+        for name in settings.subscribe:
+            if name not in profile.index:
+                yield ".subscribe", name, f"no such point; use names of profile {device.profile}"
+    for key in ("password_file", "certificate_file", "key_file"):
+        file = getattr(settings, key)
+        if file is not None and not (folder / file).is_file():
+            yield f".{key}", str(file), f"is not there, seen from {folder}"
 
 
 def _profiles(table: dict[str, Any], path: Path) -> tuple[dict[str, Profile], list[str]]:
@@ -283,6 +316,8 @@ def _misfits(site: Site, profiles: dict[str, Profile], path: Path) -> list[str]:
         for part in ("meter", "battery", "lock"):
             if getattr(device, part) is not None and profile.kind != part:
                 wrong(f"{key}.{part}", "…", f"profile {device.profile} is a {profile.kind}; take this table out")
+        for part, value, message in _opcua_misfits(device, profile, path.parent):
+            wrong(f"{key}.opcua{part}", value, message)
         if profile.kind == "lock" and device.lock is None:
             wrong(f"{key}.lock", None, "a lock needs chamber_area_m2; add [device.lock]")
         if device.battery is not None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from drivers.profile import Profile
-from drivers.row import Quality, Row, empty_row
+from drivers.row import HISTORY, Quality, Row, empty_row
 from edge import wire
 from edge.compute import Compute, Output
 from edge.config import LoadedSite
@@ -33,20 +33,38 @@ class Pipeline:
         }
         self._site_tags = {"site": site.site.name, "gateway": site.site.gateway, "origin": _weakest(loaded)}
         self._compute = Compute(loaded)
+        self._aboard: dict[str, tuple[str, int]] = {}  # per device: the vessel of its rows, and since when
         self._last_ns: dict[str, int] = {}  # per device: two of its rows never share an instant
         self.entries: list[Entry] = []
         self.trusted = True
 
     def take(self, device: str, row: Row) -> None:
         """Take one scan: encode it, compute with it, and queue both."""
+        if row.scan == HISTORY:
+            self._take_past(device, row)
+            return
         row.t_ns = self._later(device, row.t_ns)
         profile = self._profiles[device]
         vessel = self._compute.vessel_of(device, row)
+        if self._aboard.get(device, ("", 0))[0] != vessel:
+            self._aboard[device] = vessel, row.t_ns
         line = wire.encode_row(
             profile.kind, self._tags[device] | {"vessel": vessel}, _fields(profile, row, self.trusted), row.t_ns
         )
         self.entries.append(Entry(wire.lane_of(profile.kind, row.scan), row.t_ns, line, True))
         self._queue(self._compute.feed(device, row))
+
+    def _take_past(self, device: str, row: Row) -> None:
+        """Queue what a server had kept of a gap. It comes late: no computation sees it, now or at a restart.
+
+        Its instant is its source's, so that the same past is the same row whenever it is asked for. Whose it
+        is, is known only if the vessel was there before the gap and still is.
+        """
+        profile = self._profiles[device]
+        vessel, since_ns = self._aboard.get(device, ("", 0))
+        tags = self._tags[device] | {"vessel": "unknown" if vessel and row.t_ns < since_ns else vessel}
+        line = wire.encode_row(profile.kind, tags, _fields(profile, row, self.trusted), row.t_ns)
+        self.entries.append(Entry(wire.lane_of(profile.kind, row.scan), row.t_ns, line, False))
 
     def take_report(self, kind: str, device: str | None, fields: dict[str, wire.Value], t_ns: int) -> None:
         """Queue a `link` or `gateway` row, or an event of the agent itself. They feed no computation."""

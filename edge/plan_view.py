@@ -3,7 +3,6 @@
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 from rich import box
@@ -15,6 +14,7 @@ from drivers.cost import ROUND_TRIP_S
 from drivers.learned import LearnedFile
 from drivers.plan_report import Asked, DeviceReport, Request, SiteReport
 from edge.config import DeviceConfig, LoadedSite
+from edge.modbus_settings import modbus_address
 from edge.texts import Texts
 
 DEFAULT_INTERVAL_S = 10.0  # of every scan class but live, as edge/poll.py has it
@@ -36,10 +36,11 @@ def _asked(loaded: LoadedSite, device: DeviceConfig, learned: LearnedFile) -> As
     if profile.protocol == "opcua":
         url = device.url or ""
         return Asked(device.name, profile, url, url, None, intervals_s)
-    line = SimpleNamespace(transport="tcp", baud=19_200, parity="E", stop_bits=1, pause_s=0.0)
-    bus = f"{device.host}:{device.port}"
-    where = f"modbus://{bus}/{device.unit_id}"
-    return Asked(device.name, profile, where, bus, line, intervals_s, learned.of(device.name, profile))
+    line = modbus_address(device, loaded.path.parent)
+    return Asked(
+        device.name, profile, line.endpoint, line.bus_endpoint, line, intervals_s,
+        learned.of(device.name, profile), line.max_requests_per_s,
+    )  # fmt: skip
 
 
 def as_json(report: SiteReport) -> str:

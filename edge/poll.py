@@ -8,6 +8,7 @@ the same millisecond. Classes of one device follow one another, slow ones first.
 import asyncio
 import heapq
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -17,9 +18,10 @@ from pathlib import Path
 from drivers.bus import Buses
 from drivers.devices import Link, open_device
 from drivers.errors import BusDown, DeviceUnreachable
+from drivers.learned import Learned
 from drivers.profile import Profile
 from drivers.row import Quality, Row, empty_row
-from edge.clock import Clock
+from edge.clock import Clock, SimulatedClock
 from edge.config import BerthConfig, DeviceConfig
 from edge.modbus_settings import modbus_address
 
@@ -47,6 +49,7 @@ class LinkCounts:
     round_trip_s: float = 0.0
     periods: int = 0  # of the fastest class, between two scans that followed one another
     period_s: float = 0.0  # of all of them together
+    clock_offset_s: float = math.nan  # the device's clock minus ours, where it tells
 
     def report(self) -> dict[str, int | float]:
         """The fields of a `link` row."""
@@ -61,6 +64,8 @@ class LinkCounts:
         if self.scans:
             fields["scan_ms"] = 1e3 * self.scan_s / self.scans
             fields["round_trip_ms"] = 1e3 * self.round_trip_s
+        if math.isfinite(self.clock_offset_s):
+            fields["clock_offset_ms"] = 1e3 * self.clock_offset_s
         if self.periods:
             fields["period_ms"] = 1e3 * self.period_s / self.periods
         return fields
@@ -73,6 +78,7 @@ class Poller:
         take: Is given each row.
         buses: Through which devices share connections; without, this one has its own.
         folder: That of the site file.
+        learned: What commissioning found out about the device.
         place: 0..1, where between two scans of the first device this one's lie.
     """
 
@@ -85,6 +91,7 @@ class Poller:
         buses: Buses | None = None,
         folder: Path = Path(),
         place: float = 0.0,
+        learned: Learned | None = None,
     ) -> None:
         self._device, self._profile, self._clock, self._take = device, profile, clock, take
         self._intervals_ns = {
@@ -99,7 +106,7 @@ class Poller:
         self._source = open_device(  # loads the protocol's library: not while others are polled
             self._profile,
             modbus_address(device, folder) if profile.protocol == "modbus" else None,
-            url=device.url or "", timeout_s=device.timeout_s, buses=buses,
+            url=device.url or "", opcua=device.opcua, timeout_s=device.timeout_s, buses=buses, learned=learned,
         )  # fmt: skip
         self._failures = 0
         self._wake = asyncio.Event()  # ends a back-off
@@ -155,7 +162,8 @@ class Poller:
         self._last_fastest_ns = 0
         self.counts.connected = False
         self.counts.unreachable += 1
-        wait_s = random.uniform(0.5, 1.0) * min(self._longest_wait_s, 0.5 * 2.0 ** min(self._failures + 1, 16))
+        longest_s, factor = self._growth
+        wait_s = random.uniform(0.5, 1.0) * min(longest_s, 0.5 * factor ** min(self._failures + 1, 16))
         if isinstance(error, BusDown):  # nothing was sent: this device is no more silent than its neighbours
             wait_s = error.wait_s + random.uniform(0.0, 0.5)
         else:
@@ -170,13 +178,16 @@ class Poller:
             pass
 
     @property
-    def _longest_wait_s(self) -> float:
-        """So long that the time-outs of a dead unit take its neighbours a hundredth of the bus's time at most."""
+    def _growth(self) -> tuple[float, float]:
+        """Longest wait [s], and by how much waits grow.
+
+        On a shared bus so fast and so far that the time-outs of a dead unit cost its neighbours a hundredth.
+        """
         bus = getattr(self._source, "bus", None)
         if bus is None or len(bus.units) < 2:
-            return LONGEST_WAIT_S
+            return LONGEST_WAIT_S, 2.0
         lost_s = self._device.timeout_s * (1 if bus.address.has_transaction_ids else 2)  # and silent for as long
-        return max(LONGEST_WAIT_S, lost_s / MOST_SILENCE / 0.75)
+        return max(LONGEST_WAIT_S, lost_s / MOST_SILENCE / 0.75), 4.0  # 0.75: what the jitter leaves on average
 
     async def _fill_gap(self, link: Link) -> None:
         """Have the device tell what was while nobody asked, if it can: rows with their own times."""
@@ -212,6 +223,8 @@ class Poller:
         counts = self.counts
         counts.requests += link.requests - requests
         counts.set_aside = getattr(link, "set_aside", 0)
+        if not isinstance(self._clock, SimulatedClock):  # no other clock has anything to do with that one
+            counts.clock_offset_s = getattr(link, "clock_offset_s", math.nan)
         for name, total in link.faults.items():
             if new := total - faults.get(name, 0):  # the driver has logged what it was
                 counts.faults[name] = counts.faults.get(name, 0) + new

@@ -89,7 +89,7 @@ class Spool:
 
     def __init__(self, path: Path, owner: str = "") -> None:
         self.path = path
-        self._lock = _locked(path)
+        self._lock = locked(path)
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -310,7 +310,7 @@ class _transaction:  # noqa: N801 - reads as a word
             raise SpoolError(_explain(self._path, error)) from error
 
 
-def _locked(path: Path) -> IO[str]:
+def locked(path: Path) -> IO[str]:
     """A lock beside the file, held until it is closed. Two agents on one spool would count everything twice."""
     try:
         lock = path.with_name(path.name + ".lock").open("w")

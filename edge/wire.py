@@ -58,6 +58,7 @@ COMPUTED: dict[str, dict[str, FieldType]] = {
         "connected": "int", "scan_ms": "float", "round_trip_ms": "float", "period_ms": "float", "scans": "int",
         "missed": "int", "overruns": "int", "set_aside": "int", "requests": "int",
         "errors_unreachable": "int", "errors_refused": "int", "errors_rejected": "int",
+        "clock_offset_ms": "float",
     },
     # The gateway about itself.
     "gateway": {

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from drivers.cost import Cost
 from drivers.errors import DeviceRefused, DeviceUnreachable, ProfileError
-from drivers.learn import Lesson, learn
+from drivers.learn import Lesson, Note, learn
 from drivers.learned import Learned, LearnedFile
 from drivers.plan import Block, plan
 from drivers.profile import Profile
@@ -62,7 +62,7 @@ async def test_the_hole_in_a_gap_is_found_and_gone_around() -> None:
     profile = profile_of(*words(0, 1, 8, 9, 16, 20))
     lesson = await learn(profile, device.ask)
     assert lesson.learned == Learned({"holding": [(12, 13)]})
-    assert lesson.notes == ("holding 12-13 cannot be read; requests go around it",)
+    assert lesson.notes == (Note("unreadable", "holding 12-13"),)
     assert blocks_of(profile, lesson) == ["holding 0-9", "holding 16-20"]
     assert lesson.complete and lesson.requests < 15
 
@@ -71,7 +71,7 @@ async def test_a_refused_point_is_set_aside_by_name_and_its_neighbours_are_read(
     profile = profile_of(*words(0, 1, 2, 3, 4))
     lesson = await learn(profile, Device({3}).ask)
     assert lesson.learned == Learned(refused={"p3": "holding 3-3: exception 2"})
-    assert lesson.notes == ("point p3 is set aside: holding 3-3: exception 2",)
+    assert lesson.notes == (Note("refused", "p3", "holding 3-3: exception 2"),)
     assert blocks_of(profile, lesson) == ["holding 0-2", "holding 4-4"]
 
 
@@ -97,20 +97,20 @@ async def test_a_missing_scale_factor_sets_its_points_aside() -> None:
 async def test_other_refusals_teach_nothing() -> None:
     lesson = await learn(profile_of(*words(0, 5)), Device({0}, code=6).ask)
     assert (lesson.learned, lesson.complete) == (Learned(), True)
-    assert lesson.notes == ("holding 0-5: exception 6 (nothing is learned from that)",)
+    assert lesson.notes == (Note("other_refusal", "holding 0-5", "holding 0-5: exception 6"),)
 
 
 async def test_a_device_that_takes_only_short_requests_is_told_apart() -> None:
     lesson = await learn(profile_of(*words(0, 1, 2, 3)), Device(set(), longest=2).ask)
     assert (lesson.learned, lesson.complete) == (Learned(), False)
-    assert lesson.notes == ("holding 0-3 is refused, its two halves are not; lower max_registers",)
+    assert lesson.notes == (Note("too_long", "holding 0-3"),)
 
 
 async def test_the_search_ends_after_so_many_requests() -> None:
     device = Device(set(range(1, 100, 2)))
     lesson = await learn(profile_of(*words(*range(0, 100, 2))), device.ask, most_requests=20)
     assert (lesson.requests, len(device.asked), lesson.complete) == (20, 20, False)
-    assert "stopped after 20 requests" in lesson.notes[-1]
+    assert lesson.notes[-1] == Note("stopped", "20")
 
 
 async def test_a_device_that_goes_away_ends_the_search() -> None:

@@ -223,7 +223,8 @@ async def test_only_reading_services_are_on_the_wire(battery: BatteryServer, wir
         assert (await link.scan("live", now_ns)).values[0] == 1.0
     services = services_in(wire.sent)
     assert set(services) <= OPCUA_SERVICES
-    assert services.count("ReadRequest") == 2 and "CloseSessionRequest" in services
+    assert services.count("ReadRequest") == 3 + 2, "the server's limits, and two scans"
+    assert "CloseSessionRequest" in services
 
 
 def services_in(sent: bytes) -> list[str]:
@@ -308,15 +309,22 @@ async def test_a_server_that_says_nothing_opens_no_session() -> None:
     server.close()
 
 
-async def test_no_server_is_said_in_one_line_without_the_password(unused_tcp_port: int) -> None:
-    url = f"opc.tcp://port:s3cret@127.0.0.1:{unused_tcp_port}/x"
-    device = OpcUaDevice(profile_of({"name": "x", "type": "float64"}), url, TIMEOUT_S)
+async def test_no_server_is_said_in_one_line(unused_tcp_port: int) -> None:
     with pytest.raises(DeviceUnreachable) as raised:
-        async with device.open():
+        async with device_at(unused_tcp_port, profile_of({"name": "x", "type": "float64"})).open():
             pass
     assert str(raised.value) == (
-        f"opc.tcp://127.0.0.1:{unused_tcp_port}/x: no session: connection refused; nothing listens on that port"
+        f"opc.tcp://127.0.0.1:{unused_tcp_port}/bollard: no session: connection refused;"
+        " nothing listens on that port"
     )
+
+
+async def test_a_password_in_the_url_is_refused_and_not_repeated() -> None:
+    with pytest.raises(
+        ValueError, match=r"^opc\.tcp://127\.0\.0\.1:4840/x: user and password do not go"
+    ) as raised:
+        OpcUaDevice(profile_of({"name": "x", "type": "float64"}), "opc.tcp://port:s3cret@127.0.0.1:4840/x")
+    assert "s3cret" not in str(raised.value)
 
 
 async def test_cancelling_passes_untouched(battery: BatteryServer, wire_to: Callable) -> None:

@@ -1,5 +1,6 @@
 """A wrong site file is refused whole: every problem with its file, key, value and remedy."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,178 @@ def test_what_does_not_fit_together_is_told(tmp_path: Path, old: str, new: str, 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         LoadedSite.load(tmp_path / "none.toml")
+
+
+MODBUS = """
+schema = 1
+[site]
+name = "calais"
+gateway = "gw"
+[broker]
+host = "10.20.0.2"
+[[device]]
+name = "meter-1"
+profile = "generic-meter"
+{first}
+[[device]]
+name = "meter-2"
+profile = "generic-meter"
+{second}
+"""
+LINE = 'transport = "rtu"\nserial = "/dev/ttyUSB0"'
+
+
+def modbus_problems(tmp_path: Path, first: str, second: str = 'host = "10.20.0.8"') -> list[str]:
+    path = tmp_path / "site.toml"
+    path.write_text(MODBUS.format(first=first, second=second))
+    return [line.removeprefix("site.toml: device") for line in problems(path)]
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ("", "[0].host = None: a Modbus device needs host; give the PLC's address, as in 10.20.0.7"),
+        (
+            'transport = "rtu"',
+            '[0].serial = None: transport = "rtu" needs serial; give a path, as in /dev/ttyUSB0',
+        ),
+        (
+            'transport = "ascii"\nserial = "COM3"',
+            "[0].serial = 'COM3': give a path, as in /dev/ttyUSB0, or usb:VID:PID[:SERIALNUMBER]",
+        ),
+        (LINE + "\nunit_id = 248", "[0].unit_id = 248: a serial line has units 1 to 247"),
+        (LINE + "\nport = 502", '[0].port = 502: transport = "rtu" is a serial line; use serial'),
+        ('host = "a"\nbaud = 9600', '[0].baud = 9600: goes with a serial line; give transport = "rtu" too'),
+        ('host = "a"\ntls_name = "b"', "[0].tls_name = 'b': goes with TLS; give transport = \"tls\" too"),
+        (
+            'host = "a"\ntransport = "tls"',
+            "[0].tls_ca = None: TLS needs tls_ca: a PEM file of the authority, or of the PLC's own certificate",
+        ),
+    ],
+)
+def test_transport_and_its_keys_go_together(tmp_path: Path, keys: str, told: str) -> None:
+    assert modbus_problems(tmp_path, keys) == [told]
+
+
+def test_tls_files_have_to_be_there(tmp_path: Path) -> None:
+    (line,) = modbus_problems(tmp_path, 'host = "a"\ntransport = "tls"\ntls_ca = "ca.pem"')
+    assert line == f"[0].tls_ca = 'ca.pem': is not there, seen from {tmp_path}"
+
+
+def test_devices_on_one_line_agree_on_it_and_have_units_of_their_own(tmp_path: Path) -> None:
+    lines = modbus_problems(tmp_path, LINE, LINE + "\nbaud = 9600\npause_s = 0.1")
+    assert lines == [
+        "[1].baud = 9600: meter-1 on serial:/dev/ttyUSB0 has 19200; give both the same",
+        "[1].pause_s = 0.1: meter-1 on serial:/dev/ttyUSB0 has 0.0; give both the same",
+        "[1].unit_id = 1: meter-1 has it on serial:/dev/ttyUSB0; each unit has its own",
+    ]
+
+
+def test_devices_of_one_plc_agree_on_what_its_owner_allows(tmp_path: Path) -> None:
+    (line,) = modbus_problems(
+        tmp_path, 'host = "plc"\nmax_requests_per_s = 5', 'host = "PLC"\nport = 502\nunit_id = 2'
+    )
+    assert line == "[1].max_requests_per_s = 0.0: meter-1 on tcp:plc:502 has 5.0; give both the same"
+
+
+def test_an_opcua_device_has_no_modbus_keys(tmp_path: Path) -> None:
+    path = tmp_path / "site.toml"
+    text = MODBUS.format(first='host = "a"', second='url = "opc.tcp://a:4840"\nbaud = 9600')
+    path.write_text(
+        text.replace('name = "meter-2"\nprofile = "generic-meter"', 'name = "b"\nprofile = "generic-bms"')
+    )
+    assert problems(path) == ["site.toml: device[1].baud = '9600': an OPC UA device has url instead; take it out"]
+
+
+def test_where_files_lie_is_not_published(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("")
+    path = tmp_path / "site.toml"
+    path.write_text(
+        MODBUS.format(first='host = "a"\ntransport = "tls"\ntls_ca = "ca.pem"', second='host = "b"\npause_s = 0.1')
+    )
+    first, second = LoadedSite.load(path).site.settings()["device"]
+    assert "tls_ca" not in first and first["transport"] == "tls" and second["pause_s"] == 0.1
+
+
+OPCUA = """
+schema = 1
+[site]
+name = "calais"
+gateway = "gw"
+[broker]
+host = "10.20.0.2"
+[spool]
+path = "state/spool.db"
+[[device]]
+name = "bms"
+profile = "generic-bms"
+url = "opc.tcp://10.20.0.9:4840"
+[device.opcua]
+"""
+
+
+def opcua(tmp_path: Path, settings: str) -> Path:
+    path = tmp_path / "site.toml"
+    path.write_text(OPCUA + settings)
+    return path
+
+
+def test_the_files_of_an_opc_ua_device_are_found_from_anywhere(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s3cret")
+    path = opcua(
+        tmp_path,
+        'security_policy = "Basic256Sha256"\nusername = "edge"\npassword_file = "secret"\n'
+        f'server_fingerprint = "{"AB:" * 31}AB"\nsubscribe = ["soc_bms"]\n',
+    )
+    loaded = LoadedSite.load(path)
+    settings = loaded.site.device[0].opcua
+    assert settings is not None
+    assert settings.server_fingerprint == 32 * "ab"
+    assert settings.password_file == tmp_path / "secret"
+    assert settings.certificate_file == tmp_path / "state" / "opcua" / "client.der"
+    assert settings.key_file == tmp_path / "state" / "opcua" / "client.key.pem"
+    published = json.dumps(loaded.site.settings())
+    for hidden in ("secret", "client", '"edge"', str(tmp_path)):
+        assert hidden not in published
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            'server_fingerprint = "ab"\nsecurity_policy = "Basic256Sha256"',
+            "2 characters are not the 64 hex digits",
+        ),
+        (f'server_fingerprint = "{64 * "a"}"', "checks nothing under security_policy"),
+        ('username = "edge"', "a password is only sent encrypted"),
+        (
+            'username = "edge"\nsecurity_policy = "Basic256Sha256"\nmode = "Sign"',
+            "a password is only sent encrypt",
+        ),
+        ('key_file = "k"', "go together; give both or neither"),
+        ('password_file = "p"', "password_file needs username beside it"),
+        (
+            'security_policy = "Basic256"',
+            "give None, Basic256Sha256, Aes128_Sha256_RsaOaep or Aes256_Sha256_RsaPss",
+        ),
+        (
+            'subscribe = ["soc"]',
+            "device[0].opcua.subscribe = 'soc': no such point; use names of profile generic-bms",
+        ),
+        ("publishing = 1.0", "is it publishing_s?"),
+        ('certificate_file = "c"\nkey_file = "k"', "device[0].opcua.key_file = 'k': is not there"),
+    ],
+)
+def test_what_is_wrong_with_an_opc_ua_table_is_said_with_a_remedy(
+    tmp_path: Path, settings: str, said: str
+) -> None:
+    assert any(said in line for line in problems(opcua(tmp_path, settings)))
+
+
+def test_an_opc_ua_table_does_not_fit_a_modbus_device(tmp_path: Path) -> None:
+    path = opcua(tmp_path, "")
+    path.write_text(
+        path.read_text().replace("generic-bms", "generic-meter").replace("url =", 'host = "10.20.0.7"\nurl =')
+    )
+    (line,) = problems(path)
+    assert line.endswith("device[0].opcua = '…': profile generic-meter speaks modbus; take this table out")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from edge_rows import NS, START_NS, a_call, load, row
 
-from drivers.row import Quality
+from drivers.row import HISTORY, Quality, Row
 from edge import wire
 from edge.config import LoadedSite, catalogue
 from edge.pipeline import Pipeline
@@ -127,6 +127,55 @@ def test_a_frozen_heartbeat_ends_the_estimate(loaded: LoadedSite) -> None:
         )  # fmt: skip
     newest = max(wire.decode_row(e.line).t_ns for e in pipeline.entries if e.line.startswith("soc,"))
     assert 60 <= (newest - 10**15) / 1e9 <= 72
+
+
+def past(loaded: LoadedSite, device: str, t_ns: int, **values: float) -> Row:
+    found = row(loaded, device, t_ns, **values)
+    found.scan = HISTORY
+    return found
+
+
+def test_what_a_server_kept_of_a_gap_is_stored_and_computes_nothing(loaded: LoadedSite) -> None:
+    def run(late: list[Row]) -> Pipeline:
+        pipeline = Pipeline(loaded)
+        for second in (0, 1, 2, 600, 601):
+            scan = row(loaded, "bms", START_NS + second * NS, pack_voltage_v=880.0, pack_current_a=5.0)
+            pipeline.take("bms", scan)
+            if second == 600:
+                for one in late:
+                    pipeline.take("bms", one)
+        return pipeline
+
+    times = [START_NS + second * NS for second in range(10, 590, 10)]
+    late = [past(loaded, "bms", t_ns, pack_voltage_v=900.0, pack_current_a=99.0) for t_ns in times]
+    without, with_past = run([]), run(late)
+    stored = [entry for entry in with_past.entries if "900.0" in entry.line]
+    assert [entry.t_ns for entry in stored] == times, "its instants are its source's"
+    assert {(entry.lane, entry.replay) for entry in stored} == {("detail", False)}
+    assert [line for line in lines_of(with_past) if "900.0" not in line] == lines_of(without)
+    assert with_past.checkpoint() == without.checkpoint()
+    again = run(late)
+    assert [e.line for e in again.entries] == [e.line for e in with_past.entries], "the same past, the same rows"
+
+
+def test_a_past_belongs_to_a_vessel_only_if_it_was_there_before(loaded: LoadedSite) -> None:
+    pipeline = Pipeline(loaded)
+    vessel = loaded.profiles["bms"].index["vessel"]
+
+    def live(second: int, name: str) -> Row:
+        scan = row(loaded, "bms", START_NS + second * NS, soc_bms=0.5)
+        scan.text[vessel] = name
+        return scan
+
+    def vessel_of_the_past(second: int) -> str:
+        pipeline.take("bms", past(loaded, "bms", START_NS + second * NS, soc_bms=0.4))
+        return wire.decode_row(pipeline.entries[-1].line).tags["vessel"]
+
+    pipeline.take("bms", live(0, "AURELIE"))
+    pipeline.take("bms", live(100, "AURELIE"))
+    assert vessel_of_the_past(50) == "ferry-aurelie"
+    pipeline.take("bms", live(200, "MYSTERE"))
+    assert vessel_of_the_past(150) == "unknown"
 
 
 def test_rows_of_an_untrusted_clock_say_so(loaded: LoadedSite) -> None:

@@ -1,11 +1,13 @@
 """`bollard edge plan`: a person sees every request before one is sent, in French or English."""
 
 import json
+import re
 import tomllib
 from importlib import resources
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from typer.testing import CliRunner
 
 from drivers.learned import Learned, LearnedFile
@@ -44,9 +46,15 @@ def test_the_port_day_costs_as_many_requests_as_the_readme_says(port_day: Path) 
     assert spans["delivery-1"] == [(0, 19), (40, 47), (48, 51)]
     assert spans["lock-2"] == [(0, 25), (64, 69)]
     assert {bus["bus"]: round(bus["requests_per_s"], 1) for bus in told["buses"] if "4500" in bus["bus"]}[
-        "127.0.0.1:45001"
+        "modbus://127.0.0.1:45001"
     ] == 2.1
     assert all(bus["state"] == "fine" for bus in told["buses"])
+
+
+def test_the_readme_shows_what_is_printed(port_day: Path) -> None:
+    readme = (ROOT / "drivers" / "README.md").read_text(encoding="utf-8")
+    told = "\n".join(line.rstrip() for line in plan(port_day, "--lang", "en").splitlines())
+    assert told.strip("\n") in readme
 
 
 def test_tables_fit_a_terminal_and_name_devices_with_the_same_plan_once(port_day: Path) -> None:
@@ -71,11 +79,10 @@ def test_both_languages_have_the_same_sentences_with_the_same_values() -> None:
         tomllib.loads((resources.files("edge") / "text" / f"{lang}.toml").read_text(encoding="utf-8"))
         for lang in ("fr", "en")
     )
-    assert fr["plan"].keys() == en["plan"].keys()
-    for key in fr["plan"]:
-        assert sorted(part.split("}")[0] for part in fr["plan"][key].split("{")[1:]) == sorted(
-            part.split("}")[0] for part in en["plan"][key].split("{")[1:]
-        ), key
+    for part in ("plan", "learn"):
+        assert fr[part].keys() == en[part].keys()
+        for key, sentence in fr[part].items():
+            assert set(re.findall(r"{(\w+)", sentence)) == set(re.findall(r"{(\w+)", en[part][key])), key
 
 
 def test_a_connection_that_cannot_keep_up_is_named_with_its_remedy(port_day: Path) -> None:
@@ -85,7 +92,7 @@ def test_a_connection_that_cannot_keep_up_is_named_with_its_remedy(port_day: Pat
     profile.write_text('schema = 1\nkind = "lock"\nmodel = "wide"\nsource = "this test"\n' + wide)
     port_day.write_text(shared.replace('"generic-lock"', '"wide.toml"'))
     told = plan(port_day, "--lang", "en", code=3)
-    assert "127.0.0.1:45010: too many requests. Slow down:" in told
+    assert "modbus://127.0.0.1:45010: too many requests. Slow down:" in told
     assert "lock-1, scan class live: every 0.21 s instead of 0.1 s  (interval_s = 0.21)" in told
     told = plan(port_day, "--lang", "fr", code=3)
     assert "lock-1, cycle live : toutes les 0,21 s au lieu de 0,1 s  (interval_s = 0.21)" in told

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from edge_rows import load
 
-from drivers.errors import DeviceUnreachable
+from drivers.address import ModbusAddress
+from drivers.bus import Buses
+from drivers.errors import BusDown, DeviceUnreachable
 from drivers.row import Quality, Row, empty_row
-from edge import poll
+from edge import poll, wire
 from edge.clock import WallClock
 from edge.config import DeviceConfig, LoadedSite
 from edge.poll import Poller
@@ -83,3 +85,137 @@ async def test_a_device_that_answers_only_slow_scans_is_backed_off_from(device, 
     source = Scripted(0)
     await run(device, source, 2.5, monkeypatch)
     assert source.opened <= 4
+
+
+def poller_of(device: tuple[DeviceConfig, LoadedSite], source: object, rows: list[Row], **more: object) -> Poller:
+    config, loaded = device
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(poll, "open_device", lambda *_, **__: source)
+        return Poller(config, loaded.profiles[config.name], WallClock(), lambda _, row: rows.append(row), **more)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30.0):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_devices_are_staggered_by_a_lag_of_their_own(device) -> None:
+    lags = {}
+    for place in (0.0, 0.5):
+        rows: list[Row] = []
+        poller = poller_of(device, Scripted(10**6), rows, place=place)
+        due_ns = poller._next(1_700_000_000_000_000_000, "live")
+        lags[place] = due_ns % 10**8  # of an interval of a tenth of a second
+    assert lags == {0.0: 0, 0.5: 12_500_000}
+
+
+async def test_plugging_in_ends_the_back_off_of_the_berths_battery_at_once(device) -> None:
+    class Charger:
+        index = {"power_w": 0, "mated": 1}
+
+    class Woken:
+        resets = 0
+
+        def reset(self) -> None:
+            self.resets += 1
+
+    class Berth:
+        charger, battery = "charger-1", "ferry-bms"
+
+    battery = Woken()
+    watch = poll.PlugWatch([Berth()], {"charger-1": Charger()}, {"ferry-bms": battery})
+    row = empty_row(2, 1, Quality.GOOD)
+    for mated, quality, resets in ((0, 0, 0), (1, 0, 1), (1, 0, 1), (0, 0xB, 1), (1, 0, 1), (0, 0, 1), (1, 0, 2)):
+        row.values[1], row.quality[1] = mated, quality
+        watch.see("charger-1", row)
+        watch.see("meter-1", row)
+        assert battery.resets == resets
+
+
+async def test_reset_ends_a_back_off(device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(poll.random, "uniform", lambda low, high: high)
+    source, rows = Scripted(0), []
+    poller = poller_of(device, source, rows)
+    poller._failures = 6  # the next wait would be a minute
+    task = asyncio.create_task(poller.run())
+    await until(lambda: poller.counts.unreachable == 1)
+    assert source.opened == 1
+    source.lives = 10**6
+    poller.reset()
+    await until(lambda: poller.counts.connected)
+    assert source.opened == 2 and poller._failures == 0
+    task.cancel()
+
+
+async def test_a_bus_that_is_down_does_not_lengthen_the_back_off_of_its_devices(device) -> None:
+    class Down(Scripted):
+        @asynccontextmanager
+        async def open(self) -> AsyncIterator["Scripted"]:
+            self.opened += 1
+            raise BusDown("tcp:plc: left alone", 0.0)
+            yield self
+
+    source = Down(0)
+    poller = poller_of(device, source, [])
+    task = asyncio.create_task(poller.run())
+    await until(lambda: source.opened >= 3)
+    assert poller._failures == 0
+    task.cancel()
+
+
+@pytest.mark.parametrize(("transport", "longest_s"), [("tcp", 60.0), ("rtu", 200.0 / 0.75)])
+async def test_a_dead_unit_on_a_shared_bus_costs_its_neighbours_a_hundredth(
+    device, transport: str, longest_s: float
+) -> None:
+    class Shared(Scripted):
+        bus = Buses().bus(ModbusAddress("plc", transport=transport, serial="/dev/ttyX"))
+
+    Shared.bus.units.update({1, 2})
+    config, loaded = device
+    poller = poller_of((config.model_copy(update={"timeout_s": 1.0}), loaded), Shared(0), [])
+    wanted = max(longest_s, 100.0 / 0.75)
+    assert poller._growth == (pytest.approx(wanted), 4.0)
+    Shared.bus.units.discard(2)
+    assert poller._growth == (60.0, 2.0)
+
+
+async def test_after_a_gap_history_comes_with_its_own_times(device) -> None:
+    class Historian(Scripted):
+        asked: list[tuple[int, int]] = []
+
+        async def history(self, from_ns: int, to_ns: int) -> list[Row]:
+            self.asked.append((from_ns, to_ns))
+            return [empty_row(13, from_ns + i, Quality.GOOD) for i in (1, 2)]
+
+    source, rows = Historian(3), []
+    poller = poller_of(device, source, rows)
+    task = asyncio.create_task(poller.run())
+    await until(lambda: poller.counts.unreachable == 1)
+    before = len(rows)
+    source.lives = 10**6
+    poller.reset()
+    await until(lambda: len(rows) >= before + 4)
+    task.cancel()
+    lost, *filled = rows[before - 1 : before + 2]
+    assert lost.quality[0] == Quality.NO_ANSWER and lost.t_ns == rows[before - 2].t_ns + 1
+    from_ns, to_ns = source.asked[0]
+    assert from_ns == lost.t_ns + 1 <= to_ns
+    assert [row.t_ns for row in filled] == [from_ns + 1, from_ns + 2]
+    assert [row.t_ns for row in rows] == sorted(row.t_ns for row in rows)
+
+
+async def test_the_achieved_period_and_blocks_set_aside_are_reported(device) -> None:
+    source, rows = Scripted(10**6), []
+    source.set_aside = 2
+    poller = poller_of(device, source, rows)
+    task = asyncio.create_task(poller.run())
+    await until(lambda: poller.counts.periods >= 3)
+    fields = poller.take_counts().report()
+    task.cancel()
+    live = [row.t_ns for row in rows if row.scan == "live"]
+    assert fields["set_aside"] == 2
+    steps = len(live) - 1
+    assert fields["period_ms"] == pytest.approx((live[-1] - live[0]) / 1e6 / steps)
+    assert set(fields) <= set(wire.COMPUTED["link"])
+    assert "period_ms" not in poller.take_counts().report()

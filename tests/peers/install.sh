@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the clients by others that read the simulated PLCs, once per machine, into the user's cache folder:
-# modbus-serial and node-opcua-client from npm, in the versions of package-lock.json. Needs Node.js and npm.
+# Installs the clients and servers by others that the simulator and the drivers are tried against, once per machine, into the user's cache folder:
+# modbus-serial, node-opcua-client and node-opcua-server from npm, in the versions of package-lock.json. Needs Node.js and npm.
 # Idempotent. Prints the folder as its last line on stdout. libmodbus comes from Debian: libmodbus-dev.
 set -euo pipefail
 
