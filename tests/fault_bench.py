@@ -225,7 +225,7 @@ def device_config(
         "origin": "sim",
     }  # fmt: skip
     if place.transport == "opcua":
-        table["url"] = address["url"]
+        table |= {"url": address["url"], "opcua": {"subscribe": place.kind == "lock"}}  # the others are polled
     else:
         table["unit_id"] = place.unit_id
         if place.transport == "rtu":
