@@ -34,7 +34,7 @@ class Cost:
 
     Attributes:
         request_s: For a request, however short. [s]
-        register_s: More for each register, or for 16 coils. [s]
+        register_s: More for each register, or for 16 coils; a byte that is not full is not rounded up. [s]
     """
 
     request_s: float
@@ -60,9 +60,14 @@ class Cost:
         fixed_s = frames * character_s + silence_s + turnaround_s + line.pause_s + trip_s
         return cls(fixed_s, (4 if ascii_ else 2) * character_s)
 
+    def parts_s(self, is_bits: bool = False) -> tuple[float, float]:
+        """Time of a request, and of each register or bit in it."""
+        return self.request_s, self.register_s / (16 if is_bits else 1)
+
     def block_s(self, count: int, is_bits: bool = False) -> float:
         """Time of one request for `count` registers, or bits."""
-        return self.request_s + self.register_s * ((count + 7) // 8 / 2 if is_bits else count)
+        request_s, each_s = self.parts_s(is_bits)
+        return request_s + each_s * count
 
 
 COST_TCP = Cost(ROUND_TRIP_S, 2e-6)  # 2 bytes at 10 Mbit/s, rounded

@@ -4,7 +4,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Self
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 FUNCTIONS: dict[Table, int] = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 PATIENCE = 4  # refusals or nonsense in a row, then a block is set aside
 LONGEST_ASIDE_S = 60.0
+ABSENT = ("exception_10", "exception_11")  # a gateway's, about the whole unit, often after a time-out of its own
 
 
 @dataclass(slots=True)
@@ -31,6 +32,7 @@ class BlockState:
     """What went wrong with a block. Outlives a link, so that a lasting fault is logged once."""
 
     trouble: str = ""
+    fault: str = ""
     quality: Quality = Quality.REFUSED
     failures: int = 0
     until_s: float = 0.0  # monotonic; not asked before
@@ -137,8 +139,9 @@ class ModbusLink:
 
         A block that the device refuses or answers with nonsense is unknown, with that quality, and counted;
         the others stay good. After four times in a row it is set aside: asked again after a second or two,
-        then less and less often, down to once a minute. When the device falls silent, what came before is
-        returned, the rest has no answer.
+        then less and less often, down to once a minute. So is one that is never answered although others
+        are; it is asked last. When the device falls silent, what came before is returned, the rest has no
+        answer.
 
         Args:
             scan: A scan class of the profile.
@@ -148,34 +151,40 @@ class ModbusLink:
         """
         decoder = self._decoders[scan]
         blocks = decoder.plan.blocks
-        answers: list[bytes | Quality] = []
+        answers: list[bytes | Quality] = [Quality.NO_ANSWER] * len(blocks)
         t_ns, answered = 0, False
-        for block in blocks:
+        for i in self._order(blocks):
+            block = blocks[i]
             state = self._states.get(block)
             if state is not None and state.aside and time.monotonic() < state.until_s:
-                answers.append(state.quality)
+                answers[i] = state.quality
                 continue
             try:
-                data = await self.read_block(block)
+                answers[i] = self._answers[block] = await self.read_block(block)
             except DeviceRefused as error:
-                answers.append(Quality.REFUSED)
-                self._note(block, Quality.REFUSED, error)
+                answers[i] = self._note(block, Quality.REFUSED, error)
             except ReadingRejected as error:
-                answers.append(Quality.NONSENSE)
-                self._note(block, Quality.NONSENSE, error)
-            except DeviceUnreachable:
+                answers[i] = self._note(block, Quality.NONSENSE, error)
+            except DeviceUnreachable as error:
+                if error.fault == "no_answer":
+                    self._note_silence(block, error, answered)
                 if not answered:
                     raise
-                answers += [Quality.NO_ANSWER] * (len(blocks) - len(answers))
                 break
             else:
-                answers.append(data)
-                self._answers[block] = data
                 if state is not None:
                     self._well(block)
             answered = True
             t_ns = now_ns()
         return decoder.decode(answers, t_ns or now_ns())
+
+    def _order(self, blocks: Sequence[Block]) -> Sequence[int]:
+        """Those that were silent last: if it is only they, the others show that the device is there."""
+        order = range(len(blocks))
+        if not self._states:
+            return order
+        silent = {block for block, state in self._states.items() if state.quality == Quality.NO_ANSWER}
+        return sorted(order, key=lambda i: blocks[i] in silent) if silent else order
 
     async def read_block(self, block: Block) -> bytes:
         """Read one block: as many bytes as its registers or bits take, or an error.
@@ -209,14 +218,32 @@ class ModbusLink:
                     return data[start : start + 2 * asked.words]
         return None
 
-    def _note(self, block: Block, quality: Quality, error: DriverError) -> None:
-        """Count a refusal or nonsense. Log changes, not states."""
+    def _note(self, block: Block, quality: Quality, error: DriverError) -> Quality:
+        """Count a refusal, nonsense, or silence. Log changes, not states. Returns: the quality."""
         state = self._states.setdefault(block, BlockState())
         state.fail(quality, time.monotonic())
+        state.fault = error.fault
+        if state.aside and error.fault in ABSENT:  # one request is enough to know about the unit
+            for other in self._states.values():
+                if other.aside and other.fault in ABSENT:
+                    other.until_s = max(other.until_s, state.until_s)
         if state.trouble != str(error):
             state.trouble = str(error)
             log.warning("%s", error)
+        return quality
+
+    def _note_silence(self, block: Block, error: DriverError, answered: bool) -> None:
+        """Of a device that has just answered, it is the block's own; else it is the device's."""
+        if answered:
+            self._note(block, Quality.NO_ANSWER, error)
+        else:
+            self._states.setdefault(block, BlockState()).quality = Quality.NO_ANSWER
 
     def _well(self, block: Block) -> None:
-        del self._states[block]
-        log.info("%s: %s is read again", self.endpoint, block)
+        state = self._states.pop(block)
+        if state.fault in ABSENT:
+            for other in self._states.values():
+                if other.fault in ABSENT:
+                    other.until_s = 0.0
+        if state.trouble:
+            log.info("%s: %s is read again", self.endpoint, block)

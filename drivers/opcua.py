@@ -5,7 +5,6 @@ subscription anew. Of asyncua's own tasks (supervisor, watchdog, renewal, publis
 one, it listens to publishes, and it ends with the link.
 """
 
-import logging
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from asyncua import ua
 
-from drivers.errors import DeviceRefused, ReadingRejected
+from drivers.errors import DeviceRefused, DeviceUnreachable, ReadingRejected
 from drivers.opcua_codec import Batch, Reads
 from drivers.opcua_history import MOST_OFFSET_S, History
 from drivers.opcua_session import Limits, Session, TooMany
@@ -23,7 +22,7 @@ from drivers.opcua_subscription import Backoff, Watch
 from drivers.profile import Profile
 from drivers.row import Quality, Row, empty_row
 
-log = logging.getLogger(__name__)
+HISTORY_WAIT_S = 60.0  # at least, before a server whose history cost the session is asked for it again
 
 
 class OpcUaDevice:
@@ -54,6 +53,7 @@ class OpcUaDevice:
         self.timeout_s = timeout_s
         self.reads = Reads(profile)
         self.limits = Limits()
+        self.history_retry = Backoff(HISTORY_WAIT_S)
         self.trouble: dict[str, str] = {}  # outlives a link, so that a lasting fault is logged once
         by_choice = self.settings.subscribe
         self.subscribed = [
@@ -91,6 +91,7 @@ class OpcUaLink(Session):
         if device.subscribed:
             self._watch = Watch(self, profile, device.subscribed, device.settings.publishing_s)
         self._told_ns = dict.fromkeys(profile.scans, 0)  # of the last row of each scan class
+        self._history_retry = device.history_retry
         self._history = History(self, profile) if device.settings.history else None
 
     @property
@@ -151,11 +152,23 @@ class OpcUaLink(Session):
 
         Raises: DeviceUnreachable.
         """
-        if self._history is None or not await self._history.offered():
+        if self._history is None or not self._history_retry.due:
+            return []
+        try:
+            rows = await self._past(self._history, from_ns, to_ns)
+        except DeviceUnreachable:  # a server may take longer than we wait: then live values come first
+            self._history_retry.fail()
+            raise
+        self._history_retry.succeed()
+        return rows
+
+    async def _past(self, history: History, from_ns: int, to_ns: int) -> list[Row]:
+        offered = tuple(await history.offered())
+        if not offered:
             return []
         if math.isnan(self._source_offset_s):  # nothing was scanned yet: what the clocks say is not known
             row = empty_row(len(self._points), 0, Quality.NOT_SCANNED)
-            await self._read_into(row, tuple(await self._history.offered()), lambda: to_ns)
+            await self._read_into(row, offered, lambda: to_ns)
             self._compare_sources(row)
         if not any(abs(offset_s) <= MOST_OFFSET_S for offset_s in (self.clock_offset_s, self._source_offset_s)):
             self.tell(
@@ -165,7 +178,7 @@ class OpcUaLink(Session):
             )
             return []
         self.tell("history", "")
-        return await self._history.rows(from_ns, to_ns)
+        return await history.rows(from_ns, to_ns)
 
     def _compare_sources(self, row: Row) -> None:
         newest_ns = int(self.source_t_ns[row.quality != Quality.NOT_SCANNED].max(initial=0))

@@ -5,7 +5,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -73,7 +73,7 @@ class Limits:
     read: int = SAFE_PER_CALL
     items: int = SAFE_PER_CALL
     history: int = 10
-    too_many: int = MOST_PER_CALL  # what a server has refused, whatever it tells
+    refused: dict[str, int] = field(default_factory=dict)  # half of what a server has refused, whatever it tells
 
     NODES = (
         ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead,
@@ -85,11 +85,11 @@ class Limits:
         """Take over what a server tells; 0 and None stand for nothing told."""
         for name, value in zip(("read", "items", "history"), told, strict=True):
             usual = getattr(Limits, name)
-            setattr(self, name, min(value or usual, self.too_many))
+            setattr(self, name, min(value or usual, self.refused.get(name, MOST_PER_CALL)))
 
     def halve(self, name: str, refused: int) -> None:
-        self.too_many = max(1, refused // 2)
-        setattr(self, name, self.too_many)
+        self.refused[name] = max(1, refused // 2)
+        setattr(self, name, self.refused[name])
 
 
 class Session:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +15,6 @@ from drivers.errors import DeviceRefused, ReadingRejected
 from drivers.opcua_session import SESSION_OVER, Session, TooMany
 from drivers.opcua_transport import name_of, reason
 from drivers.profile import Profile
-
-log = logging.getLogger(__name__)
 
 CLOCK = ua.NodeId(ua.ObjectIds.Server_ServerStatus_CurrentTime)
 CLOCK_HANDLE = 0  # a point's handle is its position in a row, plus 1
@@ -36,11 +33,11 @@ NO_FILTER = frozenset(
 class Backoff:
     """Growing waits with jitter, until something succeeds."""
 
-    def __init__(self) -> None:
-        self.due_s, self._failures = -math.inf, 0
+    def __init__(self, first_s: float | None = None) -> None:
+        self.due_s, self._failures, self._first_s = -math.inf, 0, first_s or FIRST_WAIT_S
 
     def fail(self) -> None:
-        wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(self._failures, 10))
+        wait_s = min(LONGEST_WAIT_S, self._first_s * 2.0 ** min(self._failures, 10))
         self.due_s = monotonic() + random.uniform(0.5, 1.0) * wait_s
         self._failures += 1
 

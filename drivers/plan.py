@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 from drivers.cost import COST_TCP, Cost
 from drivers.errors import ProfileError
@@ -103,12 +103,14 @@ class _Land:
             else:
                 self._runs.append((first, end))
         self._starts = [first for first, _ in self._runs]
-        barred = [bool(self._bar(a[1], b[0])) for a, b in pairwise(self._runs)]
-        self._barred = [0, *accumulate(barred)]  # gaps before each run that no request may bridge
+        self._walls = [end for _, end in self._runs]  # where a request has to end that begins in a run
+        for i in range(len(self._runs) - 2, -1, -1):
+            if not self._bar(self._runs[i][1], self._runs[i + 1][0]):
+                self._walls[i] = self._walls[i + 1]
 
-    def is_one_request(self, first: int, end: int) -> bool:
-        """Whether a request may ask for a span that begins and ends with registers in use."""
-        return end - first <= self._most and self._barred[self._run(first)] == self._barred[self._run(end - 1)]
+    def reach(self, first: int) -> int:
+        """Where a request that begins with a register in use has to end at the latest."""
+        return min(first + self._most, self._walls[self._run(first)])
 
     def why_not(self, first: int, end: int) -> str:
         """What is in the way of one request for a span; empty where nothing is."""
@@ -156,27 +158,30 @@ def _cheapest(spans: Iterable[Span], land: _Land, cost: Cost) -> list[Span]:
 
     A span inside another one is covered with it. Of the others both ends rise, so the spans that a request is
     made for follow each other, and it begins and ends with theirs: it is enough to try all ways to cut the list.
+    Where the next two spans touch, one more in this request is one less in the next, so no cut is tried there.
     """
     todo: list[Span] = []
     for first, end in sorted(spans, key=lambda span: (span[0], -span[1])):
         if not todo or end > todo[-1][1]:
             todo.append((first, end))
-    best: list[tuple[int, int, int]] = [(0, 0, 0)] * (len(todo) + 1)  # cost, requests, start of the next one
+    ends = [end for _, end in todo]
+    # whether the next span begins where this one ends, and does not reach into the one after it
+    joined = [
+        b[0] == a[1] and c[0] >= b[1] for a, b, c in zip(todo, todo[1:], [*todo[2:], (65_536, 0)], strict=False)
+    ]
+    fixed, each = (round(PICOSECONDS * seconds) for seconds in cost.parts_s(land.is_bits))  # so that ties are ties
+    best = [(0, 0, 0)] * (len(todo) + 1)  # cost, requests, minus the start of the next one: the least is best
     for i in range(len(todo) - 1, -1, -1):
-        found = None
-        for j in range(i, len(todo)):
-            first, end = todo[i][0], todo[j][1]
-            if not land.is_one_request(first, end):
-                break
-            spent = round(cost.block_s(end - first, land.is_bits) * PICOSECONDS)  # integers: ties are ties
-            total = spent + best[j + 1][0], 1 + best[j + 1][1], j + 1
-            if found is None or total[:2] <= found[:2]:
-                found = total
-        assert found is not None  # a span alone is one request
-        best[i] = found
+        first = todo[i][0]
+        farthest = bisect_right(ends, land.reach(first)) - 1
+        best[i] = min(
+            (fixed + each * (ends[j] - first) + best[j + 1][0], 1 + best[j + 1][1], -(j + 1))
+            for j in range(i, farthest + 1)
+            if j == farthest or not joined[j]
+        )
     requests, at = [], 0
     while at < len(todo):
-        behind = best[at][2]
+        behind = -best[at][2]
         requests.append((todo[at][0], todo[behind - 1][1]))
         at = behind
     return requests

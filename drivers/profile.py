@@ -37,7 +37,7 @@ WORDS = {
 }  # fmt: skip
 UNITS = {
     "_w": "W", "_v": "V", "_a": "A", "_hz": "Hz", "_wh": "Wh", "_var": "var", "_varh": "varh", "_m": "m",
-    "_c": "°C", "_ohm": "Ω", "_s": "s",
+    "_va": "VA", "_c": "°C", "_ohm": "Ω", "_s": "s",
 }  # fmt: skip
 EXACT_INTEGER = 2**53  # beyond it float64 skips integers
 
@@ -85,6 +85,9 @@ class Point(BaseModel):
         0.0, ge=0.0, allow_inf_nan=False, description="changes up to this are noise, in the unit of the value"
     )
     codes: dict[str, str] = Field(default_factory=dict, description="meaning of each state code")
+    wire: Literal["int", "float"] | None = Field(
+        None, description="type of the field, where the encoding gives another than the kind's other profiles"
+    )
     scan: Name = Field("live", description="scan class; live goes to the live lane")
     read: Literal["poll", "subscribe"] = Field("poll", description="poll, or subscribe (OPC UA only)")
     fr: str = Field("", description="label in French")
@@ -96,9 +99,11 @@ class Point(BaseModel):
 
     @property
     def wire_type(self) -> Literal["int", "float", "str"]:
-        """Type of the field for ever: int where nothing is scaled, str for text, else float."""
+        """Type of the field for ever: `wire`, else int where nothing is scaled, str for text, else float."""
         if self.type == "string":
             return "str"
+        if self.wire is not None:
+            return self.wire
         scaled = not (self.scale.is_integer() and self.offset.is_integer()) or self.scale_from is not None
         return "float" if scaled or self.type.startswith("float") else "int"
 
@@ -117,6 +122,8 @@ class Point(BaseModel):
             raise ValueError("range is [lowest, highest]")
         if self.scale == 0.0 or not math.isfinite(self.scale):
             raise ValueError("scale is finite and not 0")
+        if self.wire is not None and self.type in ("bool", "string"):
+            raise ValueError(f"wire goes with a number, not with {self.type}")
         if self.scale_from is not None and self.type in ("bool", "string"):
             raise ValueError(f"scale_from goes with a number, not with {self.type}")
         return self
@@ -165,6 +172,11 @@ class Profile(BaseModel):
         """
         content = self.model_dump_json(by_alias=True, exclude_defaults=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    @cached_property
+    def rounded(self) -> list[int]:
+        """Positions of the points that travel as whole numbers though their encoding has fractions."""
+        return [i for i, point in enumerate(self.point) if point.wire == "int"]
 
     @property
     def scans(self) -> tuple[str, ...]:

@@ -24,7 +24,9 @@ COUNTER_EVENTS = {
     5: "counter_register_lost",
 }
 DIRECTIONS = {1: "up", -1: "down", 0: "unknown"}
-COUNTER_RANGE = {"uint16": 2**16, "int16": 2**15, "uint32": 2**32, "int32": 2**31}
+COUNTER_RANGE = {
+    "uint16": 2**16, "int16": 2**15, "uint32": 2**32, "int32": 2**31, "bcd16": 10**4, "bcd32": 10**8,
+}  # fmt: skip
 LONGEST_BRIDGE_NS = 62 * 86_400 * NS  # a longer silence is not spread over its minutes: a new epoch begins
 STALE_AFTER_S = 10.0  # a heartbeat that stands still for so long belongs to a copy, not to a device
 
@@ -146,6 +148,8 @@ class Meter:
         self._ratio = ratio
         register = profile.points[self._import] if self._import is not None else None
         steps = COUNTER_RANGE.get(register.type, 2**63) if register is not None else 2**63
+        if register is not None and register.scale_from is not None:
+            steps = 2**63  # where it goes over depends on a factor that the device may change
         self._range_wh = float(steps) * (register.scale if register is not None else 1.0) * ratio
         self._state = energy.init()
         self._out = np.zeros(256, energy.OUT)

@@ -16,6 +16,7 @@ from drivers.row import HISTORY, Quality, Row, empty_row
 from edge import wire
 from edge.compute import Compute, Output
 from edge.config import LoadedSite
+from edge.proofs import Proofs
 from edge.spool import Entry
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class Pipeline:
         self._site_tags = {"site": site.site.name, "gateway": site.site.gateway, "origin": _weakest(loaded)}
         self._compute = Compute(loaded)
         self._aboard: dict[str, tuple[str, int]] = {}  # per device: the vessel of its rows, and since when
+        self._proofs = Proofs(loaded)
         self._last_ns: dict[str, int] = {}  # per device: two of its rows never share an instant
         self.entries: list[Entry] = []
         self.trusted = True
@@ -45,6 +47,8 @@ class Pipeline:
             return
         row.t_ns = self._later(device, row.t_ns)
         profile = self._profiles[device]
+        _make_whole(profile, row)
+        doubts = self._proofs.judge(device, row)
         vessel = self._compute.vessel_of(device, row)
         if self._aboard.get(device, ("", 0))[0] != vessel:
             self._aboard[device] = vessel, row.t_ns
@@ -52,6 +56,7 @@ class Pipeline:
             profile.kind, self._tags[device] | {"vessel": vessel}, _fields(profile, row, self.trusted), row.t_ns
         )
         self.entries.append(Entry(wire.lane_of(profile.kind, row.scan), row.t_ns, line, True))
+        self._queue(doubts)
         self._queue(self._compute.feed(device, row))
 
     def _take_past(self, device: str, row: Row) -> None:
@@ -61,6 +66,7 @@ class Pipeline:
         is, is known only if the vessel was there before the gap and still is.
         """
         profile = self._profiles[device]
+        _make_whole(profile, row)
         vessel, since_ns = self._aboard.get(device, ("", 0))
         tags = self._tags[device] | {"vessel": "unknown" if vessel and row.t_ns < since_ns else vessel}
         line = wire.encode_row(profile.kind, tags, _fields(profile, row, self.trusted), row.t_ns)
@@ -97,7 +103,8 @@ class Pipeline:
     def checkpoint(self) -> bytes:
         """State of the computations after every row taken so far."""
         states = {name: base64.b64encode(state).decode() for name, state in self._compute.states().items()}
-        return json.dumps({"last_ns": self._last_ns, "layout": self._compute.layout, "states": states}).encode()
+        saved = {"last_ns": self._last_ns, "layout": self._compute.layout, "states": states}
+        return json.dumps(saved | {"proofs": self._proofs.states()}).encode()
 
     def resume(self, checkpoint: bytes | None, lines: Iterable[str]) -> int:
         """Stand where the last run stood; what it already emitted is not emitted again.
@@ -107,6 +114,7 @@ class Pipeline:
         if checkpoint is not None:
             saved = json.loads(checkpoint)
             self._last_ns = saved["last_ns"]
+            self._proofs.restore(saved.get("proofs", {}))
             if saved["layout"] == self._compute.layout:
                 self._compute.restore({name: base64.b64decode(text) for name, text in saved["states"].items()})
             else:  # another version of the kernels: begin again, and say so
@@ -122,6 +130,7 @@ class Pipeline:
                 continue  # the device has left the site file since
             row = _row(profile, decoded)
             self._last_ns[device] = row.t_ns
+            self._proofs.judge(device, row)
             self._compute.vessel_of(device, row)
             for out in self._compute.feed(device, row):
                 if out.kind == "event":
@@ -134,6 +143,13 @@ def _weakest(loaded: LoadedSite) -> str:
     """Origin of rows about the whole gateway: real only where every device is."""
     origins = {device.origin for device in loaded.site.device}
     return next(o for o in ("test", "sim", "replay", "real") if o in origins)
+
+
+def _make_whole(profile: Profile, row: Row) -> None:
+    """Round what travels as a whole number, as a counter in float32 kWh does, before anything computes with it."""
+    rounded = profile.rounded
+    if rounded:
+        row.values[rounded] = np.rint(row.values[rounded])
 
 
 def _fields(profile: Profile, row: Row, trusted: bool) -> dict[str, wire.Value]:

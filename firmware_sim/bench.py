@@ -43,17 +43,17 @@ class Bench:
         scenario = loaded.scenario
         self._loaded = loaded
         self.points: dict[str, DeliveryPoint] = {}
-        ports: dict[str, tuple[Port, int]] = {}  # by berth, with its place in the port
+        self._ports: dict[str, tuple[Port, int]] = {}  # by berth, with its place in the port
         for i, table in enumerate(scenario.point):
             port = build.port(scenario, table, scenario.seed + 100 * i)
-            ports |= {name: (port, n) for n, name in enumerate(port.names)}
+            self._ports |= {name: (port, n) for n, name in enumerate(port.names)}
             meter = build.meter(table.meter, self._meter_profile(table.name))
             self.points[table.name] = DeliveryPoint(port, meter, scenario.seed + 100 * i + 50)
         self.berths: dict[str, Berth | TimetableBerth] = {}
         for i, berth in enumerate(scenario.berth):
-            if berth.name in ports:
+            if berth.name in self._ports:
                 meter = build.meter(berth.meter, self._meter_profile(berth.name))
-                self.berths[berth.name] = TimetableBerth(*ports[berth.name], meter, scenario.seed + i)
+                self.berths[berth.name] = TimetableBerth(*self._ports[berth.name], meter, scenario.seed + i)
             else:
                 self.berths[berth.name] = _berth(berth, loaded, scenario.seed + i)
         self.chambers: dict[tuple[str, int], Lock] = {}
@@ -80,15 +80,24 @@ class Bench:
 
     def traits(self) -> dict[str, DeviceTraits]:
         """What may be made faulty, by device."""
-        return {name: traits(device.table, device.profile) for name, device in self.devices.items()}
+        scenario = self._loaded.scenario
+        return {name: traits(scenario, d.table, d.profile) for name, d in self.devices.items()}
 
     def use(self, board: FaultBoard) -> None:
         """Let the plants look at this board from now on; the scenario's script is put on it."""
+        self.board = board
+        board.listen(self._tell_port)
         for fault in self._script:
             plan_fault(board, fault)
-        self.board = board
         for lock in self.chambers.values():
             lock.board = board
+
+    def _tell_port(self, device: str) -> None:
+        """A delivery point is stepped: it has to know beforehand what befalls its towers."""
+        table = self.devices[device].table
+        if table.plant in self._ports and self.devices[device].profile.kind == "charger":
+            port, berth = self._ports[table.plant]
+            port.befall(device, build.welded(self.board.all(device), berth))
 
     def _meter_profile(self, plant: str) -> Profile | None:
         """Of the first meter on a berth or a delivery point."""

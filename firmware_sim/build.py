@@ -1,13 +1,16 @@
 """From a scenario's tables to plants."""
 
+from collections.abc import Iterable
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 from drivers.profile import Profile
+from firmware_sim.faults import Fault
 from firmware_sim.plant.lock import PRESETS as LOCK_PRESETS
 from firmware_sim.plant.lock import LockMoment, LockSize, pump_power_w
 from firmware_sim.plant.pack import PackSpec
-from firmware_sim.plant.port import BerthSpec, CallSpec, Moment, PointSpec, Port
+from firmware_sim.plant.port import NS, BerthSpec, CallSpec, Moment, PointSpec, Port
 from firmware_sim.plant.revenue import MeterSpec
 from firmware_sim.plant.supply import EV_ESTOP, EV_FAULT, EV_LIMIT, EV_OUTAGE, EV_PAUSE, EV_WELD
 from firmware_sim.plant.tower import PRESETS as TOWER_PRESETS
@@ -55,7 +58,7 @@ def lock_size(table: LockTable) -> LockSize:
 
 def lock_moments(scenario: Scenario, name: str) -> list[LockMoment]:
     return [
-        LockMoment(e.kind, e.at_s, float("inf") if e.for_s is None else e.at_s + e.for_s, e.value)
+        LockMoment(e.kind, e.at_s, inf if e.for_s is None else e.at_s + e.for_s, e.value)
         for e in scenario.event
         if e.plant == name
     ]
@@ -82,6 +85,17 @@ def meter(table: RevenueTable, profile: Profile | None) -> MeterSpec:
     return MeterSpec(modulus_wh=modulus, **given)
 
 
+def welded(faults: Iterable[Fault], berth: int) -> list[Moment]:
+    """What `breaker-welded` does to a tower, and when."""
+    moments = []
+    for fault in faults:
+        if fault.name == "breaker-welded":
+            span = fault.since_ns / NS, inf if fault.until_ns is None else fault.until_ns / NS
+            kinds = (EV_WELD, EV_ESTOP) if fault.number("estop") else (EV_WELD,)
+            moments += [Moment(kind, *span, berth) for kind in kinds]
+    return moments
+
+
 def port(scenario: Scenario, table: PointTable, seed: int) -> Port:
     """A delivery point with the berths that hang on it."""
     tables = [berth for berth in scenario.berth if berth.point == table.name]
@@ -95,7 +109,7 @@ def port(scenario: Scenario, table: PointTable, seed: int) -> Port:
     names = [berth.name for berth in tables]
     moments = [
         Moment(
-            _KINDS[e.kind], e.at_s, float("inf") if e.for_s is None else e.at_s + e.for_s,
+            _KINDS[e.kind], e.at_s, inf if e.for_s is None else e.at_s + e.for_s,
             names.index(e.plant) if e.plant in names else None, e.value,
         )
         for e in scenario.event

@@ -198,6 +198,12 @@ _ALL = (
         by_s=_n(3600.0, -1e9, 1e9, "simulated seconds, back if negative"),
     ),
     _plant("frozen-heartbeat", "the heartbeat stands", WITH_HEARTBEAT),
+    # A tower that breaks its first rule: no closed breaker without the safety loop.
+    _plant(
+        "breaker-welded", "the breaker does not open: power flows on while the safety loop is open",
+        ("charger",),
+        estop=_w(1, 0, 1, "whether an emergency stop is pressed meanwhile (1), so that it ought to open"),
+    ),
     # OPC UA.
     FaultKind(
         "server-restart", "opcua", "the server is away for a while, then a new one listens", ALL_DEVICES, (OPCUA,),

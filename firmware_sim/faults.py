@@ -80,12 +80,17 @@ class DeviceTraits:
         protocol: One of those in `fault_kinds.py`.
         points: Names of the points.
         fitting: By fault, the points that can have it, where not all can.
+        without: Faults that its plant cannot have, and why.
     """
 
     kind: str
     protocol: str
     points: frozenset[str] = frozenset()
     fitting: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    without: Mapping[str, str] = field(default_factory=dict)
+
+    def fits(self, kind: FaultKind) -> bool:
+        return kind.fits(self.kind, self.protocol) and kind.name not in self.without
 
     def points_for(self, fault: str) -> frozenset[str]:
         return self.fitting.get(fault, self.points)
@@ -199,7 +204,7 @@ class FaultBoard:
             if device is None:
                 raise FaultError(f"fault {kind.name}: name the device")
             return device
-        fitting = [name for name, traits in self._traits.items() if kind.fits(traits.kind, traits.protocol)]
+        fitting = [name for name, traits in self._traits.items() if traits.fits(kind)]
         if device is None:
             if len(fitting) == 1:
                 return fitting[0]
@@ -208,6 +213,8 @@ class FaultBoard:
             raise FaultError(f"device {device!r} is not one of {', '.join(self._traits)}")
         if device not in fitting:
             traits = self._traits[device]
+            if kind.name in traits.without:
+                raise FaultError(f"fault {kind.name}: does not fit {device}: {traits.without[kind.name]}")
             raise FaultError(
                 f"fault {kind.name}: does not fit {device}, a {traits.kind} over {traits.protocol}; it fits "
                 + (", ".join(fitting) or f"none of these devices, only {', '.join(kind.devices)}")

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from drivers.profile import Profile
+from firmware_sim import name_plate
 from firmware_sim.encode import RegisterImage, Values
 from firmware_sim.value_faults import ValueFaults
 
@@ -19,7 +20,9 @@ class ModbusUnit:
     """
 
     def __init__(self, profile: Profile, source: Callable[[], Values], faults: ValueFaults | None = None) -> None:
+        self.profile = profile
         self._image = RegisterImage(profile)
+        self._plate = name_plate.objects_of(profile)
         self._source = source
         self._faults = faults
         self._max_registers = profile.max_registers
@@ -28,10 +31,13 @@ class ModbusUnit:
     def answer(self, pdu: bytes) -> bytes:
         """The response PDU to a request PDU, or an exception reply.
 
-        Source: MODBUS Application Protocol 1.1b3, sections 6.1-6.4 and 7.
+        Source: MODBUS Application Protocol 1.1b3, sections 6.1-6.4, 6.21 and 7.
         """
         function = pdu[0]
         self.requests[function] += 1
+        if function == name_plate.FUNCTION:
+            plate = name_plate.name_plate(self._plate, pdu)
+            return plate if isinstance(plate, bytes) else refusal(function, plate)
         table = TABLES.get(function)
         if table is None:  # a write too: this is a revenue meter, not a blackboard
             return refusal(function, ILLEGAL_FUNCTION)

@@ -44,11 +44,26 @@ class Sessions:
 
 
 class Subscriptions:
-    """The subscriptions of clients. A new one is silenced too, at the next call."""
+    """The subscriptions of clients. A new one is silenced too, at the next call.
+
+    asyncua answers a request to publish again what is gone with an empty message, as if all were well; a
+    client that asks until it is refused (node-opcua does, once its session is lost) then asks for ever.
+    """
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._silent: dict[int, Any] = {}
+        server.iserver.subscription_service.republish = self._republish
+
+    def _republish(self, wanted: ua.RepublishParameters) -> ua.NotificationMessage:
+        """Source: OPC 10000-4, service Republish, its result codes."""
+        subscription = self._server.iserver.subscription_service.subscriptions.get(wanted.SubscriptionId)
+        if subscription is None:
+            raise ServiceError(ua.StatusCodes.BadSubscriptionIdInvalid)
+        message = subscription.republish(wanted.RetransmitSequenceNumber)
+        if not message.NotificationData:
+            raise ServiceError(ua.StatusCodes.BadMessageNotAvailable)
+        return message
 
     def silence(self, fault: Fault | None) -> None:
         if fault is None and not self._silent:

@@ -18,6 +18,11 @@ from firmware_sim.scenario_checks import problems_between
 from firmware_sim.scenario_tables import Scenario
 
 _SHIPPED = resources.files("firmware_sim")
+_MISSING = "missing-key-"  # stands in for a name that a file lacks, so that the rest of it is checked too
+_OPTIONS = {
+    "file": "--recording", "columns": "--columns", "start_s": "--start", "span_s": "--span",
+    "capacity_ah": "--capacity-ah", "series": "--series", "parallel": "--parallel",
+}  # fmt: skip
 
 
 class ScenarioError(ValueError):
@@ -60,6 +65,7 @@ def load_scenario(
     Raises: ScenarioError, with one line per problem.
     """
     path, text = _find(name)
+    typed = {**(recording or {}), **(pack or {})}
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -70,10 +76,10 @@ def load_scenario(
     try:
         scenario = Scenario.model_validate(data)
     except ValidationError as error:
-        problems = explain_all(str(path), error, Scenario)
+        problems = [_as_typed(path, line, typed) for line in explain_all(str(path), error, Scenario)]
         repaired = _repaired(data, error)
         if repaired is None:
-            raise ScenarioError("\n".join(problems)) from error
+            raise ScenarioError("\n".join(dict.fromkeys(problems))) from error
         scenario = repaired  # what is right in the file is checked too, so that all problems are told at once
     profiles: dict[str, Profile] = {}
     recordings: dict[str, Recording] = {}
@@ -91,12 +97,16 @@ def load_scenario(
             whole.cut(berth.recording.start_s or 0, berth.recording.span_s)
             recordings[berth.name] = whole
         except RecordingError as error:
-            problems += [f"{path}: berth[{i}].recording: {line}" for line in str(error).splitlines()]
+            where = f"{path}: berth[{i}].recording"
+            if recording:
+                where = ", ".join(_OPTIONS[key] for key in recording)
+            problems += [f"{where}: {line}" for line in str(error).splitlines()]
     spots = {_spot(path, line) for line in problems}
     # A wrong key is told once, not again as one that is missing.
     problems += [line for line in problems_between(path, scenario, profiles) if _spot(path, line) not in spots]
+    problems = [line for line in problems if _MISSING not in line]
     if problems:
-        raise ScenarioError("\n".join(problems))
+        raise ScenarioError("\n".join(dict.fromkeys(problems)))  # a wrong option is wrong at each berth
     return Loaded(scenario, profiles, recordings)
 
 
@@ -105,10 +115,18 @@ def _spot(path: Path, line: str) -> str:
     return re.split(r"[: ]", line.removeprefix(f"{path}: "), maxsplit=1)[0]
 
 
+def _as_typed(path: Path, line: str, typed: Mapping[str, Any]) -> str:
+    """A problem with a key that the command line gave names the option, not a file that is right."""
+    found = re.match(rf"{re.escape(str(path))}: berth\[\d+\]\.(?:recording|pack)\.(\w+)", line)
+    if found is None or found[1] not in typed:
+        return line
+    return _OPTIONS[found[1]] + line[found.end() :]
+
+
 def _repaired(data: dict[str, Any], error: ValidationError) -> Scenario | None:
-    """The scenario without its wrong keys, where the defaults of these make a whole one; else None."""
+    """The scenario without its wrong keys and with names for those it lacks, if that makes a whole one."""
     rest = copy.deepcopy(data)
-    for problem in error.errors():
+    for n, problem in enumerate(error.errors()):
         table: Any = rest
         *way, last = problem["loc"]
         for step in way:
@@ -117,7 +135,9 @@ def _repaired(data: dict[str, Any], error: ValidationError) -> Scenario | None:
             except (KeyError, IndexError, TypeError):
                 break  # the table itself is gone already
         else:
-            if isinstance(table, dict):
+            if isinstance(table, dict) and problem["type"] == "missing":
+                table[str(last)] = f"{_MISSING}{n}"
+            elif isinstance(table, dict):
                 table.pop(last, None)
     try:
         return Scenario.model_validate(rest)

@@ -185,10 +185,14 @@ def _events(path: Path, scenario: Scenario) -> Iterator[str]:
             yield f"{path}: event[{i}].value = {event.value:g}: is no mode; give 0 (local), 1 or 2 (maintenance)"
 
 
-def traits(device: DeviceTable, profile: Profile) -> DeviceTraits:
+def traits(scenario: Scenario, device: DeviceTable, profile: Profile) -> DeviceTraits:
     """What faults may be had of a device."""
     modbus = profile.protocol == "modbus"
-    return traits_of(profile, f"modbus-{device.transport}" if modbus else profile.protocol)
+    replayed = any(berth.name == device.plant and berth.recording is not None for berth in scenario.berth)
+    without = (
+        {"breaker-welded": "its berth replays a recording; it takes one with a timetable"} if replayed else {}
+    )
+    return traits_of(profile, f"modbus-{device.transport}" if modbus else profile.protocol, without)
 
 
 def _lines(path: Path, scenario: Scenario, profiles: Mapping[str, Profile]) -> Iterator[str]:
@@ -225,7 +229,9 @@ def _lines(path: Path, scenario: Scenario, profiles: Mapping[str, Profile]) -> I
 
 
 def _faults(path: Path, scenario: Scenario, profiles: Mapping[str, Profile]) -> Iterator[str]:
-    board = FaultBoard({d.name: traits(d, profiles[d.name]) for d in scenario.device if d.name in profiles})
+    board = FaultBoard(
+        {d.name: traits(scenario, d, profiles[d.name]) for d in scenario.device if d.name in profiles}
+    )
     for i, fault in enumerate(scenario.fault):
         try:
             plan_fault(board, fault)

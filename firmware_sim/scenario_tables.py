@@ -86,6 +86,7 @@ class ShipTable(_Table):
     crossing_s: float = Field(5400.0, gt=0, le=86_400, description="length of a crossing in s")
     far_w: float = Field(0.0, ge=0, le=1e8, description="power it charges with in the port across, in W")
     far_soc: float = Field(0.8, ge=0, le=1, description="up to this SoC")
+    most_w: float = Field(60_000_000.0, gt=0, le=1e9, description="the most its cables carry, in W")
     bms_offset: float = Field(0.02, ge=-0.5, le=0.5, description="what its BMS is wrong by at the start")
     bms_gain: float = Field(1.006, ge=0.8, le=1.2, description="what its BMS counts of each Ah")
 

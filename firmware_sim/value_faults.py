@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from drivers.profile import Point, Profile
 from firmware_sim.encode import FORMATS, Value, Values, in_order, words_of
@@ -14,8 +14,8 @@ VALUE_FAULTS = tuple(name for name, kind in KINDS.items() if kind.scope == "valu
 Encode = Callable[[Point, Value], list[int]]
 
 
-def traits_of(profile: Profile, protocol: str) -> DeviceTraits:
-    """A device as the board checks faults against it."""
+def traits_of(profile: Profile, protocol: str, without: Mapping[str, str] | None = None) -> DeviceTraits:
+    """A device as the board checks faults against it. `without`: faults that its plant cannot have, and why."""
 
     def named(fits: Callable[[Point], bool]) -> frozenset[str]:
         return frozenset(point.name for point in profile.points if fits(point))
@@ -26,7 +26,7 @@ def traits_of(profile: Profile, protocol: str) -> DeviceTraits:
         "spike": named(lambda p: p.type not in ("string", "bool")),
         "swapped-words": named(lambda p: p.words > 1 and p.type != "string"),
     }
-    return DeviceTraits(profile.kind, protocol, named(lambda _: True), fitting)
+    return DeviceTraits(profile.kind, protocol, named(lambda _: True), fitting, without or {})
 
 
 class ValueFaults:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from firmware_sim.faults import Fault, FaultBoard, FaultView
-from firmware_sim.modbus_unit import refusal
+from firmware_sim.modbus_unit import TABLES, refusal
 from firmware_sim.plant.noise import uniform
 
 _MOST_WORDS = 127  # what the byte count of an answer can still say
@@ -89,7 +89,7 @@ class WireFaults:
         refused = self._hit(view, "exception")
         if refused is not None and _touches(request.pdu, refused):
             return refusal(function, int(refused.number("code")))
-        if right[0] & 0x80:
+        if right[0] & 0x80 or function not in TABLES:  # a name plate holds no registers
             return right
         data = right[2:]
         if fault := self._hit(view, "short-answer"):

@@ -239,13 +239,17 @@ class Demo:
 
     def _write_clock(self, origin_ns: int | None) -> None:
         text = json.dumps({"epoch_ns": EPOCH_NS, "speed": self.options.speed, "origin_monotonic_ns": origin_ns})
-        part = self.out / "clock.json.part"
-        part.write_text(text)
-        part.rename(self.out / "clock.json")  # readers never see half a file
+        self._write_whole("clock.json", text)
 
     def _write_pids(self) -> None:
         pids = {name: child.process.pid for name, child in self.children.items() if child.process is not None}
-        self.out.joinpath("pids.json").write_text(json.dumps(pids))
+        self._write_whole("pids.json", json.dumps(pids))
+
+    def _write_whole(self, name: str, text: str) -> None:
+        """Replace a file at once: readers never see half of it."""
+        part = self.out / f"{name}.part"
+        part.write_text(text)
+        part.rename(self.out / name)
 
     def watch(self) -> None:
         """Start again what has died. Raises: DemoError if the simulator has, or one dies again and again."""

@@ -160,7 +160,10 @@ def _values(seen: Seen, device: Mapping[str, Any], now_ns: int) -> list[Text]:
         i, point = points[name]
         value = seen.values.get((device["name"], name))
         quality = _quality(row, i)
-        shown = _shown(value, point) if value is not None and quality == "good" else f"— ({quality})"
+        if value is None or quality not in ("good", "uncertain", "unproven"):
+            shown = f"— ({quality})"
+        else:
+            shown = _shown(value, point) + (f" ({quality})" if quality != "good" else "")
         texts.append(Text(style="dim" if old else "").append(f"{point['en']} ", style="dim").append(shown))
     return texts
 

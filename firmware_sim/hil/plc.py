@@ -17,6 +17,7 @@ from firmware_sim.hil.trace import NS, Trace
 SLOW_EVERY = 5  # live scans between two scans of each other class
 PAIRS = 5  # times in a watch that two scans follow each other at once
 RECONNECT_S = 0.5
+MUTE = 10  # attempts without a single answer: a wrong unit id, or no Modbus at all. Nobody waits 45 min for it
 Progress = Callable[[float], None]
 
 
@@ -43,6 +44,7 @@ class Plc:
         self.profile: Profile = settings.profile
         self.clock = clock
         self.settings = settings
+        self.target = target
         self.device: Device = open_device(
             settings.profile, host=target.host, port=target.port, unit_id=target.unit_id, url=target.url,
             timeout_s=settings.timeout_s,
@@ -101,7 +103,7 @@ class Plc:
                 if first:
                     raise
                 trace.missed.append(str(error))
-                if not patient:
+                if not patient or (len(trace.missed) >= MUTE and not trace.scans()):
                     break
                 await asyncio.sleep(RECONNECT_S)
             finally:

@@ -27,6 +27,7 @@ from firmware_sim.hil.verdict import ERROR, FAILED, NOT_EVALUATED, PASSED, CaseF
 
 OWN = "OWN-01"  # a test of somebody's own, which has no case of ours
 SETTINGS = pytest.StashKey[Settings]()
+ANSWERS = "COM-01"  # the case that asks whether the device answers
 RIG = pytest.StashKey["Rig"]()
 RESULTS = pytest.StashKey[list[Result]]()
 CHECK = pytest.StashKey[Check]()
@@ -150,8 +151,13 @@ def rig(
         rig.close()
 
 
-@pytest.fixture(scope="session")
-def trace(rig: Rig) -> Trace:
+@pytest.fixture
+def trace(rig: Rig, request: pytest.FixtureRequest, check: Check) -> Trace:
+    """What the watch saw. Of a device that never answered one case says so, the others nothing."""
+    marker = request.node.get_closest_marker("case")
+    if not rig.trace.scans() and (marker is None or marker.args[0] != ANSWERS):
+        check.not_evaluated("never_answered")
+    check.knows = rig.trace.knows
     return rig.trace
 
 
@@ -214,6 +220,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     outcome = PASSED
     if isinstance(error, pytest.skip.Exception):
         outcome = NOT_EVALUATED
+        report.longrepr = (item.location[0], (item.location[1] or 0) + 1, str(error))
     elif isinstance(error, CaseFailed):
         outcome = FAILED
         report.longrepr = str(error)  # the sentence; a traceback would say nothing about the device

@@ -88,6 +88,8 @@ def _facts(run: Run, both: _Both) -> str:
         (both("sheet.serial"), "<i class=blank></i>"),
         (both("sheet.site"), "<i class=blank></i>"),
     ]
+    if settings.target.simulated:
+        facts.append((both("sheet.scenario"), f"{html.escape(settings.scenario)}, × {settings.speed:g}"))
     if run.people.person:
         facts.append((both("sheet.person"), html.escape(run.people.person)))
         facts.append((both("sheet.permit"), html.escape(run.people.permit)))
@@ -100,8 +102,8 @@ def _facts(run: Run, both: _Both) -> str:
 
 
 def _verdict(run: Run, both: _Both) -> str:
-    said = both.line("sheet.verdict_failed", n=run.red) if run.red else both.line("sheet.verdict_passed")
-    counts = both.line("sheet.counts", **run.counts)
+    said = both("sheet.verdict_failed" if run.red else "sheet.verdict_passed")
+    counts = both("sheet.counts", **run.counts)
     return f"<p class='verdict {'red' if run.red else 'fine'}'><b>{said}</b><span>{counts}</span></p>"
 
 

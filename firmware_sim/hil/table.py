@@ -26,14 +26,19 @@ def print_table(run: Run, texts: Texts, console: Console) -> None:
             result.id, Text(title), Text(seen, style="" if result.outcome == PASSED else style),
             Text(texts(f"sheet.{result.outcome}"), style=style),
         )  # fmt: skip
-    verdict = texts("sheet.verdict_failed", n=run.red) if run.red else texts("sheet.verdict_passed")
+    verdict = texts("sheet.verdict_failed" if run.red else "sheet.verdict_passed")
     counts = texts("sheet.counts", **run.counts)
-    console.print(Group(table, Text(f"\n{verdict}: {counts}", style="bold red" if run.red else "bold green")))
+    console.print(
+        Group(
+            table,
+            Text(f"\n{verdict}{texts('sheet.colon')}{counts}", style="bold red" if run.red else "bold green"),
+        )
+    )
 
 
 def _title(run: Run, texts: Texts) -> Text:
     kind = texts(f"sheet.kind_{run.settings.kind}")
-    title = Text(f"{texts('sheet.title')}: {kind} {run.settings.device}, {run.endpoint}")
+    title = Text(f"{texts('sheet.title')}{texts('sheet.colon')}{kind} {run.settings.device}, {run.endpoint}")
     if run.settings.target.simulated:
         title.append(f"  [{texts('sheet.simulation')}]", style="bold black on yellow")
     return title

@@ -65,6 +65,10 @@ class Trace:
     def has(self, *names: str) -> bool:
         return all(name in self.profile.index for name in names)
 
+    def knows(self, name: str) -> bool:
+        """Whether a point was ever good."""
+        return bool(len(self[name].known)) or any(text.strip() for text in self.texts(name))
+
     def __getitem__(self, name: str) -> Series:
         i = self.profile.index[name]
         t_ns, values, quality = self._table(self.profile.points[i].scan)

@@ -1,6 +1,6 @@
 """What a case says: a finding is a key of the text files with its values; a result is an outcome with findings."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NoReturn
@@ -51,6 +51,7 @@ class Check:
         self.limits = limits
         self.findings: list[Finding] = []
         self.subject = ""
+        self.knows: Callable[[str], bool] = lambda _: True  # whether the watch ever knew a point
 
     def saw(self, key: str, **params: Value) -> None:
         self.findings.append(Finding(key, params))
@@ -68,10 +69,14 @@ class Check:
         raise NotEvaluated(self._shown())
 
     def needs(self, *names: str) -> None:
-        """Points without which the case means nothing."""
+        """Points without which the case means nothing: the profile has them, and the watch has seen them."""
         missing = [name for name in names if name not in self.profile.index]
         if missing:
             self.not_evaluated("no_points", points=", ".join(missing))
+        unknown = [name for name in names if not self.knows(name)]
+        if unknown:
+            visits = self.profile.kind == "battery"  # of a ship that may not be there
+            self.not_evaluated("unknown_visitor" if visits else "unknown_all_along", points=", ".join(unknown))
 
     def _shown(self) -> str:
         from firmware_sim.hil.texts import Texts

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from firmware_sim.encode import Value
 from firmware_sim.plant.noise import wobble
+from firmware_sim.plant.revenue import line_voltages
 
 NS = 1_000_000_000
 _HALF_WS_PER_WH = 2 * 3600
@@ -108,4 +109,5 @@ class Meter:
             voltage_v = size.line_voltage_v / sqrt(3.0) * (1.0 - drop + unevenness)
             values[f"voltage_l{phase}_v"] = voltage_v
             values[f"current_l{phase}_a"] = share * apparent_va / voltage_v
-        return values
+            values |= {f"power_l{phase}_w": share * power_w, f"reactive_power_l{phase}_var": share * reactive_var}
+        return values | {"apparent_power_va": apparent_va} | line_voltages(values)

@@ -22,8 +22,8 @@ Floats = NDArray[np.float64]
 (
     SERIES, PARALLEL, Q_AS, R0, R1, TAU1, R2, TAU2, HYST_V, HYST_RATE, ACTIVATION, COULOMBIC, HEAT_J_K, COOL_W_K,
     AMBIENT_C, MAX_V, MIN_V, CHARGE_A, DISCHARGE_A, SPREAD_SOC, SPREAD_R, BMS_GAIN, BMS_OFFSET_A, BMS_FULL,
-    WARM_C, HOT_C, RESET_S, SEA_W, HOTEL_W, CROSSING_S, FAR_W, FAR_SOC, PACK_PARAMS,
-) = range(33)  # fmt: skip
+    WARM_C, HOT_C, RESET_S, SEA_W, HOTEL_W, CROSSING_S, FAR_W, FAR_SOC, MOST_W, PACK_PARAMS,
+) = range(34)  # fmt: skip
 # State. From TERM_J on: energies of the whole pack since the start.
 (
     SOC, V1, V2, HYST, TEMP, SOC_BMS, CURRENT_A, VOLTAGE_V, CELL_MIN_V, CELL_MAX_V, CHARGE_W, DISCHARGE_W,
@@ -42,6 +42,7 @@ class PackSpec:
         sea_w: Mean power from the pack during a crossing; `hotel_w` is what the ship takes at berth.
         crossing_s: How long a crossing takes; between two of them the ship lies in the port across the water.
         far_w: Charging there, up to `far_soc`.
+        most_w: What cables and switchboard carry; the BMS permits no more, however large the pack.
         spread: Standard deviation of SoC between cells; limits see three of them.
     """
 
@@ -60,6 +61,7 @@ class PackSpec:
     crossing_s: float = 5400.0
     far_w: float = 0.0
     far_soc: float = 0.8
+    most_w: float = 60_000_000.0
     bms_offset: float = 0.02
     bms_gain: float = 1.006
 
@@ -94,7 +96,7 @@ class PackSpec:
         p[BMS_GAIN], p[BMS_OFFSET_A], p[BMS_FULL] = self.bms_gain, 0.0006 * ah, 0.99
         p[WARM_C], p[HOT_C], p[RESET_S] = 42.0, 58.0, 1800.0
         p[SEA_W], p[HOTEL_W], p[CROSSING_S] = self.sea_w, self.hotel_w, self.crossing_s
-        p[FAR_W], p[FAR_SOC] = self.far_w, self.far_soc
+        p[FAR_W], p[FAR_SOC], p[MOST_W] = self.far_w, self.far_soc, self.most_w
         return p
 
     def state(self) -> Floats:
@@ -208,8 +210,9 @@ def _bms(p: Floats, ocv: Floats, s: Floats, i: float, r0: float, dt: float) -> N
     warm = min(1.0, max(0.0, (p[HOT_C] - s[TEMP]) / (p[HOT_C] - p[WARM_C])))
     room = min(1.0, max(0.05, (p[MAX_V] - ocv_at(ocv, s[SOC] + p[SPREAD_SOC])) / 0.06))
     floor = min(1.0, max(0.0, s[SOC] / 0.1))
-    s[CHARGE_W] = s[CONTACTOR] * cold * warm * room * p[CHARGE_A] * p[PARALLEL] * s[VOLTAGE_V]
-    s[DISCHARGE_W] = s[CONTACTOR] * warm * floor * p[DISCHARGE_A] * p[PARALLEL] * s[VOLTAGE_V]
+    cells_w = s[CONTACTOR] * warm * p[PARALLEL] * s[VOLTAGE_V]
+    s[CHARGE_W] = min(p[MOST_W], cells_w * cold * room * p[CHARGE_A])
+    s[DISCHARGE_W] = min(p[MOST_W], cells_w * floor * p[DISCHARGE_A])
     word = 0
     if s[CELL_MAX_V] > p[MAX_V] + 0.06:
         word |= OVER_VOLTAGE

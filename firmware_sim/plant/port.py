@@ -1,7 +1,8 @@
 """A delivery point with its berths and ships: the timetable made into arrays, and what the devices show."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import chain
 from math import inf, sqrt
 from typing import Any
 
@@ -101,6 +102,7 @@ class Port:
         self.copies = np.zeros((len(berths), sp.COPY))
         self.copies[:, sp.K_SHIP] = -1.0
         self.moments = list(moments)
+        self._befallen: dict[str, list[Moment]] = {}
         self.flags = np.zeros(6 * len(berths))
         self.room = np.zeros(2 * len(berths))
         self.columns = sp.TR_FIRST + sp.TR_BERTH * len(berths)
@@ -152,21 +154,13 @@ class Port:
     def _set_events(self) -> None:
         rows = [
             (m.start_s, m.end_s, float(m.kind), -1.0 if m.berth is None else float(m.berth), m.value)
-            for m in self.moments
+            for m in chain(self.moments, *self._befallen.values())
         ]
         self.events = np.array(rows or [(inf, inf, 0.0, 0.0, 0.0)])
 
-    def press(self, kind: int, berth: int | None = None, value: float = 0.0) -> None:
-        """Begin something now: an emergency stop, a pause, an outage; `release` ends it."""
-        self.moments.append(Moment(kind, float(self.seconds), inf, berth, value))
-        self._set_events()
-
-    def release(self, kind: int, berth: int | None = None) -> None:
-        now = float(self.seconds)
-        self.moments = [
-            replace(m, end_s=now) if m.kind == kind and m.berth == berth and m.start_s <= now < m.end_s else m
-            for m in self.moments
-        ]
+    def befall(self, cause: str, moments: Sequence[Moment]) -> None:
+        """What one cause, as a fault of a device, does to the berths besides `moments`. What was stepped stays."""
+        self._befallen[cause] = list(moments)
         self._set_events()
 
     # Time.

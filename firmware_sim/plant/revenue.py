@@ -1,6 +1,6 @@
 """The revenue meter of a simulated supply: its error, its transformers and wiring, and its registers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import hypot, pi, sin, sqrt
 
@@ -125,4 +125,15 @@ class RevenueMeter:
             amp = share * apparent_va * self._ratio / star_v if star_v > 0.0 else 0.0
             values[f"voltage_l{phase}_v"] = star_v * (sqrt(3.0) if delta else 1.0) / vt
             values[f"current_l{phase}_a"] = None if delta and phase == 2 else amp / ct
-        return values
+            if not delta:
+                own_w = self._power_w(t_ns) * (1.0 + self.error) * share * self._signs[phase - 1] / self._ratio
+                values |= {f"power_l{phase}_w": own_w, f"reactive_power_l{phase}_var": share * reactive_var}
+        return values | {"apparent_power_va": apparent_va} | ({} if delta else line_voltages(values))
+
+
+def line_voltages(values: Mapping[str, Value]) -> dict[str, Value]:
+    """Voltages between phases, of the phase voltages that a meter shows. [V]"""
+    star = [float(values[f"voltage_l{phase}_v"] or 0.0) for phase in (1, 2, 3)]
+    return {
+        f"voltage_l{a}{b}_v": sqrt(3.0) * (star[a - 1] + star[b - 1]) / 2.0 for a, b in ((1, 2), (2, 3), (3, 1))
+    }

@@ -1,6 +1,9 @@
 """One delivery point: towers that share its limit, the ships at them and at sea, and the balance of it all.
 
 The kernel steps everything by whole seconds. Rows are one-dimensional, as in `pack.py`.
+
+`pack.py` and `tower.py` are compiled into it, but numba's cache asks only whether this file has changed. So
+count this up with each change of theirs: revision 2.
 """
 
 from collections.abc import Sequence

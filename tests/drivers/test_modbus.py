@@ -135,7 +135,7 @@ async def test_a_silent_plc_costs_one_deadline_and_the_connection(plc, device: M
         assert (await link.scan("live", now_ns)).values[:4].tolist() == GOOD
         assert link.faults == {"no_answer": 1} and plc.connections == 2
         probe = struct.unpack(">HH", plc.received[1][8:])
-        assert probe == (10, 1)  # one register, before more is asked for again
+        assert probe == (40, 1)  # one register, of another block: perhaps only that one is silent
 
 
 NO_MODBUS: dict[str, Callable] = {
@@ -287,6 +287,50 @@ async def test_a_block_refused_again_and_again_is_set_aside_and_probed_alone(
         assert (await link.scan("live", now_ns)).values[:4].tolist() == GOOD
         assert link.set_aside == 0
     assert plc.connections == 1
+
+
+async def test_a_unit_that_its_gateway_does_not_reach_is_probed_with_one_request(
+    plc, device: ModbusDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr(modbus.time, "monotonic", lambda: now_s)
+    async with device.open() as link:
+        for _ in range(4):
+            plc.script += 3 * [lambda ask: plc.refusal(ask, 11)]
+            await link.scan("live", now_ns)
+        assert link.set_aside == 3
+        asked = []
+        for _ in range(20):
+            now_s += 5.0
+            plc.script.extend(3 * [lambda ask: plc.refusal(ask, 11)])
+            before = len(plc.received)
+            row = await link.scan("live", now_ns)
+            assert row.quality[:4].tolist() == 4 * [Quality.REFUSED]
+            asked.append(len(plc.received) - before)
+        assert set(asked) == {0, 1}
+        plc.script.clear()
+        now_s += 60.0
+        assert (await link.scan("live", now_ns)).values[:4].tolist() == GOOD
+
+
+async def test_a_block_that_is_never_answered_silences_no_other(plc) -> None:
+    device = ModbusDevice(PROFILE, ModbusAddress("127.0.0.1", plc.port), 0.3)
+
+    def answer(ask) -> bytes:
+        plc.script.append(answer)
+        return b"" if ask.address == 10 and ask.count == 4 else plc.answer(ask)
+
+    plc.script.append(answer)
+    async with device.open() as link:
+        with pytest.raises(DeviceUnreachable):
+            await link.scan("live", now_ns)  # the silent one comes first: perhaps nobody is there
+        for _ in range(4):
+            row = await link.scan("live", now_ns)
+            assert row.quality[:4].tolist() == [Quality.NO_ANSWER, Quality.NO_ANSWER, 0, 0]
+        assert link.set_aside == 1 and link.faults == {"no_answer": 5}
+        row = await link.scan("live", now_ns)
+        assert row.quality[:4].tolist() == [Quality.NO_ANSWER, Quality.NO_ANSWER, 0, 0]
+        assert link.faults == {"no_answer": 5}, "no more time is spent on it"
 
 
 async def test_resetting_a_device_asks_for_all_blocks_again(plc, device: ModbusDevice) -> None:

@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 from drivers.address import ModbusAddress
 from drivers.bus import Buses, read_pdu
 from drivers.errors import DeviceUnreachable
-from drivers.serial_port import check_serial
+from drivers.serial_port import check_serial, find_port
 
 RIGHT = struct.pack(">BBHH", 3, 4, 0x4005, 0x4006)
 
@@ -146,3 +146,24 @@ async def test_ascii_on_a_line() -> None:
         asyncio.get_running_loop().remove_reader(ours)
         os.close(ours)
         os.close(theirs)
+
+
+class Adapter:
+    def __init__(self, device: str, vid: int | None, pid: int | None, serial_number: str | None) -> None:
+        self.device, self.vid, self.pid, self.serial_number = device, vid, pid, serial_number
+
+
+def test_an_adapter_is_found_by_its_usb_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugged = [
+        Adapter("/dev/ttyS0", None, None, None),
+        Adapter("/dev/ttyUSB0", 0x0403, 0x6001, "A1"),
+        Adapter("/dev/ttyUSB1", 0x0403, 0x6001, "B2"),
+        Adapter("/dev/ttyACM0", 0x1A86, 0x55D3, None),
+    ]
+    monkeypatch.setattr("serial.tools.list_ports.comports", lambda: plugged)
+    assert find_port("usb:0403:6001:B2") == "/dev/ttyUSB1"
+    assert find_port("usb:1A86:55d3") == "/dev/ttyACM0"
+    with pytest.raises(OSError, match=r"usb:0403:6001 is there more than once; add the serial number; .*:A1 "):
+        find_port("usb:0403:6001")
+    with pytest.raises(OSError, match=r"usb:0403:6001:C3 is not plugged in; plugged in: usb:0403:6001:A1 "):
+        find_port("usb:0403:6001:C3")

@@ -11,6 +11,7 @@ from sim_battery import BMS, SimBattery
 from tap import Tap, opcua_services
 
 from drivers import opcua_history
+from drivers.errors import DeviceUnreachable
 from drivers.opcua import OpcUaDevice, OpcUaLink
 from drivers.opcua_settings import OpcUaSettings
 from drivers.row import HISTORY, Quality, Row
@@ -190,3 +191,20 @@ async def test_the_past_of_a_clock_that_is_wrong_is_left_alone(
         await battery.off("clock-jump")
         await link.scan("live", battery.now_ns)
         assert len(await link.history(from_ns, to_ns)) == 3
+
+
+async def test_a_history_that_takes_too_long_does_not_keep_the_device_from_being_read(
+    battery: SimBattery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(*_: Any) -> Any:
+        await asyncio.sleep(3600)
+
+    from_ns, to_ns = await a_gap(battery, 3)
+    monkeypatch.setattr(battery.server._server.iserver.history_manager, "read_history", slow)
+    device = OpcUaDevice(BMS, battery.url, 1.0)
+    async with device.open() as link:
+        with pytest.raises(DeviceUnreachable, match="no answer"):
+            await link.history(from_ns, to_ns)
+    async with device.open() as link:
+        assert await link.history(from_ns, to_ns) == [], "not asked again at once"
+        assert (await link.scan("live", battery.now_ns)).quality[VOLTAGE] == Quality.GOOD

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from asyncua import Server, ua
+from asyncua.common.utils import ServiceError
 from asyncua.crypto.permission_rules import SimpleRoleRuleset
 from asyncua.server.user_managers import User, UserRole
 from cryptography import x509
@@ -175,6 +176,42 @@ async def test_a_user_signs_on_with_a_password_from_a_file(all_policies: str, tm
     password.unlink()
     with pytest.raises(NotTrusted, match=r"password_file .*password: .*No such file"):
         await read(all_policies, chosen)
+
+
+async def test_a_server_that_does_not_know_us_yet_is_told_from_a_dead_one(
+    battery: SimBattery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unknown(certificate: Any, application: Any) -> None:
+        raise ServiceError(ua.StatusCodes.BadCertificateUntrusted)
+
+    monkeypatch.setattr(battery.server._server.iserver, "certificate_validator", unknown)
+    chosen = settings(tmp_path)
+    with pytest.raises(
+        DeviceUnreachable, match=r"no session: BadCertificateUntrusted: .* trust .*own/client\.der in"
+    ):
+        await read(battery.url, chosen)
+    monkeypatch.undo()
+    async with OpcUaDevice(BMS, battery.url, 5.0, chosen).open() as link:
+        assert (await link.scan("live", time.time_ns)).values[BMS.index["soc_bms"]] > 0
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"ACKF\x08\0\0\0", b"\0" * 200])
+@pytest.mark.parametrize("secured", [False, True])
+async def test_whatever_answers_it_is_no_more_than_unreachable(
+    tmp_path: Path, answer: bytes, secured: bool
+) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(8)
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    url = f"opc.tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
+    chosen = settings(tmp_path) if secured else OpcUaSettings()
+    with pytest.raises(DeviceUnreachable, match="no session"):
+        async with OpcUaDevice(ONE, url, 0.3, chosen).open():
+            pass
+    server.close()
 
 
 async def test_our_certificate_is_made_once_and_kept(tmp_path: Path) -> None:

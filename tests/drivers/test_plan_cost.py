@@ -212,7 +212,7 @@ def test_the_cost_of_a_serial_line_follows_from_its_baud_rate() -> None:
     assert cost.request_s == pytest.approx(20 * 11 / 9600 + 0.010)
     assert cost.register_s == pytest.approx(2 * 11 / 9600)
     assert cost.block_s(10) == pytest.approx(0.0558, abs=1e-4)
-    assert cost.block_s(17, is_bits=True) == pytest.approx(cost.request_s + 3 * 11 / 9600)  # 17 bits, 3 bytes
+    assert cost.block_s(24, is_bits=True) == pytest.approx(cost.request_s + 3 * 11 / 9600)  # 3 bytes
     # above 19200 baud the silence is 1.75 ms, whatever the baud rate
     assert Cost.of(line("rtu", 115_200), turnaround_s=0.0).request_s == pytest.approx(13 * 11 / 115_200 + 0.0035)
     assert Cost.of(line("rtu", 9600, "N", 1)).register_s == pytest.approx(2 * 10 / 9600)

@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from drivers.learned import Learned, LearnedFile
 from drivers.profile import parse_profile
 from drivers.row import Quality
+from edge.cli import app
 from edge.clock import WallClock
 from edge.commission import commission
 from edge.config import LoadedSite
@@ -97,3 +99,13 @@ async def test_nothing_is_asked_while_the_agent_reads_the_same_devices(tmp_path:
         await learned(loaded)
     assert not loaded.learned_path.exists()
     assert LearnedFile.load(loaded.learned_path).of("meter-1", loaded.profiles["meter-1"]) != Learned()
+
+
+def test_the_command_names_a_wrong_device_and_ends_with_4_where_one_was_not_reached(tmp_path: Path) -> None:
+    site(tmp_path, 1)
+    command = ["learn", "--site", str(tmp_path / "site.toml"), "--lang", "en"]
+    wrong = CliRunner().invoke(app, [*command, "--device", "meter-9"])
+    assert wrong.exit_code == 2
+    assert "--device meter-9: is no Modbus device of" in wrong.output and "use meter-1" in wrong.output
+    away = CliRunner().invoke(app, command)
+    assert away.exit_code == 4 and "nothing is learned" in away.output

@@ -113,7 +113,7 @@ def test_unknown_values_travel_as_quality_not_as_numbers(loaded: LoadedSite) -> 
     assert isinstance(digits, str)
     names = [p.name for p in loaded.profiles["meter"].points]
     assert digits[names.index("frequency_hz")] == "b"
-    assert digits[names.index("power_w")] == "0"
+    assert digits[names.index("power_w")] == "2"  # a number, of a meter that has proven nothing yet
     assert digits[names.index("reactive_import_total_varh")] == "f"
 
 

@@ -113,3 +113,38 @@ def test_a_site_file_that_is_wrong_ends_with_all_its_problems(port_day: Path) ->
     port_day.write_text(port_day.read_text().replace("unit_id = 1", "unit_id = 700"))
     told = plan(port_day, code=2)
     assert told.count("unit_id = 700") == 9
+
+
+SERIAL = """
+[[device]]
+name = "meter-{0}"
+profile = "generic-meter"
+transport = "rtu"
+serial = "/dev/ttyS9"
+baud = 9600
+unit_id = {0}
+interval_s = 0.5
+"""
+
+
+def test_the_load_of_a_serial_line_is_predicted_from_its_baud_rate(port_day: Path) -> None:
+    head = port_day.read_text().split("[[device]]")[0]
+    port_day.write_text(head + "".join(SERIAL.format(unit) for unit in range(1, 5)))
+    told = json.loads(plan(port_day, "--json", code=3))
+    (line,) = told["buses"]
+    assert (line["bus"], line["devices"]) == (
+        "modbus+rtu:///dev/ttyS9",
+        ["meter-1", "meter-2", "meter-3", "meter-4"],
+    )
+    # per meter 20 and 8 registers twice a second, 4 every 10 s; 32.9 ms a request, 2.29 ms a register
+    request_s, register_s = 20 * 11 / 9600 + 0.010, 2 * 11 / 9600
+    each = (2 * request_s + 28 * register_s) / 0.5 + (request_s + 4 * register_s) / 10.0
+    assert line["load"] == pytest.approx(4 * each) and line["is_serial"]
+    assert [(slower["scan"], slower["from_s"]) for slower in line["slower"]] == [("live", 0.5)] * len(
+        line["slower"]
+    )
+    readme = (ROOT / "drivers" / "README.md").read_text(encoding="utf-8")
+    shown = [line.rstrip() for line in plan(port_day, "--lang", "en", code=3).splitlines()]
+    assert "\n".join(shown[shown.index("Load of each connection or line") : -2]).strip("\n") in readme
+    faster = json.loads(plan(port_day, "--json", "--turnaround-ms", "0", code=0))
+    assert faster["buses"][0]["load"] == pytest.approx(4 * (each - 2 * 0.010 / 0.5 - 0.010 / 10.0))

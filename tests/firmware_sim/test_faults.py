@@ -46,6 +46,7 @@ def test_every_fault_of_the_issue_has_a_name() -> None:
         *["exception", "busy-then-fine", "second-master", "nan", "sentinel", "stuck", "spike", "swapped-words"],
         *["counter-rollover", "counter-reset", "counter-replacement", "counter-backwards", "clock-jump"],
         *["frozen-heartbeat", "server-restart", "session-drop", "silent-subscription", "unknown-node"],
+        "breaker-welded",
         *["bad-sensor-failure", "lock-opposite-sluice-open", "lock-sluice-open-while-gate-closes"],
         *["lock-opposite-gates-open", "lock-gate-opens-under-head", "lock-green-light-gate-closed"],
         *["lock-level-moves-all-closed", "lock-level-still-sluice-open", "lock-mode-change-in-cycle"],
@@ -114,7 +115,7 @@ def test_a_device_may_be_left_out_where_only_one_fits(board: FaultBoard) -> None
 @pytest.mark.parametrize(
     ("name", "device", "options", "sentence"),
     [
-        ("quiet", "meter-1", {}, "'quiet' is not one of bad-sensor-failure, busy-then-fine"),
+        ("quiet", "meter-1", {}, "'quiet' is not one of bad-sensor-failure, breaker-welded, busy-then-fine"),
         ("silence", "meter-9", {}, "'meter-9' is not one of meter-1, meter-2, lock-1, bms"),
         ("session-drop", "meter-1", {}, "does not fit meter-1, a meter over modbus-tcp; it fits bms"),
         ("silence", "meter-1", {"rate": 1.5}, r"rate = 1\.5; give a number from 0 to 1"),

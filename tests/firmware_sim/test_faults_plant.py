@@ -1,12 +1,19 @@
 """Faults of counters, heartbeats and locks, in the registers that a client reads."""
 
+import asyncio
 import struct
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
+
+from firmware_sim.bench import Bench
+from firmware_sim.faults import FaultBoard, FaultError
+from firmware_sim.scenario import Loaded, load_scenario
+from firmware_sim.scenario_tables import FaultTable
+from firmware_sim.serve import Ports, serving
 
 Connect = Callable[[int], Awaitable[Any]]
 NS = 10**9
@@ -84,6 +91,42 @@ async def test_a_heartbeat_that_stands_and_one_that_jumps(wire: Any, served: dic
     seconds = (START - 1, START + 1, START + 60, START + 99, START + 101)
     assert [await charger.number(s, 1, 1) for s in seconds] == [999, 1000, 1000, 1000, 1101]
     assert [await lock.number(s, 0, 1) for s in seconds] == [999, 401, 460, 499, 1101]
+
+
+ESTOP, CC, WELDED, PRESSED = 98, 7, 16, 1  # states; bits of the alarm word
+
+
+async def tower(raw: Connect, clock: Any, bench: Bench, *seconds: int) -> list[tuple[int, int, int]]:
+    """State, alarm word and power in tens of watts, as registers 0 to 5 of the generic charger hold them."""
+    seen = []
+    async with serving(bench, clock, Ports(), asyncio.Event()) as ready:
+        client = await raw(ready["devices"]["charger-1"]["port"])
+        for second in seconds:
+            clock.t_ns = second * NS
+            state, _, _, alarm, power = struct.unpack(">HHHHi", await client.registers(0, 6))
+            seen.append((state, alarm, power))
+    return seen
+
+
+async def test_a_welded_breaker_lets_power_flow_in_an_emergency_stop(raw: Connect, clock: Any) -> None:
+    loaded = load_scenario("channel-berth")
+    devices = tuple(d for d in loaded.scenario.device if d.name == "charger-1")
+    script = (FaultTable(name="breaker-welded", device="charger-1", at_s=3000, for_s=60, options={}),)
+    bench = Bench(
+        replace(loaded, scenario=loaded.scenario.model_copy(update={"device": devices, "fault": script}))
+    )
+    before, *during, after = await tower(raw, clock, bench, 2990, 3002, 3059, 3063)
+    assert (before[0], before[1]) == (CC, 0)
+    for state, alarm, power in during:
+        assert (state, alarm & WELDED, alarm & PRESSED) == (ESTOP, WELDED, PRESSED)
+        assert power > 2_900_000, "29 MW in an emergency stop"
+    assert after == (ESTOP, 0, 0), "it opens at last, and the reset takes its time"
+
+
+def test_a_tower_that_replays_a_recording_has_no_breaker_to_weld(demo_port: Loaded) -> None:
+    board = FaultBoard(Bench(demo_port).traits())
+    with pytest.raises(FaultError, match="does not fit charger-1: its berth replays a recording"):
+        board.on("breaker-welded", "charger-1")
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from pymodbus.client import AsyncModbusTcpClient
 
-from drivers.profile import Profile, load_profile, shipped_profiles
+from drivers.profile import Point, Profile, load_profile, shipped_profiles
 from firmware_sim.modbus_server import ModbusServer, ModbusUnit
 
 Connect = Callable[[int], Awaitable[Any]]
@@ -72,7 +73,7 @@ async def test_the_examples_of_the_specification(
         ("03 00 6B 00", "83 03", "a request cut short"),
         ("06 00 6B 00 01", "86 01", "a write"),
         ("10 00 6B 00 01 02 00 01", "90 01", "a write of many"),
-        ("2B 0E 01 00", "AB 01", "a function that it has not"),
+        ("11", "91 01", "a function that it has not"),
     ],
 )
 async def test_what_it_has_not_is_refused_with_the_right_exception(
@@ -117,31 +118,65 @@ async def test_requests_are_counted_by_function(raw: Connect, port: int, unit: M
     assert unit.requests == {3: 2, 6: 1}
 
 
-def own_value(index: int, kind: str) -> Any:
+def own_value(index: int, point: Point) -> Any:
     """A value of its own for each point, so that a swapped pair shows."""
-    return {"bool": index % 2, "string": f"TEXT{index}"}.get(kind, 3 * index + 1)
+    number = 3 * index + 1
+    return {"bool": index % 2, "string": f"TEXT{index}"}.get(point.type, number * point.scale + point.offset)
+
+
+def raw_number(point: Point, data: bytes) -> float:
+    """The number in an answer's bytes, before scale and offset."""
+    words = struct.unpack(f">{len(data) // 2}H", data)
+    if point.order == "cdab":
+        data = struct.pack(f">{len(words)}H", *reversed(words))
+    if point.type.startswith("float"):
+        return float(struct.unpack({2: ">e", 4: ">f", 8: ">d"}[len(data)], data)[0])
+    return int.from_bytes(data, "big", signed=point.type.startswith("int"))
 
 
 @pytest.mark.parametrize("name", [n for n in shipped_profiles() if load_profile(n).protocol == "modbus"])
 async def test_every_point_of_every_profile_is_where_the_profile_says(raw: Connect, name: str) -> None:
     profile = load_profile(name)
-    values = {p.name: own_value(i, p.type) for i, p in enumerate(profile.points)}
+    values = {p.name: own_value(i, p) for i, p in enumerate(profile.points)}
     server = ModbusServer({9: ModbusUnit(profile, lambda: values)})
     try:
         client = await raw(await server.start("127.0.0.1", 0))
         for point in profile.points:
             assert point.address is not None
-            data = (await client.pdu(struct.pack(">BHH", 3, point.address, point.words), unit=9))[2:]
+            function = {"holding": 3, "input": 4}[profile.table_of(point)]
+            data = (await client.pdu(struct.pack(">BHH", function, point.address, point.words), unit=9))[2:]
             if point.type == "string":
                 seen: Any = data.rstrip(b"\0").decode()
             elif point.type == "bool":
                 seen = int.from_bytes(data, "big") >> (point.bit or 0) & 1
-            elif point.type.startswith("float"):
-                seen = struct.unpack(">f" if len(data) == 4 else ">d", data)[0]
             else:
-                seen = int.from_bytes(data, "big", signed=point.type.startswith("int"))
-                seen = seen * point.scale + point.offset
+                seen = raw_number(point, data) * point.scale + point.offset
             off = point.scale / 2 if isinstance(seen, float) else 0
             assert seen == (pytest.approx(values[point.name], abs=off) if off else values[point.name]), point.name
     finally:
         await server.stop()
+
+
+@pytest.mark.parametrize(
+    ("request_pdu", "response_pdu"),
+    [
+        ("2B 0E 01 01", "2B 0E 01 81 00 00 02 01 01 6D 02 10 {revision}"),  # from the product on
+        ("2B 0E 04 01", "2B 0E 04 81 00 00 01 01 01 6D"),  # one object
+        ("2B 0E 04 03", "AB 02"),  # one that is not there
+        ("2B 0E 05 00", "AB 03"),  # no such way to ask
+        ("2B 0D 01 00", "AB 01"),  # CANopen
+    ],
+)
+async def test_a_name_plate_byte_by_byte(
+    raw: Connect, port: int, unit: ModbusUnit, request_pdu: str, response_pdu: str
+) -> None:
+    client = await raw(port)
+    revision = unit.profile.hash.encode().hex(" ")
+    wanted = bytes.fromhex(response_pdu.format(revision=revision))
+    assert await client.pdu(bytes.fromhex(request_pdu)) == wanted
+
+
+async def test_pymodbus_reads_the_name_plate(port: int, unit: ModbusUnit) -> None:
+    async with AsyncModbusTcpClient("127.0.0.1", port=port) as client:
+        answer = await client.read_device_information(read_code=1, object_id=0)
+    assert answer.information == {0: b"bollard simulator", 1: b"m", 2: unit.profile.hash.encode()}

@@ -4,6 +4,7 @@ import json
 import os
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -166,6 +167,7 @@ def test_modbus_serial_reads_a_day_of_a_port(port_day: Sim) -> None:
 
 
 SOC, HEARTBEAT, VOLTAGE = "ns=2;s=Battery.Soc", "ns=2;s=Battery.Heartbeat", "ns=2;s=Battery.Pack.Voltage"
+STARTED = "i=2257"  # Server_ServerStatus_StartTime
 
 
 @pytest.mark.npm
@@ -189,16 +191,74 @@ def test_node_opcua_reads_over_basic256sha256(quay: Sim, tmp_path: Path) -> None
     assert [one["status"] for one in node("opcua_read.js", url, SOC)] == ["Good"], "anonymous beside it"
 
 
+def following(url: str, *nodes: str) -> Process:
+    """node-opcua with a subscription, which also reads five times a second; both are lines of what it says."""
+    script = str(FOLDER / "opcua_read.js")
+    env = {"PEERS": str(peers())}
+    return Process(["node", script, "--follow", url, *nodes], '{"heard":"value"', timeout_s=120.0, env=env)
+
+
+def said_during_a_beat(client: Process) -> list[dict[str, Any]]:
+    """What it says until a read shows another heartbeat than the read before."""
+    said: list[dict[str, Any]] = []
+    while len({one["value"] for one in said if "node" in one and "heard" not in one}) < 2:
+        said.append(json.loads(client.wait_for("{", 60.0)))
+    return said
+
+
+def status_of_soc(client: Process, wanted: str) -> None:
+    """Wait until a read has that status; the voltage read with it is good all the time."""
+    while True:
+        soc = json.loads(client.wait_for('{"node":"' + SOC, 60.0))
+        assert json.loads(client.wait_for('{"node":"' + VOLTAGE, 60.0))["status"] == "Good"
+        if soc["status"] == wanted:
+            return
+
+
 @pytest.mark.npm
 def test_node_opcua_sees_faults_as_status(quay: Sim) -> None:
     url = quay.devices["bms-1"]["url"]
-    for fault, status in (("bad-sensor-failure", "BadSensorFailure"), ("unknown-node", "BadNodeIdUnknown")):
-        with quay.fault(fault, "bms-1", point="soc_bms"):
-            soc, voltage = node("opcua_read.js", url, SOC, VOLTAGE)
-            assert (soc["status"], voltage["status"]) == (status, "Good")
-    assert node("opcua_read.js", url, SOC)[0]["status"] == "Good"
+    with following(url, SOC, VOLTAGE) as client:
+        for fault, status in (("bad-sensor-failure", "BadSensorFailure"), ("unknown-node", "BadNodeIdUnknown")):
+            with quay.fault(fault, "bms-1", point="soc_bms"):
+                status_of_soc(client, status)
+            status_of_soc(client, "Good")
     with quay.fault("refuse-connections", "bms-1"):
         assert "error" in node("opcua_read.js", url, SOC)[0]
+
+
+@pytest.mark.npm
+def test_node_opcua_hears_nothing_of_a_silent_subscription_while_its_reads_go_on(quay: Sim) -> None:
+    with following(quay.devices["bms-1"]["url"], HEARTBEAT) as client:
+        for keepalive, heard in ((1, {"keep-alive"}), (0, set())):
+            with quay.fault("silent-subscription", "bms-1", keepalive=keepalive):
+                said_during_a_beat(client)  # what was under way
+                assert {one["heard"] for one in said_during_a_beat(client) if "heard" in one} == heard
+            client.wait_for('{"heard":"value"', 60.0)
+
+
+@pytest.mark.npm
+def test_node_opcua_is_told_that_its_session_is_gone_and_opens_another(quay: Sim) -> None:
+    with following(quay.devices["bms-1"]["url"], HEARTBEAT) as client:
+        with quay.fault("session-drop", "bms-1"):
+            while "BadSessionIdInvalid" not in client.wait_for("", 60.0):
+                pass
+        client.wait_for('{"node"', 60.0)
+        client.wait_for('{"heard":"value"', 60.0)
+        assert '{"heard":"connection lost"}' not in client.said
+
+
+@pytest.mark.npm
+def test_node_opcua_loses_a_server_that_restarts_and_finds_a_younger_one(quay: Sim) -> None:
+    url = quay.devices["bms-1"]["url"]
+    first = node("opcua_read.js", url, STARTED)[0]["value"]
+    with following(url, HEARTBEAT) as client, quay.fault("server-restart", "bms-1", away_s=1):
+        client.wait_for('{"heard":"connection lost"}', 60.0)
+        again: list[dict[str, Any]] = [{"error": "not asked yet"}]
+        deadline_s = time.monotonic() + 60.0
+        while "error" in again[0] and time.monotonic() < deadline_s:
+            again = node("opcua_read.js", url, STARTED)
+    assert again[0]["value"] > first
 
 
 @pytest.mark.libmodbus

@@ -1,6 +1,7 @@
 """A scenario is right as a whole, or every problem is named at once."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,7 +70,7 @@ def test_everything_that_does_not_fit_together_is_named_at_once(tmp_path: Path) 
     text = text.replace('name = "l"', 'name = "c"').replace("ferry-call", "no-call")
     text = text.replace('name = "lock-1"', 'name = "lock-1"\nupstream_m = 3.0\ndownstream_m = 4.0')
     found = "\n".join(problems(tmp_path, text))
-    assert "device[0].profile: profile 'generic-crane' is not known; use generic-bms" in found
+    assert "device[0].profile: profile 'generic-crane' is not known; use abb-b21" in found
     assert "device[1].name = 'c': taken by device[0]; give each its own name" in found
     assert "berth[0].recording: " in found and "no-call.csv.gz: cannot be read" in found
     assert "lock[0].upstream_m = 3: is not 0.1 m or more above downstream_m = 4" in found
@@ -161,7 +162,7 @@ device = "c"
         ("berth[0].tower.up_s", "-5", "above 0"),
         ("berth[1].recording", "no column current_a", "--columns current=NAME"),
         ("berth[2].recording", "goes back from 5 to 3", "sort the file by time"),
-        ("device[1].profile", "generic-crane", "use generic-"),
+        ("device[1].profile", "generic-crane", "use abb-b21, "),
         ("device[2].plant", "berth-9", "use berth-1"),
         ("device[2].port", "5020", "give each its own port"),
         ("event[0].plant", "berth-1", "is for a lock"),
@@ -169,6 +170,45 @@ device = "c"
     ):
         assert any(where in line and value in line and remedy in line for line in lines), (where, lines)
     assert len(lines) == 8
+
+
+def test_a_key_that_is_missing_hides_no_other_problem(tmp_path: Path) -> None:
+    """A device without its plant, a ship without its name; a port taken twice, a stay that is too short."""
+    text = PORT.replace('name = "AURELIE"\n', "").replace('depart = "01:45"', 'depart = "01:05"')
+    text = text.replace('plant = "berth-1"', "port = 5020")
+    text += '[[device]]\nname = "m"\nprofile = "generic-meter"\nplant = "berth-1"\nport = 5020\n'
+    lines = problems(tmp_path, text)
+    for where, what in (
+        ("ship[0].name", "Field required"),
+        ("device[0].plant", "Field required"),
+        ("berth[0].call[0].depart", "give 10 min"),
+        ("device[1].port", "taken by device[0]"),
+    ):
+        assert any(where in line and what in line for line in lines), (where, lines)
+    assert len([line for line in lines if "berth[0].call[0].ship" not in line]) == 4, lines
+    assert "missing-key" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("recording", "pack", "named"),
+    [
+        ({"file": "BAD"}, {}, "--recording: BAD: no column current_a"),
+        ({"file": "BAD", "columns": {"current": "I"}}, {}, "--recording, --columns: BAD: no column I for current"),
+        ({"start_s": 9000}, {}, "--start: "),
+        ({"capacity_ah": -1.0}, {}, "--capacity-ah = -1.0: "),
+        ({}, {"series": 0}, "--series = 0: "),
+    ],
+)
+def test_what_was_typed_is_named_by_its_option_and_once(
+    tmp_path: Path, recording: dict[str, Any], pack: dict[str, Any], named: str
+) -> None:
+    bad = tmp_path / "bad.csv"
+    bad.write_text("time_s,voltage_v\n0,3.7\n1,3.7\n2,3.7\n")
+    recording = {key: str(bad) if value == "BAD" else value for key, value in recording.items()}
+    with pytest.raises(ScenarioError) as told:
+        load_scenario("demo-port", recording=recording, pack=pack)
+    assert str(told.value).startswith(named.replace("BAD", str(bad)))
+    assert "demo-port.toml" not in str(told.value) and "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize(

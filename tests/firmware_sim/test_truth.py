@@ -40,7 +40,7 @@ def test_truth_csv_has_a_line_per_instant_and_nothing_for_unknown(tmp_path: Path
 
 def test_a_served_run_writes_its_truth_too(tmp_path: Path) -> None:
     out = tmp_path / "truth.csv"
-    run = ["run", "demo-port", "--speed", "600", "--truth", str(out), "--duration-s", "4800"]
+    run = ["run", "demo-port", "--speed", "600", "--truth", str(out), "--duration-s", "1800"]
     done = subprocess.run(
         [sys.executable, "-m", "firmware_sim.cli", *run], capture_output=True, text=True, check=True, timeout=60
     )

@@ -15,7 +15,6 @@ FLOWS = 0.02  # of the largest current seen
 def test_the_lowest_cell_is_not_above_the_highest(trace: Trace, check: Check) -> None:
     check.needs(*CELLS)
     low, high = (trace[name] for name in CELLS)
-    _known(trace, check, *CELLS)
     crossed = lasting(low.value > high.value)
     if crossed is not None:
         i = crossed[0]
@@ -30,7 +29,6 @@ def test_the_lowest_cell_is_not_above_the_highest(trace: Trace, check: Check) ->
 @case("BAT-02")
 def test_cell_voltages_are_volts(trace: Trace, check: Check) -> None:
     check.needs(*CELLS)
-    _known(trace, check, *CELLS)
     low, high = float(np.min(trace[CELLS[0]].known)), float(np.max(trace[CELLS[1]].known))
     plausible = check.limits.cell_low_v <= low and high <= check.limits.cell_high_v
     check.require(plausible, "cells_implausible", low=low, high=high)
@@ -41,7 +39,6 @@ def test_cell_voltages_are_volts(trace: Trace, check: Check) -> None:
 def test_the_pack_voltage_is_that_of_its_cells(trace: Trace, check: Check) -> None:
     """Cells in series times a cell between the lowest and the highest, with one number of cells all the time."""
     check.needs("pack_voltage_v", *CELLS)
-    _known(trace, check, "pack_voltage_v", *CELLS)
     pack, low, high = (trace[name].value for name in ("pack_voltage_v", *CELLS))
     least, most = float(np.nanmax(pack / high)), float(np.nanmin(pack / low))
     fewest, largest = int(np.ceil(least - 0.3)), int(np.floor(most + 0.3))  # 0.1 V of rounding on some 900 V
@@ -52,7 +49,6 @@ def test_the_pack_voltage_is_that_of_its_cells(trace: Trace, check: Check) -> No
 @case("BAT-04")
 def test_temperatures_are_in_order(trace: Trace, check: Check) -> None:
     check.needs(*TEMPS)
-    _known(trace, check, *TEMPS)
     low, high = (trace[name] for name in TEMPS)
     crossed = lasting(low.value > high.value)
     check.require(crossed is None, "temps_crossed", at=clock_time(int(low.t_ns[crossed[0] if crossed else 0])))
@@ -93,34 +89,18 @@ def test_the_soc_moves_with_the_charge_counted(trace: Trace, check: Check) -> No
 def test_power_keeps_the_limits_of_the_bms(trace: Trace, check: Check) -> None:
     check.needs("pack_voltage_v", "pack_current_a", "charge_limit_w")
     power = trace["pack_voltage_v"].value * trace["pack_current_a"].value
-    limit = trace["charge_limit_w"]
-    found = lasting(power > 1.05 * limit.value, 5)  # a lowered limit takes a moment to be followed
-    if found is not None:
-        i = found[0]
-        check.fail(
-            "over_limit",
-            power=float(power[i]) / 1e6,
-            bound=float(limit.value[i]) / 1e6,
-            point="charge_limit_w",
-            at=clock_time(int(limit.t_ns[i])),
-        )
-    if trace.has("discharge_limit_w"):
-        bound = trace["discharge_limit_w"].value
-        found = lasting(-power > 1.05 * bound, 5)
+    limits = [name for name in ("charge_limit_w", "discharge_limit_w") if trace.has(name)]
+    for name in limits:
+        toward = power if name == "charge_limit_w" else -power
+        bound = trace[name]
+        found = lasting(toward > 1.05 * bound.value, 5)  # a lowered limit takes a moment to be followed
         if found is not None:
             i = found[0]
             check.fail(
-                "over_limit",
-                power=float(power[i]) / 1e6,
-                bound=float(bound[i]) / 1e6,
-                point="discharge_limit_w",
-                at=clock_time(int(limit.t_ns[i])),
-            )
-    check.saw(
-        "within_limits",
-        points="charge_limit_w, discharge_limit_w",
-        peak=float(np.nanmax(power, initial=0.0)) / 1e6,
-    )
+                "over_limit", power=float(toward[i]) / 1e6, bound=float(bound.value[i]) / 1e6, point=name,
+                at=clock_time(int(bound.t_ns[i])),
+            )  # fmt: skip
+    check.saw("within_limits", points=", ".join(limits), peak=float(np.nanmax(power, initial=0.0)) / 1e6)
 
 
 @case("BAT-08")
@@ -144,24 +124,16 @@ def test_soc_and_soh_are_fractions(trace: Trace, check: Check) -> None:
         check.not_evaluated("no_points", points="soc_bms, soh_bms")
     shown = []
     for name in names:
-        _known(trace, check, name)
+        check.needs(name)
         low, high = float(np.min(trace[name].known)), float(np.max(trace[name].known))
         check.require(low >= 0.0 and 0.012 < high <= 1.2, "no_fraction", point=name, low=low, high=high)
         shown.append(f"{name} {low:.3f}…{high:.3f}")
     check.saw("fractions", points=", ".join(shown))
 
 
-def _known(trace: Trace, check: Check, *names: str) -> None:
-    """A visitor that is not moored shows nothing: that is neither good nor bad."""
-    unknown = [name for name in names if not len(trace[name].known)]
-    if unknown:
-        check.not_evaluated("unknown_all_along", points=", ".join(unknown))
-
-
 def _charge(trace: Trace, check: Check) -> tuple[float, float]:
     """Charge counted over the stretch with current [A s], and the SoC gained over it."""
     current, soc = trace["pack_current_a"], trace["soc_bms"]
-    _known(trace, check, "pack_current_a", "soc_bms")
     charge_as, _ = integral(current.t_s, current.value)
     gained = float(soc.known[-1] - soc.known[0])
     if abs(gained) < 0.02:

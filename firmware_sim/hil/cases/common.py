@@ -5,6 +5,7 @@ import numpy as np
 from drivers.plan import plan
 from drivers.row import Quality
 from firmware_sim.hil.cases import case
+from firmware_sim.hil.name_plate import PlateError, PlateRefusedError, read_plate
 from firmware_sim.hil.plc import Plc
 from firmware_sim.hil.trace import Series, Trace, changes
 from firmware_sim.hil.verdict import Check, clock_time
@@ -35,11 +36,13 @@ def test_every_point_can_be_read(trace: Trace, check: Check) -> None:
         series = trace[point.name]
         if (point.type == "string" and trace.texts(point.name)) or series.good.any():
             continue
-        if _visits(trace) and np.all(series.quality == Quality.UNKNOWN):
+        if visits(trace) and np.all(series.quality == Quality.UNKNOWN):
             unknown.append(point.name)  # a ship that is not there, or supplied with AC: answered, and unknown
         else:
             unread.append(f"{point.name} ({_reason(series)})")
     check.require(not unread, "unread", n=len(unread), points=", ".join(unread[:6]))
+    if len(unknown) == len(trace.profile.points):
+        check.not_evaluated("no_visitor", seconds=float(np.ptp(trace[trace.profile.points[0].name].t_s)))
     if unknown:
         check.saw("said_unknown", points=", ".join(unknown))
     check.saw("all_read", n=len(trace.profile.points) - len(unknown), scans=trace.scans())
@@ -47,10 +50,11 @@ def test_every_point_can_be_read(trace: Trace, check: Check) -> None:
 
 @case("COM-03")
 def test_every_reading_is_good(trace: Trace, check: Check) -> None:
+    _something_known(trace, check)
     bad = []
     for point in trace.profile.points:
         series = trace[point.name]
-        good = series.good | (series.quality == Quality.UNKNOWN if _visits(trace) else False)
+        good = series.good | (series.quality == Quality.UNKNOWN if visits(trace) else False)
         share = float(np.mean(good)) if len(good) else 0.0
         if share < check.limits.good_share:
             bad.append(f"{point.name} {100 * share:.0f} % ({_reason(series)})")
@@ -61,6 +65,7 @@ def test_every_reading_is_good(trace: Trace, check: Check) -> None:
 
 @case("COM-04")
 def test_every_value_is_in_its_range_and_every_state_has_a_meaning(trace: Trace, check: Check) -> None:
+    _something_known(trace, check)
     ranged = 0
     for point in trace.profile.points:
         series = trace[point.name]
@@ -91,9 +96,9 @@ def test_the_heartbeat_moves(trace: Trace, check: Check) -> None:
         if span_s < 2 * check.limits.heartbeat_s:
             check.not_evaluated("short_watch", seconds=span_s, needed=2 * check.limits.heartbeat_s)
         stood_s, first, last = _longest_stand(series)
-        if stood_s > check.limits.heartbeat_s and _visits(trace) and not _alive(trace, first, last):
+        if stood_s > check.limits.heartbeat_s and visits(trace) and not alive(trace, first, last):
             absent_s = stood_s
-            stood_s, first = _stand_while_alive(trace, series)
+            stood_s, first = _stand_whilealive(trace, series)
             check.saw("heartbeat_absent", point=name, seconds=absent_s)
             if not changes(series.value):
                 check.not_evaluated("no_visitor", seconds=span_s)
@@ -118,6 +123,7 @@ def test_the_heartbeat_moves(trace: Trace, check: Check) -> None:
 
 @case("COM-06")
 def test_two_scans_agree(trace: Trace, check: Check) -> None:
+    _something_known(trace, check)
     if len(trace.pairs) < 3:
         check.not_evaluated("few_pairs", n=len(trace.pairs))
     disagree = []
@@ -138,6 +144,7 @@ def test_two_scans_agree(trace: Trace, check: Check) -> None:
 
 @case("COM-07")
 def test_no_lone_reading_is_far_off(trace: Trace, check: Check) -> None:
+    _something_known(trace, check)
     for point in trace.profile.points:
         if point.codes or point.type in ("bool", "string") or point.name.endswith(("_word", *HEARTBEATS)):
             continue
@@ -174,6 +181,8 @@ def test_counters_only_rise(trace: Trace, check: Check) -> None:
                 at=clock_time(int(series.t_ns[i])),
             )  # fmt: skip
     moved = {name: float(np.ptp(trace[name].known)) for name in names if len(trace[name].known)}
+    if not moved:
+        check.not_evaluated("unknown_all_along", points=", ".join(names))
     check.saw("counters_rise", points=", ".join(f"{name} +{by:.0f}" for name, by in moved.items()))
 
 
@@ -189,9 +198,30 @@ def test_it_answers_in_time(trace: Trace, check: Check) -> None:
     check.saw(key, median=median, late=late, worst=worst)
 
 
-def _visits(trace: Trace) -> bool:
+@case("COM-10")
+def test_it_shows_its_name_plate(trace: Trace, plc: Plc, check: Check) -> None:
+    """A device need not offer it; what it offers has to be whole."""
+    if trace.profile.protocol != "modbus":
+        check.not_evaluated("plate_of_modbus")
+    target = plc.target
+    try:
+        plate = read_plate(target.host, target.port, target.unit_id, plc.settings.timeout_s)
+    except PlateRefusedError as error:
+        check.not_evaluated("no_plate", reason=str(error))
+    except (PlateError, OSError) as error:
+        check.fail("odd_plate", reason=str(error))
+    check.saw("plate", vendor=plate.vendor, product=plate.product, revision=plate.revision)
+
+
+def visits(trace: Trace) -> bool:
     """A ferry's battery comes and goes: absent is neither a fault nor downtime."""
     return trace.profile.kind == "battery"
+
+
+def _something_known(trace: Trace, check: Check) -> None:
+    """Of a device that says "unknown" to everything, nothing good is said."""
+    if not any(trace.knows(point.name) for point in trace.profile.points):
+        check.not_evaluated("nothing_known", scans=trace.scans())
 
 
 def _stands(series: Series) -> list[tuple[float, int, int]]:
@@ -207,12 +237,12 @@ def _longest_stand(series: Series) -> tuple[float, int, int]:
     return max(_stands(series))
 
 
-def _stand_while_alive(trace: Trace, series: Series) -> tuple[float, int]:
+def _stand_whilealive(trace: Trace, series: Series) -> tuple[float, int]:
     """The longest stretch in which the heartbeat stood and the rest did not, and its first scan."""
-    return max(((s, a) for s, a, b in _stands(series) if _alive(trace, a, b)), default=(0.0, 0))
+    return max(((s, a) for s, a, b in _stands(series) if alive(trace, a, b)), default=(0.0, 0))
 
 
-def _alive(trace: Trace, first: int, last: int) -> bool:
+def alive(trace: Trace, first: int, last: int) -> bool:
     """Whether other values moved meanwhile: then it is no copy of a ship that has left."""
     names = [
         p.name

@@ -112,6 +112,7 @@ def test_state_and_position_of_each_drive_agree(trace: Trace, check: Check) -> N
     for name in [f"{kind}_{side}" for kind in ("gate", "sluice") for side in SIDES]:
         if not trace.has(f"{name}_state", f"{name}_position"):
             continue
+        check.needs(f"{name}_state", f"{name}_position")
         compared.append(name)
         state, position = trace[f"{name}_state"], trace[f"{name}_position"].value
         for meaning, wrong in (("CLOSED", position > SHUT), ("OPEN", position < WIDE)):
@@ -376,6 +377,7 @@ def test_no_alarm_stands_during_the_watch(trace: Trace, check: Check) -> None:
     found = [name for name in wanted if trace.has(name)]
     if not found:
         check.not_evaluated("no_points", points=", ".join(wanted))
+    check.needs(*found)
     for name in found:
         series = trace[name]
         odd = np.flatnonzero(np.isfinite(series.value) & (series.value != wanted[name]))

@@ -29,10 +29,7 @@ def test_the_agent_reads_and_publishes_as_a_test(gateway: Gateway, settings: Set
 def test_the_agent_knows_every_live_point(
     gateway: Gateway, settings: Settings, trace: Trace, check: Check
 ) -> None:
-    gateway.wait_for(lambda rows: len(_of(rows, settings)) >= ROWS, WAIT_S)
-    rows = _of(gateway.rows(), settings)
-    if not rows:
-        check.not_evaluated("agent_silent", n=0, seconds=WAIT_S, broker=gateway.broker)
+    rows = _heard(gateway, settings, check)
     seen = set().union(*(row.fields for row in rows))
     wanted = [p.name for p in settings.profile.points if p.scan == "live" and np.any(trace[p.name].good)]
     missing = [name for name in wanted if name not in seen]
@@ -45,10 +42,7 @@ def test_the_agent_sees_the_values_that_were_read_directly(
     gateway: Gateway, settings: Settings, trace: Trace, check: Check
 ) -> None:
     """Within what the watch saw, and a counter not below it: another decoding would be far off."""
-    gateway.wait_for(lambda rows: len(_of(rows, settings)) >= ROWS, WAIT_S)
-    rows = _of(gateway.rows(), settings)
-    if not rows:
-        check.not_evaluated("agent_silent", n=0, seconds=WAIT_S, broker=gateway.broker)
+    rows = _heard(gateway, settings, check)
     compared = 0
     for point in settings.profile.points:
         known = trace[point.name].known if point.type != "string" else np.empty(0)
@@ -64,6 +58,14 @@ def test_the_agent_sees_the_values_that_were_read_directly(
         check.require(low <= value <= high, "agent_differs", point=point.name, value=value, low=low, high=high)
         compared += 1
     check.saw("agent_agrees", n=compared)
+
+
+def _heard(gateway: Gateway, settings: Settings, check: Check) -> list[AgentRow]:
+    gateway.wait_for(lambda rows: len(_of(rows, settings)) >= ROWS, WAIT_S)
+    rows = _of(gateway.rows(), settings)
+    if not rows:
+        check.not_evaluated("agent_silent", n=0, seconds=WAIT_S, broker=gateway.broker)
+    return rows
 
 
 def _of(rows: list[AgentRow], settings: Settings) -> list[AgentRow]:

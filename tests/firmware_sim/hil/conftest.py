@@ -82,6 +82,7 @@ def judge() -> Callable[..., tuple[str, str]]:
     def judged(case: Case, trace: Trace, **limits: float) -> tuple[str, str]:
         changes = [f"{name}={value}" for name, value in limits.items()]
         check = Check(trace.profile, Limits.with_changes(changes))
+        check.knows = trace.knows
         try:
             case(trace, check)
         except CaseFailed:

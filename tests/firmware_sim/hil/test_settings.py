@@ -64,7 +64,7 @@ def test_all_problems_are_told_at_once() -> None:
         (Asked("lock", "modbus://h:502/1"), "needs --profile"),
         (Asked("lock", "modbus://h:502/1", profile="generic-meter"), "is a meter, --kind says lock"),
         (Asked("battery", "modbus://h:502/1", profile="generic-bms"), "speaks opcua"),
-        (Asked("lock", "modbus://h:502/1", profile="nothing"), "is not known; use generic-bms"),
+        (Asked("lock", "modbus://h:502/1", profile="nothing"), "is not known; use abb-b21"),
         (
             Asked("lock", "modbus://h:502/1", profile="generic-lock", faults=["silence"]),
             "faults are for the simulator",

@@ -111,8 +111,14 @@ def test_heat_warms_the_pack_and_the_coolant_takes_it_away() -> None:
     )  # the RC pairs still give theirs
 
 
+def test_a_bms_permits_no_more_than_the_ships_cables_carry() -> None:
+    rig = Rig(replace(SPEC, temp_c=20.0, soc=0.5, most_w=35e6))
+    assert rig.s[pk.CHARGE_W] == rig.s[pk.DISCHARGE_W] == 35e6
+
+
 def test_a_cold_or_a_hot_pack_takes_less() -> None:
-    limits = {t: Rig(replace(SPEC, temp_c=t)).s[pk.CHARGE_W] for t in (-12.0, 0.0, 20.0, 50.0, 60.0)}
+    temps_c = (-12.0, 0.0, 20.0, 50.0, 60.0)
+    limits = {t: Rig(replace(SPEC, temp_c=t, most_w=1e9)).s[pk.CHARGE_W] for t in temps_c}
     assert limits[-12.0] == limits[60.0] == 0.0
     assert 0.0 < limits[0.0] < limits[20.0]
     assert 0.0 < limits[50.0] < limits[20.0]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from math import inf
 
 import numpy as np
 import pytest
@@ -249,13 +250,15 @@ def test_presets_have_the_sizes_of_the_field_and_the_largest_a_pack_to_match() -
     assert 15e6 < one.berths[0, tw.PLUG_J] / 3600.0 < 26e6  # Wh of a call of 40 minutes
 
 
-def test_an_operator_presses_and_releases_at_run_time() -> None:
+def test_what_befalls_a_tower_at_run_time_begins_and_ends() -> None:
     one = port(PRESETS["10mw"])
     one.advance(1200 * NS)
-    one.press(sp.EV_ESTOP, 0)
+    one.befall("tower", [Moment(sp.EV_ESTOP, 1200.4, inf, 0)])
     one.advance(1201 * NS)
-    assert one.charger(0, 1201 * NS)["state"] == State.ESTOP
-    one.release(sp.EV_ESTOP, 0)
+    assert one.charger(0, 1201 * NS)["state"] == State.CC, "it began within that second"
+    one.advance(1202 * NS)
+    assert one.charger(0, 1202 * NS)["state"] == State.ESTOP
+    one.befall("tower", [Moment(sp.EV_ESTOP, 1200.4, 1203.0, 0)])
     assert one.charger(0, 1400 * NS)["state"] == State.CC
 
 
