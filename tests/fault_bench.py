@@ -271,14 +271,13 @@ class Simulator(threading.Thread):
         self._loaded = load_scenario(str(scenario(places, folder)))
         self.served = {place.name: Served() for place in places}
         self.ready: queue.Queue[dict[str, Any]] = queue.Queue()
-        self._loop = asyncio.new_event_loop()
         self._done = asyncio.Event()
 
     def run(self) -> None:
-        self._loop.run_until_complete(self._serve())
-        self._loop.close()
+        asyncio.run(self._serve())
 
     async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
         bench = Bench(self._loaded)
         for name, device in bench.devices.items():
             bench.devices[name] = replace(device, values=self.served[name].noting(device.values))
