@@ -21,7 +21,7 @@ from firmware_sim.fault_kinds import KINDS, OPCUA, SERIAL, TCP, FaultKind
 
 README = Path(__file__).parents[2] / "drivers" / "README.md"
 PROTOCOLS = {"tcp": TCP, "rtu": SERIAL, "opcua": OPCUA}
-PERIOD_S = 0.2
+PERIOD_S = 0.25
 WIRE_S, VALUE_S = 2.0, 0.6  # how long a fault stays
 LETTERS = "0123456789abcdef"
 MOST_TRIES = 3  # after the fault's end, the healthy one included
@@ -148,8 +148,6 @@ async def run_all(protocol: str, folder: Path) -> dict[Cell, Seen]:
     for cell in cells:
         lanes.setdefault(cell.place.name, []).append(cell)
     places = [lane[0].place for lane in lanes.values()]
-    if protocol == "rtu":
-        places += [Place(f"{place.name}-2", place.kind, "rtu", place.bus, 2) for place in places]
     seen: dict[Cell, Seen] = {}
     async with fault_bench(places, folder, PERIOD_S) as bench:
         await asyncio.gather(*(run_lane(bench, lane, seen) for lane in lanes.values()))
