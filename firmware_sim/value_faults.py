@@ -66,7 +66,7 @@ class ValueFaults:
         """What an OPC UA node shows instead of its value: NaN or the maker's value; else None."""
         view = self._board.at(self._device, self._elapsed_ns())
         if self._hits(view.get("sentinel"), point):
-            return point.invalid[0]
+            return _as_signed(point, point.invalid[0])
         return math.nan if self._hits(view.get("nan"), point) else None
 
     def _hits(self, fault: Fault | None, point: Point) -> bool:
@@ -99,3 +99,9 @@ class ValueFaults:
         else:
             words = words_of(point, value)
         return words[::-1] if self._hits(view.get("swapped-words"), point) else words
+
+
+def _as_signed(point: Point, word: int) -> int:
+    """The number that a raw word stands for in the point's type: a profile may give either."""
+    half = 1 << (16 * point.words - 1)
+    return word - 2 * half if point.type.startswith("int") and word >= half else word
