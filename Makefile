@@ -15,7 +15,7 @@ demo: $(READY)
 test: export NUMBA_CACHE_DIR = $(CURDIR)/$(VENV)/kernels
 test: $(READY)
 	@$(BIN)/bollard edge warm  # once, not in every worker and agent at the same time
-	$(BIN)/pytest -q --benchmark-disable -n 3
+	$(BIN)/pytest -q --benchmark-disable -n 3 --dist loadgroup
 
 lint: $(READY)
 	$(BIN)/ruff check .
