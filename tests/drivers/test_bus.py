@@ -11,9 +11,10 @@ import pytest
 
 from drivers import bus as bus_module
 from drivers.address import ModbusAddress
-from drivers.bus import Bus, Buses, read_pdu
+from drivers.bus import Bus, Buses
 from drivers.errors import BusDown, DeviceRefused, DeviceUnreachable, DriverError, ReadingRejected
 from drivers.modbus_framing import foreign_requests
+from drivers.modbus_pdu import read_pdu
 from drivers.profile import Profile
 from firmware_sim.faults import FaultBoard
 from firmware_sim.modbus_rtu import crc16
