@@ -51,6 +51,7 @@ class Bus:
         self._turn = asyncio.Lock()  # first come, first served
         self._next_s = 0.0  # no request before this loop time
         self._gap_s = 0.0  # the silence that a time-out has made necessary
+        self._quiet_from_s = 0.0  # and since when; a new connection does not make up for it
         self._owed: dict[int, deque[int]] = {}  # unit -> lengths of the answers that may still come
         self._silent: set[int] = set()  # units without an answer since anything was answered
         self._last: dict[int, tuple[bytes, bytes]] = {}  # unit -> request and answer, where they carry no id
@@ -169,7 +170,7 @@ class Bus:
         if not gap_s:
             return
         end_s = loop.time() + 3.0 * timeout_s + gap_s
-        while (rest_s := wire.heard_s + gap_s - loop.time()) > 0.0:
+        while (rest_s := max(wire.heard_s, self._quiet_from_s) + gap_s - loop.time()) > 0.0:
             if loop.time() > end_s:
                 raise self._fault(
                     DeviceUnreachable, "never_silent", "the line is never silent; something else talks"
@@ -219,7 +220,7 @@ class Bus:
             if may_come:
                 self._owes(unit_id, expected)
                 if not self.address.has_transaction_ids:  # silent for so long from here on
-                    self._gap_s, wire.heard_s = timeout_s, now_s
+                    self._gap_s, self._quiet_from_s = timeout_s, now_s
         self._answered()
         return self._checked(unit_id, pdu, answer)
 
@@ -271,7 +272,7 @@ class Bus:
             except DeviceRefused:
                 self._owes(unit_id, answer_bytes(probe))
             except ReadingRejected as error:
-                self._gap_s, wire.heard_s = timeout_s, asyncio.get_running_loop().time()
+                self._gap_s, self._quiet_from_s = timeout_s, asyncio.get_running_loop().time()
                 seen = "answers come one request late; waiting until they are in step"
                 raise self._fault(DeviceUnreachable, "out_of_step", seen, unit_id, pdu) from error
         del self._owed[unit_id]

@@ -163,6 +163,19 @@ async def test_answers_that_come_after_their_time_out_meet_no_later_request(plan
     await recovers(bus)
 
 
+@pytest.mark.parametrize("plant", ["rtu-over-tcp", "rtu"], indirect=True)
+async def test_after_a_time_out_the_line_is_silent_for_another_even_on_a_new_connection(
+    plant: Plant, bus: Bus
+) -> None:
+    await plant.on("silence")
+    assert await rightly(bus, 1) == ["no_answer"]
+    loop = asyncio.get_running_loop()
+    lost_s = loop.time()
+    await plant.off("silence")
+    assert await rightly(bus, 1) == []
+    assert loop.time() - lost_s >= 0.9 * TIMEOUT_S  # never sooner; later a busy machine may be
+
+
 async def test_a_random_mix_of_faults_makes_no_wrong_answer(plant: Plant, bus: Bus) -> None:
     await plant.on("late-answer", delay_s=0.0, rate=0.15)
     await plant.on("doubled-answer", rate=0.2)
