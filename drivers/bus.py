@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import random
-import struct
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
@@ -11,6 +10,7 @@ from typing import NoReturn, TypeVar
 from drivers.address import ModbusAddress
 from drivers.errors import BusDown, DeviceRefused, DeviceUnreachable, DriverError, ReadingRejected
 from drivers.modbus_framing import NoModbus, WrongTransaction, foreign_requests
+from drivers.modbus_pdu import EXCEPTIONS, answer_bytes, describe, probes
 from drivers.modbus_wire import Wire, open_wire
 
 log = logging.getLogger(__name__)
@@ -20,22 +20,6 @@ LONGEST_REST_S = 30.0  # of a dead bus between two probes
 SILENT_UNITS = 3  # so many different units silent in a row, or all there are, and the bus is held for dead
 OWED = 6  # answers per unit that may still come; older ones are held for lost
 FOREIGN_REQUESTS = 2  # of another master: one alone may be noise
-TABLES = {1: "coil", 2: "discrete", 3: "holding", 4: "input"}
-EXCEPTIONS = {
-    1: "it has no such table; compare the profile's table with the device",
-    2: "it has no such registers; compare the profile with the device, or lower max_gap",
-    3: "it takes no such request; lower the profile's max_registers",
-    4: "it has a fault of its own",
-    5: "it needs longer than a request",
-    6: "it is busy",
-    10: "the gateway has no path to the unit",
-    11: "the unit behind the gateway does not answer",
-}
-
-
-def read_pdu(function: int, address: int, count: int) -> bytes:
-    """The request for registers (functions 3 and 4) or bits (1 and 2)."""
-    return struct.pack(">BHH", function, address, count)
 
 
 class Bus:
@@ -67,6 +51,7 @@ class Bus:
         self._turn = asyncio.Lock()  # first come, first served
         self._next_s = 0.0  # no request before this loop time
         self._gap_s = 0.0  # the silence that a time-out has made necessary
+        self._quiet_from_s = 0.0  # and since when; a new connection does not make up for it
         self._owed: dict[int, deque[int]] = {}  # unit -> lengths of the answers that may still come
         self._silent: set[int] = set()  # units without an answer since anything was answered
         self._last: dict[int, tuple[bytes, bytes]] = {}  # unit -> request and answer, where they carry no id
@@ -185,7 +170,7 @@ class Bus:
         if not gap_s:
             return
         end_s = loop.time() + 3.0 * timeout_s + gap_s
-        while (rest_s := wire.heard_s + gap_s - loop.time()) > 0.0:
+        while (rest_s := max(wire.heard_s, self._quiet_from_s) + gap_s - loop.time()) > 0.0:
             if loop.time() > end_s:
                 raise self._fault(
                     DeviceUnreachable, "never_silent", "the line is never silent; something else talks"
@@ -235,7 +220,7 @@ class Bus:
             if may_come:
                 self._owes(unit_id, expected)
                 if not self.address.has_transaction_ids:  # silent for so long from here on
-                    self._gap_s, wire.heard_s = timeout_s, now_s
+                    self._gap_s, self._quiet_from_s = timeout_s, now_s
         self._answered()
         return self._checked(unit_id, pdu, answer)
 
@@ -280,14 +265,14 @@ class Bus:
         """
         owed = self._owed[unit_id]
         for _ in range(3):
-            probe = next(p for p in _probes(pdu) if answer_bytes(p) not in owed)
+            probe = next(p for p in probes(pdu, OWED + 4) if answer_bytes(p) not in owed)
             try:
                 await self._exchange(wire, unit_id, probe, timeout_s)
                 break
             except DeviceRefused:
                 self._owes(unit_id, answer_bytes(probe))
             except ReadingRejected as error:
-                self._gap_s, wire.heard_s = timeout_s, asyncio.get_running_loop().time()
+                self._gap_s, self._quiet_from_s = timeout_s, asyncio.get_running_loop().time()
                 seen = "answers come one request late; waiting until they are in step"
                 raise self._fault(DeviceUnreachable, "out_of_step", seen, unit_id, pdu) from error
         del self._owed[unit_id]
@@ -360,28 +345,3 @@ class Buses:
             raise ValueError(f"{address.endpoint}: {bus.address} and {address.shared} share a bus and differ")
         bus.units.add(address.unit_id)
         return bus
-
-
-def answer_bytes(pdu: bytes) -> int:
-    """Length of the PDU that answers a read; 0 where the request does not tell."""
-    if pdu[0] not in TABLES or len(pdu) != 5:
-        return 0
-    count = int.from_bytes(pdu[3:5], "big")
-    return 2 + (2 * count if pdu[0] > 2 else (count + 7) // 8)
-
-
-def describe(pdu: bytes) -> str:
-    """A request as a person names it, as in `holding 10-13`."""
-    if pdu[0] not in TABLES or len(pdu) != 5:
-        return f"function {pdu[0]}"
-    address, count = struct.unpack(">HH", pdu[1:])
-    return f"{TABLES[pdu[0]]} {address}-{address + count - 1}"
-
-
-def _probes(pdu: bytes) -> list[bytes]:
-    """Small requests at the same place, each with another length of answer."""
-    if pdu[0] not in TABLES or len(pdu) != 5:
-        return [read_pdu(3, 0, count) for count in range(1, OWED + 5)]
-    address = min(int.from_bytes(pdu[1:3], "big"), 65_536 - 8 * (OWED + 4))
-    step = 1 if pdu[0] > 2 else 8
-    return [read_pdu(pdu[0], address, 1 if n == 0 else (n + 1) * step) for n in range(OWED + 4)]

@@ -10,11 +10,12 @@ from time import perf_counter
 from typing import Self
 
 from drivers.address import ModbusAddress
-from drivers.bus import Bus, Buses, read_pdu
+from drivers.bus import Bus, Buses
 from drivers.codec import Decoder
 from drivers.cost import Cost
 from drivers.errors import DeviceRefused, DeviceUnreachable, DriverError, ReadingRejected
 from drivers.learned import Learned
+from drivers.modbus_pdu import read_pdu
 from drivers.plan import Block, plan
 from drivers.profile import Profile, Table
 from drivers.row import Quality, Row

@@ -11,9 +11,10 @@ import pytest
 
 from drivers import bus as bus_module
 from drivers.address import ModbusAddress
-from drivers.bus import Bus, Buses, read_pdu
+from drivers.bus import Bus, Buses
 from drivers.errors import BusDown, DeviceRefused, DeviceUnreachable, DriverError, ReadingRejected
 from drivers.modbus_framing import foreign_requests
+from drivers.modbus_pdu import read_pdu
 from drivers.profile import Profile
 from firmware_sim.faults import FaultBoard
 from firmware_sim.modbus_rtu import crc16
@@ -160,6 +161,19 @@ async def test_answers_that_come_after_their_time_out_meet_no_later_request(plan
     await rightly(bus, 6)
     await plant.off("late-answer")
     await recovers(bus)
+
+
+@pytest.mark.parametrize("plant", ["rtu-over-tcp", "rtu"], indirect=True)
+async def test_after_a_time_out_the_line_is_silent_for_another_even_on_a_new_connection(
+    plant: Plant, bus: Bus
+) -> None:
+    await plant.on("silence")
+    assert await rightly(bus, 1) == ["no_answer"]
+    loop = asyncio.get_running_loop()
+    lost_s = loop.time()
+    await plant.off("silence")
+    assert await rightly(bus, 1) == []
+    assert loop.time() - lost_s >= 0.9 * TIMEOUT_S  # never sooner; later a busy machine may be
 
 
 async def test_a_random_mix_of_faults_makes_no_wrong_answer(plant: Plant, bus: Bus) -> None:

@@ -314,7 +314,7 @@ async def test_a_unit_that_its_gateway_does_not_reach_is_probed_with_one_request
 
 
 async def test_a_block_that_is_never_answered_silences_no_other(plc) -> None:
-    device = ModbusDevice(PROFILE, ModbusAddress("127.0.0.1", plc.port), 0.3)
+    device = ModbusDevice(PROFILE, ModbusAddress("127.0.0.1", plc.port), 0.4)
 
     def answer(ask) -> bytes:
         plc.script.append(answer)

@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from drivers.address import ModbusAddress
-from drivers.bus import Buses, read_pdu
+from drivers.bus import Buses
 from drivers.errors import DeviceUnreachable
+from drivers.modbus_pdu import read_pdu
 from drivers.serial_port import check_serial, find_port
 
 RIGHT = struct.pack(">BBHH", 3, 4, 0x4005, 0x4006)

@@ -12,11 +12,17 @@ from edge_rows import load
 from drivers.address import ModbusAddress
 from drivers.bus import Buses
 from drivers.errors import BusDown, DeviceUnreachable
+from drivers.profile import Profile
 from drivers.row import Quality, Row, empty_row
 from edge import poll, wire
 from edge.clock import WallClock
 from edge.config import DeviceConfig, LoadedSite
 from edge.poll import Poller
+from firmware_sim.faults import FaultBoard
+from firmware_sim.modbus_server import ModbusServer
+from firmware_sim.modbus_unit import ModbusUnit
+from firmware_sim.value_faults import traits_of
+from firmware_sim.wire_faults import WireFaults
 
 
 class Scripted:
@@ -219,3 +225,36 @@ async def test_the_achieved_period_and_blocks_set_aside_are_reported(device) -> 
     assert fields["period_ms"] == pytest.approx((live[-1] - live[0]) / 1e6 / steps)
     assert set(fields) <= set(wire.COMPUTED["link"])
     assert "period_ms" not in poller.take_counts().report()
+
+
+async def test_devices_behind_one_gateway_share_a_connection_and_a_dead_one_stops_no_other() -> None:
+    profile = Profile.model_validate(
+        {
+            "schema": 1, "kind": "meter", "model": "m", "source": "s",
+            "point": [{"name": "r0", "type": "uint16", "address": 0}],
+        }
+    )  # fmt: skip
+    units = {n: ModbusUnit(profile, lambda n=n: {"r0": n}) for n in (1, 2, 3)}
+    board = FaultBoard({"d3": traits_of(profile, "modbus-tcp")})
+    board.on("silence", "d3")
+    server = ModbusServer(units, {3: WireFaults(board, "d3", lambda: 0)})
+    port = await server.start("127.0.0.1", 0)
+    buses, rows = Buses(), {1: [], 2: [], 3: []}
+    tasks = []
+    for n in units:
+        config = DeviceConfig(
+            name=f"d{n}", profile="-", host="127.0.0.1", port=port, unit_id=n, interval_s=0.1, timeout_s=0.4
+        )
+        poller = Poller(config, profile, WallClock(), lambda name, row: rows[int(name[1])].append(row), buses)
+        tasks.append(asyncio.create_task(poller.run()))
+    await until(lambda: len(rows[1]) > 10 and len(rows[2]) > 10)
+    assert len(server.connections) == 1 and rows[3] == []
+    for n in (1, 2):
+        assert {float(row.values[0]) for row in rows[n]} == {float(n)}
+    board.off("silence")
+    await until(lambda: rows[3] != [])
+    assert rows[3][0].values[0] == 3.0 and len(server.connections) == 1
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    await server.stop()
