@@ -19,6 +19,7 @@ import pytest
 
 from dsp import ekf, soc
 from dsp.cell import load_cell, pack_params
+from dsp.soc_model import temperature
 
 S = 1_000_000_000
 ROWS, SLOW_ROWS = 100_000, 2_000
@@ -140,7 +141,7 @@ def by_c(params: Any, folder: Path) -> Method:
 
 def resistances(p: Any) -> Any:
     """At 25 degC, as the kernel mixes them."""
-    t, share, factor = ekf._temperature(25.0, p)
+    t, share, factor = temperature(25.0, p)
     t2 = min(t + 1, int(p["temps"]) - 1)
     return [factor * (p["r_ohm"][t, k] + (p["r_ohm"][t2, k] - p["r_ohm"][t, k]) * share) for k in range(3)]
 

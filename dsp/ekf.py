@@ -15,9 +15,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dsp.cell import POINTS
-from dsp.soc import GAP_S, NS_PER_S, ZERO_C_K, _temperature
+from dsp.soc_model import GAP_S, NS_PER_S, ZERO_C_K, temperature
 
-CORRELATION_S = 120.0  # one piece of evidence, as in `dsp.soc`
+CORRELATION_S = 120.0  # one piece of evidence, as in `dsp.soc_grid`
 SD_OFFSET_C, SD_CAPACITY = 0.02, 0.05  # at the start; of the current that fills the cell in an hour, relative
 WALK_SOC, WALK_OFFSET_C, WALK_CAPACITY = 2e-5, 1e-5, 2e-6  # a square root of a second
 RESISTANCE_DOUBT = 0.3
@@ -105,7 +105,7 @@ def _predict(s: Any, p: Any, dt: float, mean_a: float) -> None:
 
 @njit(cache=True, nogil=True)
 def _correct(s: Any, p: Any, v: float, i: float, temp_c: float, held_s: float) -> None:
-    t, share, factor = _temperature(temp_c, p)
+    t, share, factor = temperature(temp_c, p)
     t2 = min(t + 1, p.temps - 1)
     place = min(1.0, max(0.0, s.soc)) * (POINTS - 1)
     a = min(POINTS - 2, int(place))
