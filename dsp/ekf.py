@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dsp.cell import POINTS
-from dsp.soc_model import GAP_S, NS_PER_S, ZERO_C_K, temperature
+from dsp.soc_model import GAP_S, NS_PER_S, ZERO_C_K, slow_factor, temperature
 
 CORRELATION_S = 120.0  # one piece of evidence, as in `dsp.soc_grid`
 SD_OFFSET_C, SD_CAPACITY = 0.02, 0.05  # at the start; of the current that fills the cell in an hour, relative
@@ -119,9 +119,10 @@ def _correct(s: Any, p: Any, v: float, i: float, temp_c: float, held_s: float) -
     if p.hysteresis_activation_k > 0.0:
         width = math.exp(p.hysteresis_activation_k * (1.0 / (temp_c + ZERO_C_K) - 1.0 / (25.0 + ZERO_C_K)))
     gap = width * (p.half_gap_v[a] * (1.0 - f) + p.half_gap_v[a + 1] * f)
-    ohmic = factor * (r0 * i + r1 * s.x1_a + r2 * s.x2_a)
+    slow = factor if p.slow_activation_k == p.activation_k else slow_factor(temp_c, p)
+    ohmic = factor * (r0 * i + r1 * s.x1_a) + slow * r2 * s.x2_a
     hz = max(0.02, (p.ocv_v[a + 1] - p.ocv_v[a]) * (POINTS - 1))
-    hb = -factor * (r0 + r1 + r2)
+    hb = -factor * (r0 + r1) - slow * r2
     expected = p.ocv_v[a] * (1.0 - f) + p.ocv_v[a + 1] * f + gap * s.h + ohmic + hb * s.bias_a
     doubt, doubt_h = RESISTANCE_DOUBT * ohmic, 0.3 * gap
     noise = (p.sigma_v[a] * p.sigma_v[a] + doubt * doubt + doubt_h * doubt_h) * CORRELATION_S / held_s

@@ -55,7 +55,7 @@ def init(params: NDArray[Any], soc0: float = math.nan, soc0_sigma: float = 0.3) 
     state = np.zeros(1, STATE)
     state["t_ns"] = state["back_ns"] = state["same_ns"] = UNKNOWN
     state["temp_c"] = 25.0
-    state["past_doubt"] = state["h_doubt"] = state["capacity_zero"] = 1.0
+    state["slow"] = state["past_doubt"] = state["h_doubt"] = state["capacity_zero"] = 1.0
     state["capacity_ah"] = params["capacity_ah"] * params["parallel"]
     state["capacity_sd_ah"] = CAPACITY_SD * state["capacity_ah"]
     state["bms_trust"] = 0.3

@@ -1,9 +1,9 @@
 """The circuit of `dsp.soc`: its constants, its state, and what voltage it expects of each state of charge.
 
 V = ocv(soc) + half_gap(soc) h + R0 i + R1 x1 + R2 x2: a second-order equivalent circuit with one state of
-hysteresis. Source: G. L. Plett, Battery Management Systems, volume 1 (2015), sections 2.4-2.6 (circuit) and
-2.8 (hysteresis that moves with charge); the lags are exact for a current held over a step (2.7).
-Resistances between and beyond identified temperatures follow Arrhenius.
+hysteresis; the lags are exact for a current held over a step. Resistances between and beyond identified
+temperatures follow Arrhenius.
+Source: G. L. Plett, Battery Management Systems, volume 1 (2015), chapter 2 (circuit, hysteresis by charge).
 """
 
 import math
@@ -50,6 +50,7 @@ STATE = np.dtype(
         ("temp_c", "f8"),
         ("x1_a", "f8"),
         ("x2_a", "f8"),
+        ("slow", "f8"),  # R2 and tau2 beyond the identified temperatures
         ("past_doubt", "f8"),  # what happened before the first row still counts in x1, x2: 1 falling to 0
         ("h", "f8"),
         ("h_doubt", "f8"),  # how far h may be from its true value: 1 falling to 0
@@ -88,7 +89,7 @@ def move(s: Any, p: Any, dt_s: float, mean_a: float) -> None:
     """Lags, hysteresis and the charge of the window, which are the same for all hypotheses."""
     charge = mean_a * dt_s * (p.efficiency if mean_a > 0.0 else 1.0)
     s.x1_a = mean_a + (s.x1_a - mean_a) * math.exp(-dt_s / p.tau1_s)
-    s.x2_a = mean_a + (s.x2_a - mean_a) * math.exp(-dt_s / p.tau2_s)
+    s.x2_a = mean_a + (s.x2_a - mean_a) * math.exp(-dt_s / (p.tau2_s * s.slow))
     s.past_doubt *= math.exp(-dt_s / PAST_S)
     if charge != 0.0:
         goal = 1.0 if charge > 0.0 else -1.0
@@ -125,6 +126,7 @@ def expect(
     i, x1, x2, h = means
     t, t_share, factor = temperature(s.temp_c, p)
     t2 = min(t + 1, p.temps - 1)
+    s.slow = slow_factor(s.temp_c, p)
     past_a = PAST_C_RATE * p.capacity_ah * s.past_doubt
     beyond = BEYOND_DOUBT * abs(factor - 1.0)
     doubt_of_r = math.sqrt(RESISTANCE_DOUBT * RESISTANCE_DOUBT + beyond * beyond)
@@ -134,7 +136,7 @@ def expect(
     for k in range(POINTS):
         r0 = factor * mix(p.r_ohm[t, 0, k], p.r_ohm[t2, 0, k], t_share)
         r1 = factor * mix(p.r_ohm[t, 1, k], p.r_ohm[t2, 1, k], t_share)
-        r2 = factor * mix(p.r_ohm[t, 2, k], p.r_ohm[t2, 2, k], t_share)
+        r2 = s.slow * mix(p.r_ohm[t, 2, k], p.r_ohm[t2, 2, k], t_share)
         ohmic = r0 * i + r1 * x1 + r2 * x2
         expected[k] = p.ocv_v[k] + width * p.half_gap_v[k] * h + ohmic
         ohms[k] = r0 + r1 + r2
@@ -148,7 +150,7 @@ def expect(
     drop = expected[place] - p.ocv_v[place] - width * p.half_gap_v[place] * h
     s.drop_v += (drop - s.drop_v) * min(1.0, time_s / min(LASTING_S, s.seen_s + 1.0))
     for k in range(3):
-        s.r_near[k] = factor * mix(p.r_ohm[t, k, place], p.r_ohm[t2, k, place], t_share)
+        s.r_near[k] = (factor if k < 2 else s.slow) * mix(p.r_ohm[t, k, place], p.r_ohm[t2, k, place], t_share)
     s.sigma_near = p.sigma_v[place]
 
 
@@ -169,6 +171,13 @@ def temperature(temp_c: float, p: Any) -> tuple[int, float, float]:
             share = (inside_c - p.temp_c[t]) / (p.temp_c[t + 1] - p.temp_c[t])
     factor = math.exp(p.activation_k / (temp_c + ZERO_C_K) - p.activation_k / (inside_c + ZERO_C_K))
     return t, min(1.0, max(0.0, share)), factor
+
+
+@njit(cache=True, nogil=True)
+def slow_factor(temp_c: float, p: Any) -> float:
+    """What R2 and tau2 are multiplied by beyond the identified temperatures."""
+    inside_c = min(max(temp_c, p.temp_c[0]), p.temp_c[p.temps - 1])
+    return math.exp(p.slow_activation_k * (1.0 / (temp_c + ZERO_C_K) - 1.0 / (inside_c + ZERO_C_K)))
 
 
 @njit(cache=True, nogil=True)
