@@ -123,6 +123,7 @@ def pack_params(cell: Cell, series: int, parallel: int, capacity_ah: float | Non
         capacity_ah: What the pack holds now, if known better than new cells times `parallel`. Resistances go
             with its inverse. [Ah]
 
+    Source: Kirchhoff's laws for equal cells: voltages add in series, currents in parallel.
     Raises: ValueError if a count is below 1 or the capacity is not positive.
     """
     if series < 1 or parallel < 1:

@@ -3,8 +3,7 @@
 States are SoC, the offset of the current sensor and the inverse of the capacity, relative to the one given;
 the voltages behind both RC pairs and the hysteresis follow the measured current. It is quick and finds an
 offset well, but linearises: on an LFP plateau it may settle on the wrong one of several maxima, so its SoC is
-for comparison. Plett, J. Power Sources 134 (2004) 277-292, parts 2 and 3; written out for three states, since
-`np.linalg` in a kernel loads SciPy.
+for comparison. Written out for three states, since `np.linalg` in a kernel loads SciPy.
 """
 
 import math
@@ -46,7 +45,11 @@ def init(params: NDArray[Any], soc0: float = 0.5, soc0_sigma: float = 0.3) -> ND
 def step(
     state: NDArray[Any], params: NDArray[Any], t_ns: int, voltage_v: float, current_a: float, temp_c: float
 ) -> None:
-    """Take one row of a pack, as `dsp.soc.step` does. Unknown values and time not forward are left."""
+    """Take one row of a pack, as `dsp.soc.step` does. Unknown values and time not forward are left.
+
+    Source: Plett, J. Power Sources 134 (2004) 262-292, parts 2 and 3. Departures: noise counts as often as
+    rows are independent (`CORRELATION_S`), and an innovation is cut at `GATE` sigmas.
+    """
     _step(state[0], params[0], t_ns, voltage_v, current_a, temp_c)
 
 

@@ -35,6 +35,8 @@ def fit(
     Args:
         gap_v: Half the distance of the slow branches over GAPS where it is known (LFP): then hysteresis is
             taken from there, less what the resistances explain, and slow curves count little.
+
+    Source: Bjorck, Numerical Methods for Least Squares Problems (1996), chapters 2 and 4.
     """
     n_ocv, n_r, n_t, n_g = len(KNOTS), len(COARSE), len(temps_c), len(GAPS)
     first_r = n_ocv + n_g

@@ -42,7 +42,10 @@ class Slow:
 
 
 def slow_curve(record: Record, chemistry: str) -> Slow:
-    """SoC along a slow discharge and charge, from what must close. Starts full, or brings its own truth."""
+    """SoC along a slow discharge and charge, from what must close. Starts full, or brings its own truth.
+
+    Source: Plett, Battery Management Systems, volume 1, chapter 2 (test of the open-circuit voltage).
+    """
     parts = scripts_of(record)
     if record.soc is not None:
         t_s, current_a, voltage_v, truth = parts[0]

@@ -93,6 +93,8 @@ def step(
         current_a: Of the pack, positive when charging, NaN if unknown. [A]
         temp_c: NaN keeps the last one; 25 before the first. [degC]
         soc_bms: NaN if unknown. Counts little, less if it is far off for long, nothing while frozen. 0..1
+
+    Source: `soc_model` (the circuit) and `soc_grid` (the filter) name theirs.
     """
     s, p = state[0], params[0]
     i = current_a / p.parallel

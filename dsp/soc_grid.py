@@ -32,7 +32,7 @@ FORGET_S = 5400.0  # evidence about SoC fades: it is counted charge that ages
 FORGET_ROWS_S = 172_800.0  # about offset and capacity: those last
 HUBER = 1.5  # residuals beyond so many sigmas count linearly
 SURE_SHARE = 0.25  # of log variance; 0.5 would be a true spread, but doubts are limits, and favour steep curves
-ROW_TRUST = 0.35  # model errors look like offsets and capacities: evidence between rows counts less
+ROW_TRUST = 0.2  # model errors look like offsets and capacities: evidence between rows counts less
 GAP_C_RATE = 0.3  # what the current may have done in a silence, at least, beside the usual current
 LEAST_LOG = -60.0  # a hypothesis is never quite dead
 ASLEEP_LOG = -25.0  # and below this it is not weighed until fading wakes it
@@ -44,7 +44,11 @@ BMS_SD, BMS_CORRELATION_S = 0.08, 3600.0  # of the figure that the BMS gives
 
 @njit(cache=True, nogil=True)
 def close(s: Any, p: Any) -> None:
-    """Move every hypothesis to the middle of the window, weigh it there, move it to the end."""
+    """Move every hypothesis to the middle of the window, weigh it there, move it to the end.
+
+    Source: Bucy and Senne, Automatica 7 (1971) 287-298: predict, then weigh by likelihood; the likelihood is
+    Huber's (Annals of Mathematical Statistics 35, 1964).
+    """
     if s.w_s > 0.0:
         middle_as, middle_s = s.w_as / s.w_s, s.w_t / s.w_s
         _shift_all(s, p, middle_as, middle_s)
@@ -71,7 +75,11 @@ def carry(s: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def doubt_silence(s: Any, p: Any, dt_s: float, mean_a: float) -> None:
-    """After a silence the charge moved is only known within the usual current and the pack's limits."""
+    """After a silence the charge moved is only known within the usual current and the pack's limits.
+
+    Source: ours: each hypothesis becomes the best of its neighbours less a cost of getting there, quadratic
+    near and linear far, so that a flat pair of candidates stays a pair.
+    """
     per_a = dt_s / (3600.0 * p.capacity_ah) / STEP
     usual = max(GAP_C_RATE * p.capacity_ah, s.usual_a)
     most_up, most_down = (

@@ -86,7 +86,11 @@ DEFECTS = ("rejected", "unknown", "out_of_order", "spikes", "frozen_rows", "satu
 
 @njit(cache=True, nogil=True)
 def move(s: Any, p: Any, dt_s: float, mean_a: float) -> None:
-    """Lags, hysteresis and the charge of the window, which are the same for all hypotheses."""
+    """Lags, hysteresis and the charge of the window, which are the same for all hypotheses.
+
+    Source: Plett, Battery Management Systems, volume 1, chapter 2: lags of a current held over a step, and
+    hysteresis that moves with the charge. Departure: the current held is the mean of both ends.
+    """
     charge = mean_a * dt_s * (p.efficiency if mean_a > 0.0 else 1.0)
     s.x1_a = mean_a + (s.x1_a - mean_a) * math.exp(-dt_s / p.tau1_s)
     s.x2_a = mean_a + (s.x2_a - mean_a) * math.exp(-dt_s / (p.tau2_s * s.slow))
@@ -122,6 +126,9 @@ def expect(
         expected, ohms, variance: Voltage, all resistances together, variance of the voltage. float64[POINTS]
         slopes: Variance by what is doubtful in SoC itself, of the piece that ends at each point.
             float64[POINTS + 1]
+
+    Source: Plett, Battery Management Systems, volume 1, chapter 2, the enhanced self-correcting cell model.
+    Departure: the variance is ours, each share a doubt that the constants above name.
     """
     i, x1, x2, h = means
     t, t_share, factor = temperature(s.temp_c, p)
@@ -156,7 +163,10 @@ def expect(
 
 @njit(cache=True, nogil=True)
 def temperature(temp_c: float, p: Any) -> tuple[int, float, float]:
-    """Place between the identified temperatures (as Arrhenius curves lie), and the factor beyond them."""
+    """Place between the identified temperatures (as Arrhenius curves lie), and the factor beyond them.
+
+    Source: S. Arrhenius, Zeitschrift fuer physikalische Chemie 4 (1889) 226-248: exp(activation / T).
+    """
     t, share = 0, 0.0
     while t < p.temps - 2 and temp_c > p.temp_c[t + 1]:
         t += 1
@@ -175,19 +185,26 @@ def temperature(temp_c: float, p: Any) -> tuple[int, float, float]:
 
 @njit(cache=True, nogil=True)
 def slow_factor(temp_c: float, p: Any) -> float:
-    """What R2 and tau2 are multiplied by beyond the identified temperatures."""
+    """What R2 and tau2 are multiplied by beyond the identified temperatures.
+
+    Source: as `temperature`; diffusion has an activation of its own.
+    """
     inside_c = min(max(temp_c, p.temp_c[0]), p.temp_c[p.temps - 1])
     return math.exp(p.slow_activation_k * (1.0 / (temp_c + ZERO_C_K) - 1.0 / (inside_c + ZERO_C_K)))
 
 
 @njit(cache=True, nogil=True)
 def mix(a: float, b: float, share: float) -> float:
+    """The value `share` of the way from `a` to `b`."""
     return a + (b - a) * share
 
 
 @njit(cache=True, nogil=True)
 def lasting_sd(s: Any, p: Any) -> float:
-    """What no amount of evidence takes away: errors of the model that last for hours, as SoC."""
+    """What no amount of evidence takes away: errors of the model that last for hours, as SoC.
+
+    Source: ours; the shares are such that the interval holds the truth on the developers' recordings.
+    """
     k = min(POINTS - 1, max(0, int(s.soc / STEP)))
     a, b = max(0, k - 10), min(POINTS - 1, k + 10)
     slope = max(LEAST_SLOPE_V, (p.ocv_v[b] - p.ocv_v[a]) / ((b - a) * STEP))
