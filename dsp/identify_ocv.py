@@ -27,6 +27,7 @@ from dsp.identify_records import (
 KNOTS = np.concatenate([np.linspace(0, 0.1, 6), np.linspace(0.1125, 0.8875, 63), np.linspace(0.9, 1, 6)])
 GAPS = np.linspace(0.0, 1.0, 21)
 LARGEST_HALF_GAP_V = 0.1
+LEAST_SPAN = 0.8  # of SoC
 FULL_SOC = 0.985  # a start that rests above it is a full cell
 
 
@@ -50,6 +51,11 @@ def slow_curve(record: Record, chemistry: str) -> Slow:
     if record.soc is not None:
         t_s, current_a, voltage_v, truth = parts[0]
         assert truth is not None
+        if np.ptp(truth) < LEAST_SPAN:
+            raise CannotIdentify(
+                f"{record.name}: SoC goes from {truth.min():.2f} to {truth.max():.2f}; an open-circuit recording"
+                f" spans {LEAST_SPAN:g} or more, best from full to empty: give another with --ocv"
+            )
         trace = Trace(record.temp_c, t_s, current_a, voltage_v, truth, False, record.name)
         return Slow([trace], record.temp_c, capacity_of(record), 1.0, 0.0)
     moved = [counted(t, i) for t, i, _, _ in parts]
