@@ -27,6 +27,7 @@ PARAMS = np.dtype(  # one cell in a pack; tables over SoC 0, 0.01 .. 1
         ("hysteresis_rate", "f8"),
         ("hysteresis_activation_k", "f8"),  # the half gap follows Arrhenius around 25 degC
         ("activation_k", "f8"),  # resistances beyond the identified temperatures follow Arrhenius
+        ("slow_activation_k", "f8"),  # R2 and tau2 there, which are diffusion
         ("ocv_v", "f8", POINTS),
         ("half_gap_v", "f8", POINTS),
         ("sigma_v", "f8", POINTS),
@@ -45,6 +46,7 @@ SCALARS = {  # key -> (lowest, highest), both allowed
     "tau2_s": (0.1, 1e5),
     "hysteresis_rate": (0.0, 1e4),
     "activation_k": (0.0, 1e4),
+    "slow_activation_k": (0.0, 1e4),
     "hysteresis_activation_k": (0.0, 1e4),
 }
 OPTIONAL = {"hysteresis_activation_k": 0.0}
@@ -59,6 +61,7 @@ class Cell:
 
     Attributes:
         activation_k: Resistances go with exp(activation_k / T) between and beyond `temp_c`. [K]
+        slow_activation_k: Beyond `temp_c`, R2 and tau2 go with exp(that / T), their capacitance kept. [K]
         hysteresis_activation_k: The half gap goes with exp(that / T); its table is for 25 degC. [K]
         sigma_v: What the model leaves unexplained. float64[101] [V]
         temp_c: Temperatures of `r_ohm`, rising. float64[t] [degC]
@@ -76,6 +79,7 @@ class Cell:
     tau2_s: float
     hysteresis_rate: float
     activation_k: float
+    slow_activation_k: float
     hysteresis_activation_k: float
     ocv_v: NDArray[np.float64]
     half_gap_v: NDArray[np.float64]
@@ -119,6 +123,7 @@ def pack_params(cell: Cell, series: int, parallel: int, capacity_ah: float | Non
         capacity_ah: What the pack holds now, if known better than new cells times `parallel`. Resistances go
             with its inverse. [Ah]
 
+    Source: Kirchhoff's laws for equal cells: voltages add in series, currents in parallel.
     Raises: ValueError if a count is below 1 or the capacity is not positive.
     """
     if series < 1 or parallel < 1:
@@ -130,7 +135,9 @@ def pack_params(cell: Cell, series: int, parallel: int, capacity_ah: float | Non
     params["capacity_ah"] = cell.capacity_ah if capacity_ah is None else capacity_ah / parallel
     for name in ("max_charge_a", "max_discharge_a", "efficiency"):
         params[name] = getattr(cell, name)
-    for name in ("tau1_s", "tau2_s", "hysteresis_rate", "activation_k", "hysteresis_activation_k"):
+    for name in ("tau1_s", "tau2_s", "hysteresis_rate"):
+        params[name] = getattr(cell, name)
+    for name in ("activation_k", "slow_activation_k", "hysteresis_activation_k"):
         params[name] = getattr(cell, name)
     for name in ("ocv_v", "half_gap_v", "sigma_v"):
         params[name][0] = getattr(cell, name)
@@ -155,7 +162,8 @@ class _Reader:
             self.problems.append(f"{key}: no such key; a cell has {', '.join(sorted(allowed))} and its tables")
         if self.table.get("schema") != 1:
             self.problems.append(f"schema = {self.table.get('schema')!r} is not 1")
-        self.table = {**OPTIONAL, **self.table}
+        slow = {"slow_activation_k": self.table["activation_k"]} if "activation_k" in self.table else {}
+        self.table = {**OPTIONAL, **slow, **self.table}
         scalars = {key: self.number(key, *limits) for key, limits in SCALARS.items()}
         ocv_v = self.curve("ocv", self.table.get("ocv"), "voltage_v", 0.5, 6.0)
         if self.problems == [] and (np.diff(ocv_v) < -0.01).any():
@@ -180,7 +188,8 @@ class _Reader:
             str(self.table.get("source", "")), scalars["capacity_ah"], scalars["max_charge_a"],
             scalars["max_discharge_a"], scalars["coulombic_efficiency"], scalars["tau1_s"],
             scalars["tau2_s"], scalars["hysteresis_rate"], scalars["activation_k"],
-            scalars["hysteresis_activation_k"], ocv_v, half_gap_v, sigma_v, np.array(temp_c), np.array(r_ohm),
+            scalars["slow_activation_k"], scalars["hysteresis_activation_k"], ocv_v, half_gap_v, sigma_v,
+            np.array(temp_c), np.array(r_ohm),
         )  # fmt: skip
 
     def number(

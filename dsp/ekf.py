@@ -3,8 +3,7 @@
 States are SoC, the offset of the current sensor and the inverse of the capacity, relative to the one given;
 the voltages behind both RC pairs and the hysteresis follow the measured current. It is quick and finds an
 offset well, but linearises: on an LFP plateau it may settle on the wrong one of several maxima, so its SoC is
-for comparison. Plett, J. Power Sources 134 (2004) 277-292, parts 2 and 3; written out for three states, since
-`np.linalg` in a kernel loads SciPy.
+for comparison. Written out for three states, since `np.linalg` in a kernel loads SciPy.
 """
 
 import math
@@ -15,9 +14,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dsp.cell import POINTS
-from dsp.soc import GAP_S, NS_PER_S, ZERO_C_K, _temperature
+from dsp.soc_model import GAP_S, NS_PER_S, ZERO_C_K, slow_factor, temperature
 
-CORRELATION_S = 120.0  # one piece of evidence, as in `dsp.soc`
+CORRELATION_S = 120.0  # one piece of evidence, as in `dsp.soc_grid`
 SD_OFFSET_C, SD_CAPACITY = 0.02, 0.05  # at the start; of the current that fills the cell in an hour, relative
 WALK_SOC, WALK_OFFSET_C, WALK_CAPACITY = 2e-5, 1e-5, 2e-6  # a square root of a second
 RESISTANCE_DOUBT = 0.3
@@ -46,7 +45,11 @@ def init(params: NDArray[Any], soc0: float = 0.5, soc0_sigma: float = 0.3) -> ND
 def step(
     state: NDArray[Any], params: NDArray[Any], t_ns: int, voltage_v: float, current_a: float, temp_c: float
 ) -> None:
-    """Take one row of a pack, as `dsp.soc.step` does. Unknown values and time not forward are left."""
+    """Take one row of a pack, as `dsp.soc.step` does. Unknown values and time not forward are left.
+
+    Source: Plett, J. Power Sources 134 (2004) 262-292, parts 2 and 3. Departures: noise counts as often as
+    rows are independent (`CORRELATION_S`), and an innovation is cut at `GATE` sigmas.
+    """
     _step(state[0], params[0], t_ns, voltage_v, current_a, temp_c)
 
 
@@ -105,7 +108,7 @@ def _predict(s: Any, p: Any, dt: float, mean_a: float) -> None:
 
 @njit(cache=True, nogil=True)
 def _correct(s: Any, p: Any, v: float, i: float, temp_c: float, held_s: float) -> None:
-    t, share, factor = _temperature(temp_c, p)
+    t, share, factor = temperature(temp_c, p)
     t2 = min(t + 1, p.temps - 1)
     place = min(1.0, max(0.0, s.soc)) * (POINTS - 1)
     a = min(POINTS - 2, int(place))
@@ -119,9 +122,10 @@ def _correct(s: Any, p: Any, v: float, i: float, temp_c: float, held_s: float) -
     if p.hysteresis_activation_k > 0.0:
         width = math.exp(p.hysteresis_activation_k * (1.0 / (temp_c + ZERO_C_K) - 1.0 / (25.0 + ZERO_C_K)))
     gap = width * (p.half_gap_v[a] * (1.0 - f) + p.half_gap_v[a + 1] * f)
-    ohmic = factor * (r0 * i + r1 * s.x1_a + r2 * s.x2_a)
+    slow = factor if p.slow_activation_k == p.activation_k else slow_factor(temp_c, p)
+    ohmic = factor * (r0 * i + r1 * s.x1_a) + slow * r2 * s.x2_a
     hz = max(0.02, (p.ocv_v[a + 1] - p.ocv_v[a]) * (POINTS - 1))
-    hb = -factor * (r0 + r1 + r2)
+    hb = -factor * (r0 + r1) - slow * r2
     expected = p.ocv_v[a] * (1.0 - f) + p.ocv_v[a + 1] * f + gap * s.h + ohmic + hb * s.bias_a
     doubt, doubt_h = RESISTANCE_DOUBT * ohmic, 0.3 * gap
     noise = (p.sigma_v[a] * p.sigma_v[a] + doubt * doubt + doubt_h * doubt_h) * CORRELATION_S / held_s

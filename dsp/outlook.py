@@ -43,6 +43,8 @@ def energy_wh(params: NDArray[Any], from_soc: float, to_soc: float, capacity_ah:
 
     Args:
         capacity_ah: Of the pack, as found. [Ah]
+
+    Source: W = integral of U dQ, by the trapezoidal rule, NIST DLMF, section 3.5(i).
     """
     p = params[0]
     z = np.linspace(0.0, 1.0, POINTS)

@@ -89,8 +89,13 @@ def read_columns(path: Path) -> dict[str, Array]:
         with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
             header = [name.strip().strip('"') for name in file.readline().strip().split(",")]
             lines = file.read().splitlines()
+    except FileNotFoundError:
+        raise RecordingError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError, EOFError) as error:
         raise RecordingError(f"{path}: cannot be read ({error}); give a CSV file, plain or .gz") from error
+    if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
+        mark = "semicolons" if ";" in header[0] else "tabs"
+        raise RecordingError(f"{path}: its columns are apart by {mark}; save it with commas and decimal points")
     lines = [line for line in lines if line.strip()]
     if len(lines) < 2:
         raise RecordingError(f"{path}: {len(lines)} rows after the header; a recording has two or more")

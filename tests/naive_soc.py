@@ -110,6 +110,23 @@ class Grid:
         for row in self.rows:
             row["logw"] = np.maximum(c.LEAST_LOG, np.where(row["awake"], row["logw"] - best, row["logw"]))
 
+    def doubt(self, dt_s: float, mean_a: float, usual_a: float, most_a: tuple[float, float]) -> None:
+        """A silence: each hypothesis is as likely as the likeliest from which it can have been reached."""
+        c, steps_per_a = self.c, dt_s / 3600 / self.cell.capacity_ah * 100
+        reach = max(c.GAP_C_RATE * self.cell.capacity_ah, usual_a) * steps_per_a
+        up = max(0.5, min(0.5 * max(0.5, (most_a[0] - mean_a) * steps_per_a), reach))
+        down = max(0.5, min(0.5 * max(0.5, (most_a[1] + mean_a) * steps_per_a), reach))
+        for row in self.rows:
+            before = row["logw"]
+            new = before.copy()
+            for to in range(101):
+                for source in range(101):
+                    away = (to - source) / up if to >= source else (source - to) / down
+                    cost = 0.5 * away**2 if away < 2 else 2 * away - 2
+                    if before[source] > c.ASLEEP_LOG:
+                        new[to] = max(new[to], before[source] - cost)
+            row["logw"] = np.maximum(c.LEAST_LOG, new)
+
     def summarise(self) -> None:
         c = self.c
         z = np.clip(np.array([row["z"] for row in self.rows]), 0.0, 1.0)

@@ -3,6 +3,7 @@
 import gzip
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import naive
@@ -10,13 +11,14 @@ import naive_soc
 import numpy as np
 import pytest
 
-from dsp import soc
+from dsp import soc, soc_grid, soc_model
 from dsp.cell import load_cell, pack_params
 
 pytestmark = pytest.mark.usefixtures("kernels")
 S = 1_000_000_000
 START_NS = 1_790_000_000 * S
 NAN = float("nan")
+CONSTANTS = SimpleNamespace(**{**vars(soc_model), **vars(soc_grid), **vars(soc)})
 
 
 def drive(name: str, seconds: int, soc0: float, seed: int) -> tuple[Any, Any, Any, Any]:
@@ -48,7 +50,7 @@ def test_the_filter_agrees_with_its_twin(name: str) -> None:
     t_s, voltage, current, _ = drive(name, 1500, 0.6, seed=5)
     cell = load_cell(name)
     params = pack_params(cell, 1, 1)
-    state, twin = soc.init(params), naive_soc.Grid(cell, soc)
+    state, twin = soc.init(params), naive_soc.Grid(cell, CONSTANTS)
     for k in range(len(t_s)):
         soc.step(state, params, START_NS + int(t_s[k]) * S, voltage[k], current[k], 25.0, NAN)
         twin.step(t_s[k], voltage[k], current[k], 25.0)

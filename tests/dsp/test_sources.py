@@ -25,16 +25,32 @@ FORMULAS = {  # kernel -> what its docstring must name
     "signal.time_in_band": "straight lines between samples",
     "compress.step": "US patent 4 669 097",
     "compress.largest_triangles": "S. Steinarsson",
+    "soc.step": "`soc_model` (the circuit) and `soc_grid` (the filter)",
+    "soc_model.move": "Battery Management Systems, volume 1, chapter 2",
+    "soc_model.expect": "Battery Management Systems, volume 1, chapter 2",
+    "soc_model.temperature": "S. Arrhenius",
+    "soc_model.slow_factor": "as `temperature`",
+    "soc_model.lasting_sd": "ours",
+    "soc_grid.close": "Bucy and Senne",
+    "soc_grid.doubt_silence": "ours",
+    "ekf.step": "J. Power Sources 134 (2004)",
+    "cell.pack_params": "Kirchhoff",
+    "identify_ocv.slow_curve": "Battery Management Systems, volume 1, chapter 2",
+    "identify_dynamics.fit": "Numerical Methods for Least Squares Problems",
+    "outlook.energy_wh": "NIST DLMF, section 3.5(i)",
+    "outlook.health": "J. Power Sources 196 (2011)",
 }
 NO_FORMULA = {  # kernels that repeat another one, count, compare or keep
     "energy.minutes", "energy.integrate_power", "energy.integrate_channels", "energy.classify", "revise.revise",
     "revise.minutes", "revise.step", "lock_cycle.run", "lock_rules.run", "lock_hydraulics.drive_step",
     "lock_hydraulics.gate_state", "signal.check_step", "signal.hampel", "compress.flush",
-    "compress.swinging_door", "session.step", "session.classify",
+    "compress.swinging_door", "session.step", "session.classify", "soc.carry", "soc.close", "soc.doubt_silence",
+    "soc.move", "soc_grid.carry", "soc_grid.expect", "soc_grid.lasting_sd", "soc_grid.mix", "soc_model.mix",
+    "ekf.run", "ekf.slow_factor", "ekf.temperature",
 }  # fmt: skip
 MODULES = (
     "integrate", "energy", "counter", "crosscheck", "rollup", "revise", "session", "lock_cycle", "lock_rules",
-    "lock_hydraulics", "signal", "compress",
+    "lock_hydraulics", "signal", "compress", "soc", "soc_model", "soc_grid", "ekf",
 )  # fmt: skip
 
 

@@ -104,6 +104,19 @@ def test_what_cannot_be_is_refused_with_the_remedy(tmp_path: Path, change: dict[
     assert "Traceback" not in result.output
 
 
+def test_a_separator_other_than_a_comma_is_named(tmp_path: Path) -> None:
+    file = write(tmp_path / "drive.csv", drive(700))
+    file.write_text(file.read_text(encoding="utf-8").replace(",", ";"), encoding="utf-8")
+    result = bollard("run", "--cell", "nmc", "--recording", file)
+    assert result.exit_code == 2 and "apart by semicolons" in result.output
+
+
+def test_a_drive_is_no_open_circuit_recording(tmp_path: Path) -> None:
+    file = write(tmp_path / "drive.csv", drive(700))
+    result = bollard("fit", "--ocv", f"{file}@25", "--pulse", f"{file}@25", "--out", tmp_path / "x.toml")
+    assert result.exit_code == 2 and "an open-circuit recording spans 0.8 or more" in result.output
+
+
 def test_a_log_full_of_defects_gives_numbers_and_counts_them(tmp_path: Path) -> None:
     columns = drive()
     rng = np.random.default_rng(5)
