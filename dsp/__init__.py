@@ -16,8 +16,10 @@ def _keep_kernels_apart() -> None:
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     version = digest.hexdigest()[:12]
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bollard" / "kernels"
-    parent = Path(os.environ.get("NUMBA_CACHE_DIR") or user)
+    system = Path("/var/cache/bollard")
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bollard"
+    usual = (system if os.access(system, os.W_OK) else user) / "kernels"
+    parent = Path(os.environ.get("NUMBA_CACHE_DIR") or usual)
     if parent.name != version:  # a child process inherits it
         os.environ["NUMBA_CACHE_DIR"] = str(parent / version)
         if "numba" in sys.modules:  # it has read the environment already

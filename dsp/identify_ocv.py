@@ -62,7 +62,7 @@ def slow_curve(record: Record, chemistry: str) -> Slow:
     into = sum(float(np.maximum(np.diff(a), 0).sum()) for a in moved)
     out = sum(float(np.maximum(-np.diff(a), 0).sum()) for a in moved)
     hours = sum(float(t[-1] - t[0]) / 3600 for t, _, _, _ in parts)
-    refilled = into > 0.8 * out
+    refilled = 0.8 * out < into < 1.25 * out  # else there is nothing to close
     efficiency, offset_a = 1.0, 0.0
     if refilled and chemistry == "LFP" and 0.97 < out / into < 1.01:
         efficiency = min(1.0, out / into)
