@@ -3,19 +3,17 @@
 import hashlib
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.row import Quality, Row
-from dsp import cell, energy, lock_cycle, session, soc
-from edge import wire
-from edge.config import BatteryConfig, BerthConfig, DeviceConfig, LoadedSite, LockConfig, MeterConfig
+from drivers.row import Row
+from dsp import cell, energy, session, soc
+from edge import lock, wire
+from edge.config import BatteryConfig, BerthConfig, DeviceConfig, LoadedSite, MeterConfig
+from edge.unit import NAN, NS, Output, Unit, fields_of, load, value_of
 
-NS = 1_000_000_000
-NAN = float("nan")
 COUNTER_EVENTS = {
     1: "counter_rollover",
     2: "counter_reset",
@@ -23,29 +21,9 @@ COUNTER_EVENTS = {
     4: "counter_gap_refused",
     5: "counter_register_lost",
 }
-DIRECTIONS = {1: "up", -1: "down", 0: "unknown"}
 COUNTER_RANGE = {"uint16": 2**16, "int16": 2**15, "uint32": 2**32, "int32": 2**31}
 LONGEST_BRIDGE_NS = 62 * 86_400 * NS  # a longer silence is not spread over its minutes: a new epoch begins
 STALE_AFTER_S = 10.0  # a heartbeat that stands still for so long belongs to a copy, not to a device
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """A computed row. `device` is whose tags it carries."""
-
-    kind: str
-    device: str | None
-    fields: dict[str, wire.Value]
-    t_ns: int
-    tags: dict[str, str] = field(default_factory=dict)
-
-
-class Unit(Protocol):
-    """A computation of one device or berth: fed with rows, its state is a few bytes."""
-
-    def feed(self, device: str, row: Row) -> Iterator[Output]: ...
-    def state(self) -> bytes: ...
-    def restore(self, state: bytes) -> None: ...
 
 
 class Compute:
@@ -67,10 +45,12 @@ class Compute:
                 batteries[device.name] = Battery(device, device.battery, loaded, self._vessels)
                 self._add(f"battery {device.name}", batteries[device.name], device.name)
             elif kind == "lock" and device.lock is not None:
-                self._add(f"lock {device.name}", Lock(device, device.lock, loaded), device.name)
+                profile = loaded.profiles[device.name]
+                unit = lock.Lock(device.name, device.lock, profile, device.interval_s)
+                self._add(f"lock {device.name}", unit, device.name)
         for berth in site.berth:
-            unit = Berth(berth, meters[berth.meter], batteries.get(berth.battery or ""), loaded, self._vessels)
-            self._add(f"berth {berth.name}", unit, berth.charger)
+            calls = Berth(berth, meters[berth.meter], batteries.get(berth.battery or ""), loaded, self._vessels)
+            self._add(f"berth {berth.name}", calls, berth.charger)
 
     def _add(self, name: str, unit: Unit, device: str) -> None:
         self._units[name] = unit
@@ -89,7 +69,7 @@ class Compute:
     @property
     def layout(self) -> str:
         """What the states' bytes mean; a state of another layout is not read."""
-        parts = [repr(kind.descr) for kind in (energy.STATE, session.STATE, soc.STATE, lock_cycle.STATE)]
+        parts = [repr(kind.descr) for kind in (energy.STATE, session.STATE, soc.STATE)] + lock.layout()
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def restore(self, states: dict[str, bytes]) -> None:
@@ -152,9 +132,9 @@ class Meter:
         self.power_w, self.register_wh = NAN, NAN  # last known, for the berth's calls
 
     def feed(self, device: str, row: Row) -> Iterator[Output]:
-        register_wh = _value(row, self._import) * self._ratio
+        register_wh = value_of(row, self._import) * self._ratio
         if row.scan == "live":
-            self.power_w = _value(row, self._power) * self._ratio
+            self.power_w = value_of(row, self._power) * self._ratio
         elif not np.isfinite(register_wh):
             return
         power_w = self.power_w  # a register that is read less often comes without power of its own
@@ -169,12 +149,12 @@ class Meter:
             yield Output("event", device, {"step_s": LONGEST_BRIDGE_NS / NS}, t_ns, tags)
         while True:  # a long gap closes more minutes than `out` has room for
             closed = energy.step(
-                self._state, t_ns, power_w, register_wh, _value(row, self._export) * self._ratio,
+                self._state, t_ns, power_w, register_wh, value_of(row, self._export) * self._ratio,
                 self._max_gap_ns, self._max_power_w, self._range_wh, self._out,
             )  # fmt: skip
             for minute in self._out[:closed]:
                 yield Output(
-                    "energy_1m", device, _fields_of(minute, "minute_ns"), int(minute["minute_ns"]), {"rev": "0"}
+                    "energy_1m", device, fields_of(minute, "minute_ns"), int(minute["minute_ns"]), {"rev": "0"}
                 )
             if t_ns >= 0 and (code := COUNTER_EVENTS.get(int(self._state["event"][0]))):
                 told = {name: int(self._state[f"event_{name}"][0]) for name in ("before_wh", "after_wh")}
@@ -195,7 +175,7 @@ class Meter:
 
     def restore(self, state: bytes) -> None:
         self.power_w, self.register_wh = struct.unpack("<dd", state[:16])
-        _load(self._state, state[16:])
+        load(self._state, state[16:])
 
 
 class Battery:
@@ -219,12 +199,12 @@ class Battery:
         state = self._states.get(vessel)
         if state is None:
             state = self._states[vessel] = soc.init(self._params)
-        heartbeat = _value(row, self._index.get("heartbeat"))
+        heartbeat = value_of(row, self._index.get("heartbeat"))
         if heartbeat != self._heartbeat:
             self._heartbeat, self._beat_ns = heartbeat, row.t_ns
         frozen = np.isfinite(heartbeat) and row.t_ns - self._beat_ns > STALE_AFTER_S * NS
         voltage_v, current_a, temp_c, soc_bms = (
-            NAN if frozen else _value(row, self._index.get(name))
+            NAN if frozen else value_of(row, self._index.get(name))
             for name in ("pack_voltage_v", "pack_current_a", "pack_temp_c", "soc_bms")
         )
         soc.step(state, self._params, row.t_ns, voltage_v, current_a, temp_c, soc_bms)
@@ -249,7 +229,7 @@ class Battery:
         size = 64 + soc.STATE.itemsize
         for at in range(24, len(state), size):
             part = soc.init(self._params)
-            if _load(part, state[at + 64 : at + size]):
+            if load(part, state[at + 64 : at + size]):
                 self._states[state[at : at + 64].rstrip(b"\0").decode()] = part
 
 
@@ -269,7 +249,7 @@ class Berth:
     def feed(self, device: str, row: Row) -> Iterator[Output]:
         if row.scan != "live":
             return
-        state, mated, power_w = (_value(row, self._index.get(name)) for name in ("state", "mated", "power_w"))
+        state, mated, power_w = (value_of(row, self._index.get(name)) for name in ("state", "mated", "power_w"))
         if np.isfinite(self._meter.power_w):  # energy and peak of a call are those that the meter sees
             power_w = self._meter.power_w
         ended = session.step(
@@ -277,7 +257,7 @@ class Berth:
             self._battery.soc if self._battery else NAN, self._max_gap_ns, self._out,
         )  # fmt: skip
         if ended:
-            fields = _fields_of(self._out[0])
+            fields = fields_of(self._out[0])
             fields |= {"berth": self._berth.name, "meter": self._berth.meter}
             tags = {"vessel": self._vessel, "rev": "0"}
             yield Output("session", device, fields, int(self._out[0]["start_ns"]), tags)
@@ -291,68 +271,4 @@ class Berth:
 
     def restore(self, state: bytes) -> None:
         self._vessel = state[:64].rstrip(b"\0").decode()
-        _load(self._state, state[64:])
-
-
-class Lock:
-    """Lockages of one chamber."""
-
-    def __init__(self, device: DeviceConfig, lock: LockConfig, loaded: LoadedSite) -> None:
-        index = loaded.profiles[device.name].index
-        names = (
-            f"gate_{lock.gate_up}_state", f"gate_{lock.gate_down}_state",
-            f"sluice_{lock.sluice_up}_position", f"sluice_{lock.sluice_down}_position",
-            "level_upstream_m", "level_chamber_m", "level_downstream_m", "vessel_present",
-        )  # fmt: skip
-        self._points = [index.get(name) for name in names]
-        self._energy = index.get("energy_total_wh")
-        self._area_m2 = lock.chamber_area_m2
-        self._state = lock_cycle.init()
-        self._out = np.zeros(1, lock_cycle.OUT)
-        self._energy_wh, self._energy_start_wh = NAN, NAN
-
-    def feed(self, device: str, row: Row) -> Iterator[Output]:
-        energy_wh = _value(row, self._energy)
-        if np.isfinite(energy_wh):
-            self._energy_wh = energy_wh
-        if row.scan != "live":
-            return
-        inputs = [_value(row, point) for point in self._points]
-        if lock_cycle.step(self._state, row.t_ns, *inputs, self._area_m2, self._out):
-            fields = _fields_of(self._out[0])
-            fields["direction"] = DIRECTIONS[int(self._out[0]["direction"])]
-            used_wh = self._energy_wh - self._energy_start_wh
-            if np.isfinite(used_wh) and used_wh >= 0:
-                fields["energy_wh"] = int(used_wh)
-            self._energy_start_wh = self._energy_wh
-            yield Output("lock_cycle", device, fields, int(self._out[0]["start_ns"]), {"rev": "0"})
-
-    def state(self) -> bytes:
-        return struct.pack("<dd", self._energy_wh, self._energy_start_wh) + bytes(self._state.tobytes())
-
-    def restore(self, state: bytes) -> None:
-        self._energy_wh, self._energy_start_wh = struct.unpack("<dd", state[:16])
-        _load(self._state, state[16:])
-
-
-def _value(row: Row, point: int | None) -> float:
-    if point is None or row.quality[point] == Quality.NOT_SCANNED:
-        return NAN
-    return float(row.values[point])
-
-
-def _fields_of(record: Any, *without: str) -> dict[str, wire.Value]:
-    """A record of a kernel's output as fields: integers as int, the rest as float.
-
-    A register below 0 is the kernels' way of saying that there is none; it is left out, as all unknown is.
-    """
-    fields = {name: record[name].item() for name in record.dtype.names if name not in without}
-    return {name: value for name, value in fields.items() if not (name.startswith("register_") and value < 0)}
-
-
-def _load(state: NDArray[Any], saved: bytes) -> bool:
-    """Put saved bytes back; False if they belong to another layout, which then starts afresh."""
-    if len(saved) != state.nbytes:
-        return False
-    state[:] = np.frombuffer(saved, state.dtype)
-    return True
+        load(self._state, state[64:])

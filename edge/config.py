@@ -12,7 +12,8 @@ from drivers.errors import ProfileError
 from drivers.plan import plan
 from drivers.profile import Profile, explain_all, load_profile
 from dsp.cell import load_cell
-from edge import wire
+from edge import lock_site, wire
+from edge.lock_site import LockConfig
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$", max_length=48)]
 
@@ -84,15 +85,6 @@ class BatteryConfig(Table):
     series: int = Field(ge=1, description="cells in series")
     parallel: int = Field(ge=1, description="strings in parallel")
     capacity_ah: float | None = Field(None, gt=0, description="pack capacity if known, in Ah")
-
-
-class LockConfig(Table):
-    chamber_area_m2: float = Field(gt=0, description="chamber area, as in 1735.2")
-    datum: str = Field("", description="what the levels are measured from, as in NGF-IGN69")
-    gate_up: Name = Field("up", description="<id> of gate_<id>_state of the upstream head")
-    gate_down: Name = Field("down", description="<id> of the downstream head's gate")
-    sluice_up: Name = Field("up", description="<id> of sluice_<id>_position of the upstream head")
-    sluice_down: Name = Field("down", description="<id> of the downstream head's sluice")
 
 
 class DeviceConfig(Table):
@@ -256,6 +248,9 @@ def _misfits(site: Site, profiles: dict[str, Profile], path: Path) -> list[str]:
                 wrong(f"{key}.{part}", "…", f"profile {device.profile} is a {profile.kind}; take this table out")
         if profile.kind == "lock" and device.lock is None:
             wrong(f"{key}.lock", None, "a lock needs chamber_area_m2; add [device.lock]")
+        if profile.kind == "lock" and device.lock is not None:
+            for part, value, message in lock_site.problems(device.lock, profile):
+                wrong(f"{key}.lock.{part}", value, message)
         if device.battery is not None:
             try:
                 load_cell(_cell_path(device.battery.cell, path))

@@ -47,11 +47,24 @@ COMPUTED: dict[str, dict[str, FieldType]] = {
         "start_ns": "int", "end_ns": "int", "direction": "str", "vessel_seen": "int", "entry_s": "float",
         "closing_s": "float", "levelling_s": "float", "opening_s": "float", "exit_s": "float",
         "volume_m3": "float", "head_m": "float", "energy_wh": "int", "complete": "int",
+        # false_lockage: 1 where no vessel was seen; lacking: kinds of signals that the lock has not shown.
+        "false_lockage": "int", "lacking": "str", "coefficient": "float", "coefficient_sigma": "float",
+        "leak_m3_s": "float", "leak_sigma_m3_s": "float", "gate_open_s": "float", "gate_close_s": "float",
+    },
+    # How a lock ages: a figure (tag code: discharge_coefficient, leak_m3_s, gate_open_s, gate_close_s) of a head,
+    # sluice, gate or chamber (tag point), its mean now and the reference, the mean of its first occasions.
+    "lock_trend": {
+        "value": "float", "sigma": "float", "mean": "float", "reference": "float", "occasions": "int",
+        "drifted": "int",
     },
     # Something a person should know; tags code and point, parameters as fields.
     "event": {
         "value": "float", "low": "float", "high": "float", "step_s": "float", "before_wh": "int",
         "after_wh": "int", "rows": "int", "text": "str", "detail": "str",
+        # active: 1 begins, 0 ends, having lasted so long and come back so many times; inhibited: in maintenance.
+        "active": "int", "lasted_s": "float", "times": "int", "inhibited": "int", "limit": "float",
+        "gate": "str", "sluice": "str", "light": "str", "head": "str", "chamber": "str", "head_m": "float",
+        "mode": "int", "mode_before": "int", "register_wh": "float", "power_wh": "float", "allowed_wh": "float",
     },
     # Per device and report period.
     "link": {
@@ -128,7 +141,7 @@ def lane_of(kind: str, scan: str = "live") -> Lane:
     """The lane that a row of this kind (and, for device kinds, this scan class) travels in."""
     if kind == "event":
         return "events"
-    if kind in REVISED:
+    if kind in REVISED or kind == "lock_trend":
         return "minutes"
     return "live" if kind in COMPUTED or scan == "live" else "detail"
 
