@@ -48,9 +48,9 @@ class Lock:
     """A lock from its upstream head to its downstream one; `chamber_m2` between each two. [m2]
 
     `level_sensors`: which of upstream, the chambers and downstream are measured; None: all. A chamber without has
-    the level of the water that it is open to. `lacking`: signals that the PLC does not offer, of "gates", "sluices",
-    "lights", "level_upstream", "level_chamber", "level_downstream", "mode", "heartbeat". `off`: rules switched
-    off, by name.
+    the level of the water that it is open to. `lacking`: signals that the PLC does not offer, of "gates",
+    "sluices", "lights", "level_upstream", "level_chamber", "level_downstream", "mode", "heartbeat". `off`: rules
+    switched off, by name.
     """
 
     heads: Sequence[Head]

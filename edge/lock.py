@@ -20,6 +20,9 @@ from edge.unit import NAN, NS, Output, event, fields_of, join, split, value_of
 DIRECTIONS = {1: "up", -1: "down", 0: "unknown"}
 MOVING_SLUICE = 0.5  # of a sluice with end switches only
 QUIET_NS = 10 * NS  # an incoherence that comes back sooner is the same one, flickering
+SHOWN = (
+    (lock_cycle.TOLD_LEVEL, "levels"), (lock_cycle.TOLD_SLUICE, "sluices"), (lock_cycle.TOLD_VESSEL, "presence"),
+)  # fmt: skip
 STORY = np.dtype([("began_ns", "i8"), ("quiet_ns", "i8"), ("times", "i8"), ("inhibited", "i8")])
 
 
@@ -120,7 +123,7 @@ class Lock:
             ended = lock_cycle.step(
                 state, row.t_ns, signals.side(passage.above), signals.side(passage.below),
                 signals.opening(passage.above), signals.opening(passage.below),
-                float(signals.levels[first]), float(signals.levels[passage.level]), float(signals.levels[last + 1]),
+                *(float(signals.levels[k]) for k in (first, passage.level, last + 1)),
                 signals.vessel, float(self._area_m2[i]), self._out,
             )  # fmt: skip
             yield self._fields(i) if ended else None
@@ -147,12 +150,7 @@ class Lock:
         fields["direction"] = DIRECTIONS[int(found["direction"])]
         if found["complete"] and found["vessel_seen"] >= 0:
             fields["false_lockage"] = int(found["vessel_seen"] == 0)
-        bits = (
-            (lock_cycle.TOLD_LEVEL, "levels"),
-            (lock_cycle.TOLD_SLUICE, "sluices"),
-            (lock_cycle.TOLD_VESSEL, "presence"),
-        )
-        fields["lacking"] = " ".join(name for bit, name in bits if not told & bit)
+        fields["lacking"] = " ".join(name for bit, name in SHOWN if not told & bit)
         used_wh = self._energy_wh[0] - self._energy_wh[1 + i]
         if np.isfinite(used_wh) and used_wh >= 0 and len(self._cycles) == 1:
             fields["energy_wh"] = int(used_wh)

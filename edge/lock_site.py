@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -290,7 +291,7 @@ def _requests(profile: Profile) -> dict[int, int]:
 def _passages(heads: Sequence[LockHead], levels: Sequence[str], index: dict[str, int]) -> Iterator[Passage]:
     """One for each run of chambers between heads that are not intermediate."""
     walls = [h for h, head in enumerate(heads) if not head.intermediate]
-    for upper, lower in zip(walls, walls[1:], strict=False):
+    for upper, lower in pairwise(walls):
         chambers = range(upper, lower)
         chosen = next((c for c in chambers if levels[c + 1] in index), upper)
         yield Passage(chosen, chosen + 1, tuple(range(upper, chosen + 1)), tuple(range(chosen + 1, lower + 1)))

@@ -14,9 +14,10 @@ import numpy as np
 from drivers.profile import Profile
 from drivers.row import Quality, Row, empty_row
 from edge import wire
-from edge.compute import Compute, Output
+from edge.compute import Compute
 from edge.config import LoadedSite
 from edge.spool import Entry
+from edge.unit import Output
 
 log = logging.getLogger(__name__)
 
