@@ -133,11 +133,11 @@ class Lock:
         area_m2 = self._shape.areas_m2[passage.chamber]
         below = passage.below[:-1]
         for head in below:
-            if self._signals.head_state(head) == lock_cycle.GATE_CLOSED:
+            if self._signals.head_state(head) != lock_cycle.GATE_OPEN:
                 break
             area_m2 += self._shape.areas_m2[head]
         for head in reversed(passage.above[1:]):
-            if self._signals.head_state(head) == lock_cycle.GATE_CLOSED:
+            if self._signals.head_state(head) != lock_cycle.GATE_OPEN:
                 break
             area_m2 += self._shape.areas_m2[head - 1]
         if self._cycles[i]["phase"][0] in (lock_cycle.CLOSING, lock_cycle.LEVELLING):

@@ -3,7 +3,7 @@
 `tests/dsp/test_plant_locks.py` compares the columns with what the simulated PLC shows, second by second.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ REMOTE = 1
 
 @dataclass
 class PlantDay:
-    """What a lock's PLC shows at each second from `first_s` on. Heads from upstream: up, mid, down, or up, down."""
+    """What a lock's PLC shows at each second after `first_s`. Heads from upstream."""
 
     first_s: int
     heads: tuple[str, ...]
@@ -122,8 +122,7 @@ def _lights(
 
 
 def lock_of(preset: LockSize, seed: int, short_m: float | None = None) -> Lock:
-    from dataclasses import replace
-
+    """A lock whose faults are those of its own board."""
     lock = Lock(replace(preset, short_m=short_m), seed)
     lock.device = "lock-1"
     return lock
