@@ -42,10 +42,8 @@ def test_a_thousand_days_of_simulated_locks(benchmark: Any, capsys: pytest.Captu
         print(f"  {'lock':24s} {'lockages':>9s} {'missed':>7s} {'phases within a scan':>21s} {'volume':>8s} false")
         for (preset, short_m), t in tallies.items():
             name = preset + (" + middle gate" if short_m else "")
-            share = 100 * t.moments_true / max(1, t.moments)
-            print(
-                f"  {name:24s} {t.lockages:9d} {t.missed:7d} {share:19.3f} % {100 * t.worst_volume:6.2f} % {t.false:5d}"
-            )
+            share, worst = 100 * t.moments_true / max(1, t.moments), 100 * t.worst_volume
+            print(f"  {name:24s} {t.lockages:9d} {t.missed:7d} {share:19.3f} % {worst:6.2f} % {t.false:5d}")
         print("  planted                                  days   told within one scan   wrongly told beside it")
         for fault, (days, told, wrong) in planted.items():
             print(f"  {fault:38s} {days:6d} {told:22d} {wrong:24d}")

@@ -71,7 +71,7 @@ def run(
 def check(site: SiteOption) -> None:
     """Check a site file and its profiles without connecting to anything."""
     set_cache_folder()
-    from edge.config import ConfigError, LoadedSite
+    from edge.config import ConfigError, LoadedSite, rules_of
 
     try:
         loaded = LoadedSite.load(site)
@@ -83,6 +83,9 @@ def check(site: SiteOption) -> None:
         print(f"{device.name}: {profile.kind}, {profile.model}, {len(profile.points)} points, {where}")
         for caveat in profile.caveats:
             print(f"  note: {caveat}")
+        rules = rules_of(device, profile).get("rules", {})
+        for rule, why in rules.get("not_evaluated", {}).items():
+            print(f"  not evaluated: {rule}: {why}")
     print(f"{site}: all right")
 
 

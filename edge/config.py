@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from drivers.errors import ProfileError
 from drivers.plan import plan
 from drivers.profile import Profile, explain_all, load_profile
+from dsp import lock_rules
 from dsp.cell import load_cell
 from edge import lock_site, wire
 from edge.lock_site import LockConfig
@@ -192,10 +193,19 @@ def catalogue(loaded: LoadedSite) -> wire.Catalogue:
                 for point in p.points
             ],
         }
+        | (rules_of(d, p) if p.kind == "lock" else {})
         for d, p in ((d, loaded.profiles[d.name]) for d in loaded.site.device)
     ]  # fmt: skip
     site = loaded.site
     return wire.Catalogue(site.site.name, site.site.gateway, loaded.hash, site.settings(), devices)
+
+
+def rules_of(device: DeviceConfig, profile: Profile) -> dict[str, Any]:
+    """Which rules a lock's signals can feed, and why not the others."""
+    if device.lock is None:
+        return {}
+    missing = lock_site.shape_of(device.lock, profile, device.interval_s).not_evaluated
+    return {"rules": {"evaluated": [r for r in lock_rules.RULES if r not in missing], "not_evaluated": missing}}
 
 
 def _cell_path(cell: str, site_file: Path) -> str | Path:

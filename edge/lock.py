@@ -2,7 +2,7 @@
 
 import hashlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,9 @@ from drivers.row import Row
 from dsp import lock_cycle, lock_rules
 from dsp import lock_hydraulics as hydraulics
 from edge import wire
-from edge.lock_site import LockConfig, LockShape, Passage, Signal, shape_of
+from edge.lock_site import LockConfig, LockShape, Passage, shape_of
 from edge.lock_trends import Trends
-from edge.unit import NAN, NS, Output, event, fields_of, join, split, value_of
+from edge.unit import NAN, NOT_SCANNED, NS, Output, event, fields_of, join, split, value_of
 
 DIRECTIONS = {1: "up", -1: "down", 0: "unknown"}
 MOVING_SLUICE = 0.5  # of a sluice with end switches only
@@ -31,30 +31,29 @@ class LockSignals:
 
     def __init__(self, shape: LockShape, profile: Profile) -> None:
         self.shape = shape
-        self._mode, self._heartbeat = profile.index.get("mode"), profile.index.get("heartbeat")
-        self._vessel = profile.index.get("vessel_present")
+        index = profile.index
+        self._gates = _places(gate.state for gate in shape.gates)
+        self._by_position = [(i, g.position) for i, g in enumerate(shape.gates) if g.state is None]
+        self._sluices = _places(sluice.position for sluice in shape.sluices)
+        self._lights, self._levels = _places(shape.light_points), _places(shape.level_points)
+        self._others = _places(index.get(name) for name in ("mode", "heartbeat", "vessel_present"))
         self.gates, self.sluices = np.full(len(shape.gates), NAN), np.full(len(shape.sluices), NAN)
         self.lights, self.levels = np.full(len(shape.lights), NAN), np.full(len(shape.level_points), NAN)
         self.mode = self.heartbeat = self.vessel = NAN
         self.before = np.full(len(shape.gates), NAN)  # positions a scan ago, where they have to stand for a state
 
     def take(self, row: Row) -> None:
-        shape = self.shape
-        for i, gate in enumerate(shape.gates):
-            self.gates[i] = self._gate(i, gate, row)
-        for i, sluice in enumerate(shape.sluices):
-            self.sluices[i] = _opening(sluice, row)
-        self.lights[:] = [value_of(row, point) for point in shape.light_points]
-        self.levels[:] = [value_of(row, point) for point in shape.level_points]
-        self.mode, self.heartbeat = value_of(row, self._mode), value_of(row, self._heartbeat)
-        self.vessel = value_of(row, self._vessel)
-
-    def _gate(self, i: int, gate: Signal, row: Row) -> float:
-        if gate.state is not None:
-            return value_of(row, gate.state)
-        position, before = value_of(row, gate.position), float(self.before[i])
-        self.before[i] = position
-        return float(hydraulics.gate_state(position, before))
+        known = np.append(
+            np.where(row.quality == NOT_SCANNED, NAN, row.values), NAN
+        )  # its last: not in the profile
+        self.gates[:], self.sluices[:] = known[self._gates], known[self._sluices]
+        self.lights[:], self.levels[:] = known[self._lights], known[self._levels]
+        self.mode, self.heartbeat, self.vessel = known[self._others].tolist()
+        for i, point in self._by_position:
+            position, before = value_of(row, point), float(self.before[i])
+            self.gates[i], self.before[i] = hydraulics.gate_state(position, before), position
+        for k in np.flatnonzero(np.isnan(self.sluices)):
+            self.sluices[k] = _by_end_switches(value_of(row, self.shape.sluices[k].state))
 
     def head_state(self, head: int) -> float:
         """A head's gates as one: closed only when every leaf is, open only when every leaf is."""
@@ -287,12 +286,15 @@ def _mark(story: Any) -> dict[str, wire.Value]:
     return {"inhibited": 1} if story["inhibited"] else {}
 
 
-def _opening(sluice: Signal, row: Row) -> float:
-    """A sluice's opening; by its end switches where that is not known."""
-    position = value_of(row, sluice.position)
-    state = value_of(row, sluice.state)
-    if position == position or state != state:
-        return position
+def _places(points: Iterable[int | None]) -> NDArray[np.int64]:
+    """Where points stand in a row; one behind the end for those that the profile does not have."""
+    return np.array([-1 if point is None else point for point in points], np.int64)
+
+
+def _by_end_switches(state: float) -> float:
+    """A sluice's opening where its position is not known."""
+    if state != state:
+        return NAN
     return {lock_cycle.GATE_CLOSED: 0.0, lock_cycle.GATE_OPEN: 1.0}.get(int(state), MOVING_SLUICE)
 
 

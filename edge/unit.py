@@ -12,6 +12,7 @@ from edge import wire
 
 NS = 1_000_000_000
 NAN = float("nan")
+NOT_SCANNED = int(Quality.NOT_SCANNED)  # an attribute of an Enum is slow to reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Unit(Protocol):
 
 def value_of(row: Row, point: int | None) -> float:
     """A point's value; NaN where the profile does not have it or this scan did not read it."""
-    if point is None or row.quality[point] == Quality.NOT_SCANNED:
+    if point is None or row.quality[point] == NOT_SCANNED:
         return NAN
     return float(row.values[point])
 
