@@ -9,20 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.row import Row
-from dsp import cell, energy, session, soc
-from edge import lock, wire
-from edge.config import BatteryConfig, BerthConfig, DeviceConfig, LoadedSite, MeterConfig
-from edge.unit import NAN, NS, Output, Unit, fields_of, load, value_of
+from dsp import cell, session, soc
+from edge import lock, meter, wire
+from edge.berth import Berth
+from edge.config import BatteryConfig, DeviceConfig, LoadedSite, MeterConfig
+from edge.unit import NAN, NS, Output, Unit, load, value_of
 
-COUNTER_EVENTS = {
-    1: "counter_rollover",
-    2: "counter_reset",
-    3: "counter_glitch",
-    4: "counter_gap_refused",
-    5: "counter_register_lost",
-}
-COUNTER_RANGE = {"uint16": 2**16, "int16": 2**15, "uint32": 2**32, "int32": 2**31}
-LONGEST_BRIDGE_NS = 62 * 86_400 * NS  # a longer silence is not spread over its minutes: a new epoch begins
 STALE_AFTER_S = 10.0  # a heartbeat that stands still for so long belongs to a copy, not to a device
 
 
@@ -35,11 +27,12 @@ class Compute:
         self._units: dict[str, Unit] = {}
         self._of: dict[str, list[Unit]] = {device.name: [] for device in site.device}
         batteries: dict[str, Battery] = {}
-        meters: dict[str, Meter] = {}
+        meters: dict[str, meter.Meter] = {}
         for device in site.device:
             kind = loaded.profiles[device.name].kind
             if kind == "meter":
-                meters[device.name] = Meter(device, device.meter or MeterConfig(), loaded)
+                settings = device.meter or MeterConfig()
+                meters[device.name] = meter.Meter(device.name, settings, loaded.profiles[device.name])
                 self._add(f"meter {device.name}", meters[device.name], device.name)
             elif kind == "battery" and device.battery is not None:
                 batteries[device.name] = Battery(device, device.battery, loaded, self._vessels)
@@ -49,19 +42,27 @@ class Compute:
                 unit = lock.Lock(device.name, device.lock, profile, device.interval_s)
                 self._add(f"lock {device.name}", unit, device.name)
         for berth in site.berth:
-            calls = Berth(berth, meters[berth.meter], batteries.get(berth.battery or ""), loaded, self._vessels)
+            index = loaded.profiles[berth.charger].index
+            battery = batteries.get(berth.battery or "")
+            calls = Berth(berth, meters[berth.meter], battery, index, self._vessels)
             self._add(f"berth {berth.name}", calls, berth.charger)
+            self._of[berth.meter].append(calls)
 
     def _add(self, name: str, unit: Unit, device: str) -> None:
         self._units[name] = unit
         self._of[device].append(unit)
 
-    def vessel_of(self, device: str, row: Row) -> str:
+    def vessel_of(self, device: str, row: Row, late: bool = False) -> str:
         """The `vessel` tag of a row; empty for a device that has none."""
-        return self._vessels.of(device, row)
+        return self._vessels.of_late(device, row) if late else self._vessels.of(device, row)
 
     def feed(self, device: str, row: Row) -> list[Output]:
         return [output for unit in self._of[device] for output in unit.feed(device, row)]
+
+    def feed_late(self, device: str, row: Row) -> list[Output]:
+        """A row from before the device's newest one: only energy is counted afresh with it."""
+        meters = [unit for unit in self._of[device] if isinstance(unit, meter.Meter)]
+        return [output for unit in meters for output in unit.feed_late(device, row)]
 
     def states(self) -> dict[str, bytes]:
         return {"vessels": self._vessels.state()} | {name: unit.state() for name, unit in self._units.items()}
@@ -69,7 +70,7 @@ class Compute:
     @property
     def layout(self) -> str:
         """What the states' bytes mean; a state of another layout is not read."""
-        parts = [repr(kind.descr) for kind in (energy.STATE, session.STATE, soc.STATE)] + lock.layout()
+        parts = [repr(kind.descr) for kind in (session.STATE, soc.STATE)] + lock.layout() + meter.layout()
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def restore(self, states: dict[str, bytes]) -> None:
@@ -98,6 +99,11 @@ class Vessels:
             self._text[device] = row.text[point].strip()
         return self.named(device)
 
+    def of_late(self, device: str, row: Row) -> str:
+        """Of a row from the past: only what it says itself."""
+        point = self._point.get(device)
+        return "" if point is None else self._names.get(row.text.get(point, "").strip(), "unknown")
+
     def named(self, device: str) -> str:
         return self._names.get(self._text.get(device, ""), "unknown")
 
@@ -109,73 +115,6 @@ class Vessels:
             name, _, text = line.partition("=")
             if name in self._text:
                 self._text[name] = text
-
-
-class Meter:
-    """Register-anchored minutes of one meter, and what happened to its counter."""
-
-    def __init__(self, device: DeviceConfig, meter: MeterConfig, loaded: LoadedSite) -> None:
-        self._device = device.name
-        profile = loaded.profiles[device.name]
-        index = profile.index
-        self._power = index.get("power_w")
-        self._import, self._export = index.get("energy_import_total_wh"), index.get("energy_export_total_wh")
-        self._max_gap_ns = int(meter.max_gap_s * NS)
-        self._max_power_w = meter.max_power_w
-        ratio = meter.ct_ratio * meter.vt_ratio if meter.registers == "secondary" else 1.0
-        self._ratio = ratio
-        register = profile.points[self._import] if self._import is not None else None
-        steps = COUNTER_RANGE.get(register.type, 2**63) if register is not None else 2**63
-        self._range_wh = float(steps) * (register.scale if register is not None else 1.0) * ratio
-        self._state = energy.init()
-        self._out = np.zeros(256, energy.OUT)
-        self.power_w, self.register_wh = NAN, NAN  # last known, for the berth's calls
-
-    def feed(self, device: str, row: Row) -> Iterator[Output]:
-        register_wh = value_of(row, self._import) * self._ratio
-        if row.scan == "live":
-            self.power_w = value_of(row, self._power) * self._ratio
-        elif not np.isfinite(register_wh):
-            return
-        power_w = self.power_w  # a register that is read less often comes without power of its own
-        if np.isfinite(register_wh):
-            self.register_wh = register_wh
-        t_ns = row.t_ns
-        if (
-            0 < self._state["t_ns"][0] < t_ns - LONGEST_BRIDGE_NS
-        ):  # a clock that was wrong, or a winter in a drawer
-            self._state = energy.init(int(self._state["epoch"][0]) + 1)
-            tags = {"code": "counter_gap_refused", "point": "energy_import_total_wh"}
-            yield Output("event", device, {"step_s": LONGEST_BRIDGE_NS / NS}, t_ns, tags)
-        while True:  # a long gap closes more minutes than `out` has room for
-            closed = energy.step(
-                self._state, t_ns, power_w, register_wh, value_of(row, self._export) * self._ratio,
-                self._max_gap_ns, self._max_power_w, self._range_wh, self._out,
-            )  # fmt: skip
-            for minute in self._out[:closed]:
-                yield Output(
-                    "energy_1m", device, fields_of(minute, "minute_ns"), int(minute["minute_ns"]), {"rev": "0"}
-                )
-            if t_ns >= 0 and (code := COUNTER_EVENTS.get(int(self._state["event"][0]))):
-                told = {name: int(self._state[f"event_{name}"][0]) for name in ("before_wh", "after_wh")}
-                fields: dict[str, wire.Value] = {name: wh for name, wh in told.items() if wh >= 0} or {
-                    "value": 1.0
-                }
-                point = ("energy_import_total_wh", "energy_export_total_wh")[
-                    int(self._state["event_direction"][0])
-                ]
-                tags = {"code": code, "point": point}
-                yield Output("event", device, fields, row.t_ns, tags)
-            if closed < len(self._out):
-                return
-            t_ns = -1
-
-    def state(self) -> bytes:
-        return struct.pack("<dd", self.power_w, self.register_wh) + bytes(self._state.tobytes())
-
-    def restore(self, state: bytes) -> None:
-        self.power_w, self.register_wh = struct.unpack("<dd", state[:16])
-        load(self._state, state[16:])
 
 
 class Battery:
@@ -231,44 +170,3 @@ class Battery:
             part = soc.init(self._params)
             if load(part, state[at + 64 : at + size]):
                 self._states[state[at : at + 64].rstrip(b"\0").decode()] = part
-
-
-class Berth:
-    """Calls at a berth: from the tower's state, the meter's register and the battery's charge."""
-
-    def __init__(
-        self, berth: BerthConfig, meter: Meter, battery: Battery | None, loaded: LoadedSite, vessels: Vessels
-    ) -> None:
-        self._berth, self._meter, self._battery, self._vessels = berth, meter, battery, vessels
-        self._index = loaded.profiles[berth.charger].index
-        self._max_gap_ns = meter._max_gap_ns
-        self._state = session.init()
-        self._out = np.zeros(1, session.OUT)
-        self._vessel = "unknown"
-
-    def feed(self, device: str, row: Row) -> Iterator[Output]:
-        if row.scan != "live":
-            return
-        state, mated, power_w = (value_of(row, self._index.get(name)) for name in ("state", "mated", "power_w"))
-        if np.isfinite(self._meter.power_w):  # energy and peak of a call are those that the meter sees
-            power_w = self._meter.power_w
-        ended = session.step(
-            self._state, row.t_ns, state, mated, power_w, self._meter.register_wh,
-            self._battery.soc if self._battery else NAN, self._max_gap_ns, self._out,
-        )  # fmt: skip
-        if ended:
-            fields = fields_of(self._out[0])
-            fields |= {"berth": self._berth.name, "meter": self._berth.meter}
-            tags = {"vessel": self._vessel, "rev": "0"}
-            yield Output("session", device, fields, int(self._out[0]["start_ns"]), tags)
-            self._vessel = "unknown"
-        named = self._vessels.named(device)
-        if self._state["in_call"][0] and named != "unknown":
-            self._vessel = named
-
-    def state(self) -> bytes:
-        return self._vessel.encode().ljust(64, b"\0") + bytes(self._state.tobytes())
-
-    def restore(self, state: bytes) -> None:
-        self._vessel = state[:64].rstrip(b"\0").decode()
-        load(self._state, state[64:])

@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 
 from drivers.errors import ProfileError
 from drivers.plan import plan
@@ -60,6 +68,17 @@ class SpoolConfig(Table):
     max_mib: int = Field(4096, ge=8, le=1_000_000, description="most MiB on disk (30 days)")
 
 
+class MeterReplacement(Table):
+    """A meter was changed: last readings of the old one, first of the new one, as the registers count."""
+
+    at: AwareDatetime = Field(description="when, with its zone, as in 2026-03-01T08:30:00+01:00")
+    closing_import_wh: float | None = Field(None, ge=0, description="last import reading of the old meter, in Wh")
+    opening_import_wh: float | None = Field(None, ge=0, description="first import reading of the new one, in Wh")
+    closing_export_wh: float | None = Field(None, ge=0, description="last export reading of the old meter, in Wh")
+    opening_export_wh: float | None = Field(None, ge=0, description="first export reading of the new one, in Wh")
+    reason: str = Field("", description="why, and who wrote it down")
+
+
 class MeterConfig(Table):
     role: Literal["delivery", "berth", "auxiliary", "check"] = Field(
         "berth", description="delivery, berth, auxiliary or check"
@@ -79,6 +98,9 @@ class MeterConfig(Table):
     nominal_hz: Literal[0, 50, 60] = Field(50, description="50, 60, or 0 for DC")
     max_power_w: float = Field(100e6, gt=0, description="power that the installation cannot exceed, in W")
     max_gap_s: float = Field(15.0, gt=0, le=3600, description="longest silence that power may bridge, in s")
+    crosscheck_s: float = Field(3600.0, ge=60, le=86_400, description="register against power, over so long, in s")
+    register_lag_s: float = Field(10.0, ge=0, le=900, description="how late the registers may be, in s")
+    replacement: tuple[MeterReplacement, ...] = Field((), description="[[device.meter.replacement]]")
 
 
 class BatteryConfig(Table):

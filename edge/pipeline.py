@@ -20,6 +20,7 @@ from edge.spool import Entry
 from edge.unit import Output
 
 log = logging.getLogger(__name__)
+LATE_NS = 1_000_000_000  # older than the newest row by this much is late; less is jitter
 
 
 class Pipeline:
@@ -40,14 +41,19 @@ class Pipeline:
 
     def take(self, device: str, row: Row) -> None:
         """Take one scan: encode it, compute with it, and queue both."""
-        row.t_ns = self._later(device, row.t_ns)
+        late = self._is_late(device, row.t_ns)
+        row.t_ns = row.t_ns if late else self._later(device, row.t_ns)
         profile = self._profiles[device]
-        vessel = self._compute.vessel_of(device, row)
+        vessel = self._compute.vessel_of(device, row, late)
         line = wire.encode_row(
             profile.kind, self._tags[device] | {"vessel": vessel}, _fields(profile, row, self.trusted), row.t_ns
         )
         self.entries.append(Entry(wire.lane_of(profile.kind, row.scan), row.t_ns, line, True))
-        self._queue(self._compute.feed(device, row))
+        self._queue(self._compute.feed_late(device, row) if late else self._compute.feed(device, row))
+
+    def _is_late(self, device: str, t_ns: int) -> bool:
+        """Recorded by the device while it could not be reached, not merely a clock that was set back a little."""
+        return t_ns <= self._last_ns.get(device, 0) - LATE_NS
 
     def take_report(self, kind: str, device: str | None, fields: dict[str, wire.Value], t_ns: int) -> None:
         """Queue a `link` or `gateway` row, or an event of the agent itself. They feed no computation."""
@@ -104,9 +110,11 @@ class Pipeline:
             if profile is None or profile.kind != decoded.kind:
                 continue  # the device has left the site file since
             row = _row(profile, decoded)
-            self._last_ns[device] = row.t_ns
-            self._compute.vessel_of(device, row)
-            for out in self._compute.feed(device, row):
+            late = self._is_late(device, row.t_ns)
+            if not late:
+                self._last_ns[device] = row.t_ns
+                self._compute.vessel_of(device, row)
+            for out in self._compute.feed_late(device, row) if late else self._compute.feed(device, row):
                 if out.kind == "event":
                     self._later("event", out.t_ns)
             replayed += 1

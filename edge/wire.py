@@ -41,6 +41,9 @@ COMPUTED: dict[str, dict[str, FieldType]] = {
         "register_close_wh": "int", "integrated_wh": "float", "peak_power_w": "float", "covered_s": "float",
         "connected_s": "float", "first_power_s": "float", "interruptions": "int", "soc_start": "float",
         "soc_end": "float", "berth": "str", "meter": "str",
+        # 0: it may have begun so much earlier (ended later), no row was there to tell; left out: nobody knows.
+        "begin_known": "int", "end_known": "int", "begin_unseen_s": "float", "end_unseen_s": "float",
+        "peak_10min_w": "float", "peak_10min_ns": "int",
     },
     # A lockage; t is its start. direction: up, down or unknown.
     "lock_cycle": {
