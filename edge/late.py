@@ -44,8 +44,11 @@ class LateRows:
 
     def before(self, state: NDArray[Any], t_ns: int, power_w: float, import_wh: float, export_wh: float) -> None:
         """Take a row on time, before the kernel does; `state` is the kernel's."""
-        last_ns = int(state["t_ns"][0])
-        if self._old is None or (last_ns >= 0 and t_ns - last_ns > self._limits[0]):
+        last_ns = self._rows[-1][0] if self._rows else int(state["seen_ns"][0])
+        is_silent = not _tells(power_w, import_wh, export_wh)
+        was_silent = bool(self._rows) and not _tells(*self._rows[-1][1:])
+        is_gap = is_silent or (last_ns >= 0 and t_ns - last_ns > self._limits[0])
+        if self._old is None or (is_gap and not was_silent) or len(self._rows) >= MOST_ROWS:
             self._keep_only(state, t_ns)
         elif t_ns - self._since_ns >= HALF_NS:
             if self._new is not None:
@@ -54,8 +57,6 @@ class LateRows:
                 self._minutes = {m: found for m, found in self._minutes.items() if m >= first_ns}
             self._new, self._new_at, self._since_ns = state.copy(), len(self._rows), t_ns
         self._rows.append((t_ns, power_w, import_wh, export_wh))
-        if len(self._rows) > MOST_ROWS:
-            self._keep_only(state, t_ns)
 
     def _keep_only(self, state: NDArray[Any], t_ns: int) -> None:
         """Nothing from before this state can be computed again."""
@@ -87,9 +88,9 @@ class LateRows:
         the minutes that differ, with their next revision.
         """
         late, self._late = self._late, []
-        if self._old is None or min(row[0] for row in late) <= int(self._old["t_ns"][0]) or not self._rows:
+        if self._old is None or min(row[0] for row in late) <= int(self._old["seen_ns"][0]) or not self._rows:
             return None, []
-        rows = np.array(sorted(self._rows + late), ROW)  # of equal instants the kernel takes the first
+        rows = np.array(sorted(self._without_silence(late) + late), ROW)
         begin_ns = max(int(self._old["bins"][0][0]["minute_ns"]), 0) or int(rows["t_ns"][0])
         places = (int(rows["t_ns"][-1]) - begin_ns) // (60 * NS) + energy.BINS + 2
         scratch, out = np.zeros(places, energy.OUT), np.zeros(places, energy.OUT)
@@ -104,6 +105,17 @@ class LateRows:
         self._rows = [tuple(row) for row in rows.tolist()]
         self._new = None  # it has not seen the late rows
         return again, changed
+
+    def _without_silence(
+        self, late: list[tuple[int, float, float, float]]
+    ) -> list[tuple[int, float, float, float]]:
+        """The rows on time, but for those that only say that nothing was known where late rows now tell."""
+        around_ns = self._limits[0]
+        first_ns, last_ns = min(row[0] for row in late) - around_ns, max(row[0] for row in late) + around_ns
+        return [
+            row for row in self._rows
+            if _tells(*row[1:]) or not first_ns <= row[0] <= last_ns
+        ]  # fmt: skip
 
     def _next(self, minute: Any) -> int:
         """The minute's next revision, remembered as the one that is out."""
@@ -140,3 +152,8 @@ class LateRows:
         self._late = [tuple(row) for row in take(late, ROW).tolist()]
         for found in take((len(saved) - at) // MINUTE.itemsize, MINUTE):
             self._minutes[int(found["minute"]["minute_ns"])] = (found["minute"].tobytes(), int(found["rev"]))
+
+
+def _tells(*values: float) -> bool:
+    """Whether anything is known in a row."""
+    return any(value == value for value in values)
