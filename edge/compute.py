@@ -1,6 +1,7 @@
 """Feeds the kernels of `dsp` row by row and hands out what they find. Holds no formula of its own."""
 
 import hashlib
+import math
 import struct
 from collections.abc import Iterator
 from typing import Any
@@ -9,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.row import Row
-from dsp import cell, session, soc
+from dsp import cell, outlook, session, soc
 from edge import lock, meter, wire
 from edge.berth import Berth
 from edge.config import BatteryConfig, DeviceConfig, LoadedSite, MeterConfig
 from edge.unit import NAN, NS, Output, Unit, load, value_of
 
+CURRENT_MEAN_NS = 60 * NS
+BATTERY = struct.Struct("<dddqq")  # heartbeat, charge, mean current, its time, time of the last heartbeat
 STALE_AFTER_S = 10.0  # a heartbeat that stands still for so long belongs to a copy, not to a device
 
 
@@ -70,7 +73,11 @@ class Compute:
     @property
     def layout(self) -> str:
         """What the states' bytes mean; a state of another layout is not read."""
-        parts = [repr(kind.descr) for kind in (session.STATE, soc.STATE)] + lock.layout() + meter.layout()
+        parts = (
+            [BATTERY.format, *(repr(kind.descr) for kind in (session.STATE, soc.STATE))]
+            + lock.layout()
+            + meter.layout()
+        )
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def restore(self, states: dict[str, bytes]) -> None:
@@ -129,6 +136,8 @@ class Battery:
         self._capacity_ah = battery.capacity_ah or model.capacity_ah * battery.parallel
         self._states: dict[str, NDArray[Any]] = {}
         self._heartbeat, self._beat_ns = NAN, 0
+        self._target_soc = battery.target_soc
+        self._current_a, self._current_ns = NAN, 0  # its mean over about a minute
         self.soc = NAN  # the newest estimate, for the berth's calls
 
     def feed(self, device: str, row: Row) -> Iterator[Output]:
@@ -155,18 +164,36 @@ class Battery:
             "soc": self.soc, "soc_low": float(state["soc_low"][0]), "soc_high": float(state["soc_high"][0]),
             "capacity_wh": capacity_ah * self._wh_per_ah, "soh": capacity_ah / self._capacity_ah,
         }  # fmt: skip
+        fields |= self._outlook(state, row.t_ns, current_a)
         yield Output("soc", device, fields, row.t_ns, {"vessel": vessel})
 
+    def _outlook(self, state: NDArray[Any], t_ns: int, current_a: float) -> dict[str, wire.Value]:
+        """Energy left, and the time to the target at the mean current of about a minute."""
+        if np.isfinite(current_a):
+            share = 1.0 - math.exp(min(0, self._current_ns - t_ns) / CURRENT_MEAN_NS)
+            known = np.isfinite(self._current_a) and share < 1.0
+            self._current_a = self._current_a + share * (current_a - self._current_a) if known else current_a
+            self._current_ns = t_ns
+        left = outlook.available_wh(state, self._params)
+        wait = outlook.time_to_s(state, self._params, self._target_soc, self._current_a)
+        return {
+            "available_wh": left.value, "available_low_wh": left.low, "available_high_wh": left.high,
+            "target_soc": self._target_soc, "to_target_s": wait.value, "to_target_low_s": wait.low,
+            "to_target_high_s": wait.high,
+        }  # fmt: skip
+
     def state(self) -> bytes:
-        parts = [struct.pack("<ddq", self._heartbeat, self.soc, self._beat_ns)]
+        known = (self._heartbeat, self.soc, self._current_a, self._current_ns, self._beat_ns)
+        parts = [BATTERY.pack(*known)]
         for vessel, state in self._states.items():
             parts += [vessel.encode().ljust(64, b"\0"), state.tobytes()]
         return b"".join(parts)
 
     def restore(self, state: bytes) -> None:
-        self._heartbeat, self.soc, self._beat_ns = struct.unpack("<ddq", state[:24])
+        known = BATTERY.unpack(state[: BATTERY.size])
+        self._heartbeat, self.soc, self._current_a, self._current_ns, self._beat_ns = known
         size = 64 + soc.STATE.itemsize
-        for at in range(24, len(state), size):
+        for at in range(BATTERY.size, len(state), size):
             part = soc.init(self._params)
             if load(part, state[at + 64 : at + size]):
                 self._states[state[at : at + 64].rstrip(b"\0").decode()] = part

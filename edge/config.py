@@ -108,6 +108,7 @@ class BatteryConfig(Table):
     series: int = Field(ge=1, description="cells in series")
     parallel: int = Field(ge=1, description="strings in parallel")
     capacity_ah: float | None = Field(None, gt=0, description="pack capacity if known, in Ah")
+    target_soc: float = Field(0.8, gt=0, le=1, description="charge at which a call is meant to end, 0..1")
 
 
 class DeviceConfig(Table):

@@ -33,8 +33,13 @@ COMPUTED: dict[str, dict[str, FieldType]] = {
         "measured_wh": "int", "integrated_wh": "int", "estimated_wh": "int",
         "register_import_wh": "int", "register_export_wh": "int", "register_t_ns": "int", "epoch": "int",
     },
-    # Per battery scan; soc and its 95 % interval as fractions.
-    "soc": {"soc": "float", "soc_low": "float", "soc_high": "float", "capacity_wh": "float", "soh": "float"},
+    # Per battery scan; soc and its 95 % interval as fractions. available_wh: above empty, at rest. to_target_s: at
+    # the present charge rate, left out where the target is not on the way.
+    "soc": {
+        "soc": "float", "soc_low": "float", "soc_high": "float", "capacity_wh": "float", "soh": "float",
+        "available_wh": "float", "available_low_wh": "float", "available_high_wh": "float",
+        "target_soc": "float", "to_target_s": "float", "to_target_low_s": "float", "to_target_high_s": "float",
+    },
     # A call at a berth; t is its start. Registers are those of the berth's meter.
     "session": {
         "start_ns": "int", "end_ns": "int", "energy_wh": "int", "register_open_wh": "int",
