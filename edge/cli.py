@@ -51,7 +51,8 @@ def run(
     log_to_stderr()
 
     async def serve() -> None:
-        load_kernels(everything=False)  # from the cache; else the first rows would wait for them
+        kinds = {profile.kind for profile in loaded.profiles.values()}
+        load_kernels(kinds)  # from the cache; else the first rows would wait for them
         agent = Agent(loaded, clock, bollard_version())
         stop = asyncio.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):

@@ -73,11 +73,8 @@ class Compute:
     @property
     def layout(self) -> str:
         """What the states' bytes mean; a state of another layout is not read."""
-        parts = (
-            [BATTERY.format, *(repr(kind.descr) for kind in (session.STATE, soc.STATE))]
-            + lock.layout()
-            + meter.layout()
-        )
+        own = [BATTERY.format, repr(session.STATE.descr), repr(soc.STATE.descr)]
+        parts = [*own, *lock.layout(), *meter.layout()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def restore(self, states: dict[str, bytes]) -> None:
