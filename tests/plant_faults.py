@@ -1,7 +1,7 @@
 """The simulator's incoherences planted into its locks, and the scans at which each one shows by its words."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import naive_rules
@@ -157,6 +157,17 @@ def _still(day: PlantDay, topology: Any) -> Any:
             if not found[i]:
                 due, start = 0.0, chamber
     return found
+
+
+def as_two_heads(day: PlantDay) -> PlantDay:
+    """A lock with a middle gate as one with two heads: the lower one is whichever gate parts the water."""
+    middle, lower = day.gates[:, 1], day.gates[:, 2]
+    parted = (middle == pl.CLOSED) | (lower == pl.CLOSED)
+    one = np.where(parted, pl.CLOSED, np.where(middle == pl.OPEN, lower, middle))
+    sluices = np.stack([day.sluices[:, 0], day.sluices[:, 1:].max(axis=1)], axis=1)
+    lights = np.concatenate([day.lights[:, :2], np.zeros_like(day.lights[:, :2])], axis=1)
+    gates = np.stack([day.gates[:, 0], one], axis=1)
+    return replace(day, heads=("up", "down"), gates=gates, sluices=sluices, lights=lights)
 
 
 def names(mask: int) -> set[str]:

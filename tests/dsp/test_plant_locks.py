@@ -47,3 +47,26 @@ def test_every_incoherence_of_the_simulator_is_told_within_one_scan(fault: str) 
     assert found.shown >= 0
     assert found.shown <= found.told <= found.shown + 1
     assert found.wrong == []
+
+
+@pytest.mark.parametrize("fault", ["lock-level-moves-all-closed", "lock-level-still-sluice-open"])
+@pytest.mark.parametrize("short", [True, False])
+def test_levels_of_a_double_lock_are_judged_by_the_water_in_use(fault: str, short: bool) -> None:
+    """Over a whole lockage with the middle gate, or without: the twin sees a lock of the chambers that are one."""
+    lock, seconds = pl.lock_of(PRESETS["fall-4.9"], 5, 92.0), 16_000
+    volume_m3 = lock.size.width_m * 4.9 * (92.0 if short else lock.size.length_m)
+    probe = pl.run(pl.lock_of(PRESETS["fall-4.9"], 5, 92.0), seconds, 5)
+    down = [x for x in probe.lockages if "exit" in x.phases and x.direction == "down"]  # a full chamber can sink
+    at = int(next(x for x in down if x.volume_m3 == pytest.approx(volume_m3)).phases["closing"])
+    pf.plant(lock, fault, at, at + 900)
+    topology, areas_m2 = pf.topology_of(lock)
+    day = pl.run(lock, seconds, 5)
+    _, phases = pf.lockages(day, areas_m2)
+    rule = pf.RULE_OF[fault]
+    raised = np.flatnonzero(pf.judge(day, topology, phases) >> pf.lock_rules.RULES.index(rule) & 1)
+    twin = topology.copy()
+    twin["chamber_m2"][0, 0] = areas_m2[0] if short else sum(areas_m2)
+    during = slice(at, at + 900)
+    shown = np.flatnonzero(pf.shown(pf.as_two_heads(day), twin, phases)[rule][during])
+    assert len(shown) and len(raised)
+    assert raised[0] == at + shown[0]
