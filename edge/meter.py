@@ -12,7 +12,7 @@ from drivers.row import Row
 from dsp import crosscheck, energy, revise
 from edge.config import MeterConfig
 from edge.late import LateRows
-from edge.unit import NAN, NS, Output, event, fields_of, load, value_of
+from edge.unit import NAN, NOT_SCANNED, NS, Output, event, fields_of, load, value_of
 
 EVENTS = {
     1: "counter_rollover",
@@ -70,7 +70,8 @@ class Meter:
         # A register that is read less often comes without power of its own.
         self._late.before(self._state, t_ns, self.power_w, import_wh, export_wh)
         yield from self._step(t_ns, self.power_w, import_wh, export_wh)
-        yield from self._compare(t_ns, self.power_w, import_wh, export_wh)
+        if self._import is not None and row.quality[self._import] != NOT_SCANNED:
+            yield from self._compare(t_ns, self.power_w, import_wh, export_wh)
 
     def feed_late(self, device: str, row: Row) -> Iterator[Output]:
         """Keep a row from the past; its minutes are computed again with the next row that is on time."""

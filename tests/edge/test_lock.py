@@ -96,7 +96,7 @@ def feed(loaded: LoadedSite, seconds: range, lock: Lock) -> Pipeline:
 
 def test_a_morning_at_a_lock_gives_lockages_trends_and_no_incoherence(tmp_path: Path) -> None:
     loaded, lock = load(tmp_path, PLAIN), Lock(PRESETS["fall-4.9"], 7)
-    pipeline = feed(loaded, range(1, 5000), lock)
+    pipeline = feed(loaded, range(1, 4000), lock)
     assert events(pipeline) == []
     rows = told(pipeline)
     cycles = [r.fields for r in rows if r.kind == "lock_cycle"]
@@ -117,8 +117,8 @@ def test_a_morning_at_a_lock_gives_lockages_trends_and_no_incoherence(tmp_path: 
 
 def test_a_lockage_between_the_upper_head_and_a_middle_gate_takes_less_water(tmp_path: Path) -> None:
     loaded = load(tmp_path, WITH_MIDDLE_GATE, str(PROFILE))
-    lock = Lock(replace(PRESETS["fall-4.9"], short_m=92.0), 5)
-    pipeline = feed(loaded, range(1, 14_000), lock)
+    lock = Lock(replace(PRESETS["fall-4.9"], short_m=92.0), 24)
+    pipeline = feed(loaded, range(1, 3720), lock)
     assert events(pipeline) == []
     cycles = [r.fields for r in told(pipeline) if r.kind == "lock_cycle"]
     true = [x.volume_m3 for x in lock.lockages if "exit" in x.phases][: len(cycles)]
