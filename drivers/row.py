@@ -6,6 +6,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+HISTORY = "history"  # scan class of rows that a server kept and gave us later: they are older than live ones
+
 
 class Quality(IntEnum):
     """How far a value can be trusted, and why. One hex digit on the wire.

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from drivers.profile import Profile
-from drivers.row import Quality, Row, empty_row
+from drivers.row import HISTORY, Quality, Row, empty_row
 from edge import wire
 from edge.compute import Compute
 from edge.config import LoadedSite
@@ -41,13 +41,12 @@ class Pipeline:
 
     def take(self, device: str, row: Row) -> None:
         """Take one scan: encode it, compute with it, and queue both."""
-        late = self._is_late(device, row.t_ns)
+        late = row.scan == HISTORY or self._is_late(device, row.t_ns)
         row.t_ns = row.t_ns if late else self._later(device, row.t_ns)
         profile = self._profiles[device]
         vessel = self._compute.vessel_of(device, row, late)
-        line = wire.encode_row(
-            profile.kind, self._tags[device] | {"vessel": vessel}, _fields(profile, row, self.trusted), row.t_ns
-        )
+        fields = _fields(profile, row, self.trusted) | ({"late": 1} if late else {})
+        line = wire.encode_row(profile.kind, self._tags[device] | {"vessel": vessel}, fields, row.t_ns)
         self.entries.append(Entry(wire.lane_of(profile.kind, row.scan), row.t_ns, line, True))
         self._queue(self._compute.feed_late(device, row) if late else self._compute.feed(device, row))
 
@@ -110,7 +109,7 @@ class Pipeline:
             if profile is None or profile.kind != decoded.kind:
                 continue  # the device has left the site file since
             row = _row(profile, decoded)
-            late = self._is_late(device, row.t_ns)
+            late = "late" in decoded.fields
             if not late:
                 self._last_ns[device] = row.t_ns
                 self._compute.vessel_of(device, row)

@@ -88,7 +88,8 @@ COMPUTED: dict[str, dict[str, FieldType]] = {
     },
 }  # fmt: skip
 REVISED = ("energy_1m", "session", "lock_cycle")  # these carry a tag rev; readers take the highest
-EVERY_ROW: dict[str, FieldType] = {"q": "str", "clk": "int"}  # may stand beside any kind's fields
+# May stand beside any kind's fields. late: 1 where the device had kept the row and gave it to us afterwards.
+EVERY_ROW: dict[str, FieldType] = {"q": "str", "clk": "int", "late": "int"}
 
 
 class WireError(ValueError):

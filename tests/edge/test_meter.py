@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from edge_rows import NS, SITE, START_NS, row
 
-from drivers.row import Quality, Row, empty_row
+from drivers.row import HISTORY, Quality, Row, empty_row
 from edge import wire
 from edge.config import LoadedSite, catalogue
 from edge.pipeline import Pipeline
@@ -87,6 +87,26 @@ def test_minutes_with_late_rows_end_as_if_all_had_come_in_time(loaded: LoadedSit
     types = catalogue(loaded).field_types()
     assert not [wire.problem_with(wire.decode_row(e.line), types) for e in late.entries
                 if wire.problem_with(wire.decode_row(e.line), types)]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_history_of_a_server_counts_as_if_it_had_been_polled(loaded: LoadedSite, seed: int) -> None:
+    """It comes before the first scan on the new connection, newer than all that went before."""
+    whole, late = Pipeline(loaded), Pipeline(loaded)
+    for scan in meter_rows(loaded, seed):
+        whole.take("meter", scan)
+    gap = range(700, 700 + 200 * (seed + 1))
+    rows = meter_rows(loaded, seed)
+    for i in gap:
+        rows[i].scan = HISTORY
+    for scan in [*rows[: gap.start], silence(loaded, rows[gap.start - 1].t_ns + 1), *rows[gap.start :]]:
+        late.take("meter", scan)
+    assert newest_minutes(late) == newest_minutes(whole)
+    assert all(minute.tags["rev"] == "0" for minute in told(late, "energy_1m"))
+    assert sum(r.fields.get("late", 0) == 1 for r in told(late, "meter")) == len(gap)
+    again = Pipeline(loaded)
+    again.resume(None, [e.line for e in late.entries if e.replay])
+    assert again.checkpoint() == late.checkpoint()
 
 
 @pytest.mark.parametrize("killed_at", [450, 799, 812, 1000, 1100, 1101, 1102, 1500])
