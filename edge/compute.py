@@ -62,6 +62,10 @@ class Compute:
     def feed(self, device: str, row: Row) -> list[Output]:
         return [output for unit in self._of[device] for output in unit.feed(device, row)]
 
+    def counts_late(self, device: str) -> bool:
+        """Whether a late row of this device changes anything that was computed."""
+        return any(isinstance(unit, meter.Meter) for unit in self._of[device])
+
     def feed_late(self, device: str, row: Row) -> list[Output]:
         """A row from before the device's newest one: only energy is counted afresh with it."""
         meters = [unit for unit in self._of[device] if isinstance(unit, meter.Meter)]

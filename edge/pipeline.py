@@ -47,7 +47,8 @@ class Pipeline:
         vessel = self._compute.vessel_of(device, row, late)
         fields = _fields(profile, row, self.trusted) | ({"late": 1} if late else {})
         line = wire.encode_row(profile.kind, self._tags[device] | {"vessel": vessel}, fields, row.t_ns)
-        self.entries.append(Entry(wire.lane_of(profile.kind, row.scan), row.t_ns, line, True))
+        replay = not late or self._compute.counts_late(device)
+        self.entries.append(Entry(wire.lane_of(profile.kind, row.scan), row.t_ns, line, replay))
         self._queue(self._compute.feed_late(device, row) if late else self._compute.feed(device, row))
 
     def _is_late(self, device: str, t_ns: int) -> bool:
