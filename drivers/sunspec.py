@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from drivers.address import ModbusAddress
-from drivers.bus import Bus, read_pdu
+from drivers.bus import Bus
 from drivers.codec import text_of
 from drivers.errors import DeviceRefused, DriverError, ReadingRejected
+from drivers.modbus_pdu import read_pdu
 from drivers.profile import Kind, Profile, Table
 from drivers.profile_toml import as_toml
 from drivers.sunspec_models import MODELS, Field

@@ -39,6 +39,7 @@ GATE_CLOSED, GATE_OPENING, GATE_OPEN, GATE_CLOSING, GATE_STOPPED = range(5)
 LIGHT_GREEN = 2
 FALSE, TRUE, NOT_KNOWN = range(3)
 JUMP_SCANS = 3  # a level that jumps is a spike for so many scans, then it is the level
+BLIND_S = 30.0  # after a longer silence the water is looked at afresh
 
 TOPOLOGY = np.dtype(
     [
@@ -51,6 +52,7 @@ TOPOLOGY = np.dtype(
         ("light_head", "i8", LIGHTS),
         ("sluice_m2", "f8", SLUICES),  # coefficient times opening; what surely flows, so rather too small
         ("chamber_m2", "f8", HEADS),
+        ("sensor", "i8", HEADS + 1),  # 1 where levels[k] is measured; else it is that of the water it is open to
         ("enabled", "i8"),  # bit per rule
         ("apart", "i8"),  # bit per rule whose signals come from several requests: two scans must agree
         ("maintenance_mode", "i8"),
@@ -82,6 +84,8 @@ STATE = np.dtype(
         ("beat_ns", "i8"),
         ("level_m", "f8", HEADS + 1),  # last believed
         ("jumps", "i8", HEADS + 1),
+        ("now_m", "f8", HEADS + 1),  # of this scan: spikes left out, chambers without a sensor filled in
+        ("pool", "i8", HEADS),  # last chamber that this one is one water with, through open gates
         ("closed_ns", "i8", HEADS),  # per chamber: everything closed since
         ("anchor_m", "f8", (HEADS, 2)),  # older and newer
         ("anchor_ns", "i8", (HEADS, 2)),
@@ -95,9 +99,9 @@ STATE = np.dtype(
 def init() -> NDArray[Any]:
     """State of a lock that has not been seen yet."""
     state = np.zeros(1, STATE)
-    for name in ("t_ns", "mode", "at", "beat_ns", "closed_ns", "anchor_ns", "due_head"):
+    for name in ("t_ns", "mode", "at", "beat_ns", "pool", "closed_ns", "anchor_ns", "due_head"):
         state[name] = UNKNOWN
-    for name in ("gate", "heartbeat", "level_m", "anchor_m", "from_m"):
+    for name in ("gate", "heartbeat", "level_m", "now_m", "anchor_m", "from_m"):
         state[name] = np.nan
     return state
 
@@ -141,7 +145,11 @@ def step(
     if t_ns <= s.t_ns:
         return 0
     step_s = (t_ns - s.t_ns) / NS_PER_S if s.t_ns >= 0 else 0.0
+    if step_s > BLIND_S:
+        s.closed_ns[:] = UNKNOWN
+        s.due_head[:] = UNKNOWN
     _believe(s, p, levels)
+    _fill_in(s, p, gates)
     verdicts = _shapes(s, p, gates, sluices, lights)  # two bits a rule
     verdicts |= _head(s, p, gates) << (2 * HEAD_AT_OPENING)
     moves, still = _water(s, p, t_ns, step_s, gates, sluices)
@@ -308,9 +316,29 @@ def _believe(s: Any, p: Any, levels: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _seen(s: Any, k: int) -> float:
-    """A level of this scan; NaN while it is a spike."""
-    return math.nan if s.jumps[k] > 0 else float(s.level_m[k])
+def _fill_in(s: Any, p: Any, gates: Any) -> None:
+    """The levels of this scan: NaN while one is a spike; without a sensor, that of the water it is open to."""
+    for k in range(p.heads + 1):
+        s.now_m[k] = math.nan if s.jumps[k] > 0 or p.sensor[k] == 0 else s.level_m[k]
+    for _ in range(p.heads - 1):  # through a chain of open gates
+        for c in range(1, p.heads):
+            if p.sensor[c] == 0 and math.isnan(s.now_m[c]):
+                if _stands_open(p, gates, c):
+                    s.now_m[c] = s.now_m[c + 1]
+                if math.isnan(s.now_m[c]) and _stands_open(p, gates, c - 1):
+                    s.now_m[c] = s.now_m[c - 1]
+
+
+@njit(cache=True, nogil=True)
+def _stands_open(p: Any, gates: Any, head: int) -> bool:
+    """All gates of a head are open: there is one water on both its sides."""
+    found = False
+    for g in range(p.gates):
+        if p.gate_head[g] == head:
+            if gates[g] != GATE_OPEN:
+                return False
+            found = True
+    return found
 
 
 @njit(cache=True, nogil=True)
@@ -320,7 +348,7 @@ def _head(s: Any, p: Any, gates: Any) -> int:
         started = s.gate[g] == GATE_CLOSED and gates[g] > GATE_CLOSED
         if started or gates[g] == GATE_OPENING:
             h = p.gate_head[g]
-            difference_m = abs(_seen(s, h) - _seen(s, h + 1))
+            difference_m = abs(s.now_m[h] - s.now_m[h + 1])
             if difference_m > p.head_m:
                 s.at[HEAD_AT_OPENING, 0], s.at[HEAD_AT_OPENING, 1] = g, h
                 return TRUE
@@ -333,41 +361,58 @@ def _head(s: Any, p: Any, gates: Any) -> int:
 
 @njit(cache=True, nogil=True)
 def _water(s: Any, p: Any, t_ns: int, step_s: float, gates: Any, sluices: Any) -> tuple[int, int]:
-    """Chamber by chamber: does it move with all closed, or stand still with a sluice open?"""
+    """Water by water: does it move with all closed, or stand still with a sluice open?
+
+    Chambers that an open gate joins are one water, kept under the number of the first of them.
+    """
     moves, still = FALSE, FALSE
-    for c in range(p.heads - 1):
-        level_m = _seen(s, c + 1)
+    c = 0
+    while c < p.heads - 1:
+        last = c
+        while last < p.heads - 2 and _stands_open(p, gates, last + 1):
+            last += 1
+            s.closed_ns[last] = s.due_head[last] = s.pool[last] = UNKNOWN
+        if s.pool[c] != last:
+            s.closed_ns[c] = s.due_head[c] = UNKNOWN
+            s.pool[c] = last
+        level_m, area_m2 = math.nan, 0.0
+        for k in range(c, last + 1):
+            area_m2 += p.chamber_m2[k]
+            level_m = s.now_m[k + 1] if math.isnan(level_m) else level_m
         gates_closed, known = True, True
         for g in range(p.gates):
-            if p.gate_head[g] == c or p.gate_head[g] == c + 1:
+            if p.gate_head[g] == c or p.gate_head[g] == last + 1:
                 known = known and not math.isnan(gates[g])
                 gates_closed = gates_closed and gates[g] == GATE_CLOSED
-        flow_m2, through, heads_open = 0.0, UNKNOWN, 0
-        for h in (c, c + 1):
+        flow_m2, through, open_sides = 0.0, UNKNOWN, 0
+        for h in (c, last + 1):
             flow_before = flow_m2
             for k in range(p.sluices):
                 if p.sluice_head[k] == h:
                     known = known and not math.isnan(sluices[k])
                     if sluices[k] > p.sluice_shut:
                         flow_m2 += p.sluice_m2[k] * sluices[k]
+                        open_sides = open_sides | (1 if h == c else 2)
             if flow_m2 > flow_before:
                 through = h
-                heads_open += 1
         if not known:
             s.closed_ns[c] = s.due_head[c] = UNKNOWN
             moves = NOT_KNOWN if moves == FALSE else moves
             still = NOT_KNOWN if still == FALSE else still
+            c = last + 1
             continue
-        if gates_closed and heads_open == 0:
+        if gates_closed and open_sides == 0:
             found = _closed(s, p, c, t_ns, level_m)
             moves = found if moves != TRUE else moves
         else:
             s.closed_ns[c] = UNKNOWN
-        if gates_closed and heads_open == 1:
-            found = _flows(s, p, c, step_s, level_m, through, flow_m2)
+        if gates_closed and through >= 0 and open_sides != 3:
+            other_m = s.now_m[c] if through == c else s.now_m[last + 2]
+            found = _flows(s, p, c, step_s, level_m, other_m, area_m2, through, flow_m2)
             still = found if still != TRUE else still
         else:
             s.due_head[c] = UNKNOWN
+        c = last + 1
     return moves, still
 
 
@@ -395,17 +440,19 @@ def _closed(s: Any, p: Any, c: int, t_ns: int, level_m: float) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _flows(s: Any, p: Any, c: int, step_s: float, level_m: float, head: int, flow_m2: float) -> int:
+def _flows(
+    s: Any, p: Any, c: int, step_s: float, level_m: float, other_m: float, area_m2: float, head: int,
+    flow_m2: float,
+) -> int:  # fmt: skip
     """What a sluice should have let through (c w sqrt(2 g h) dt = A dz, domain notes D.5), and what came."""
-    other_m = _seen(s, c if head == c else c + 2)
-    if math.isnan(level_m) or math.isnan(other_m) or not p.chamber_m2[c] > 0.0:
+    if math.isnan(level_m) or math.isnan(other_m) or not area_m2 > 0.0:
         return NOT_KNOWN
     if s.due_head[c] != head:
         s.due_head[c], s.due_m[c], s.from_m[c] = head, 0.0, level_m
         return FALSE
     head_m = abs(other_m - level_m)
     if head_m > p.head_m:  # below, noise and offsets of the sensors would count as head
-        s.due_m[c] += flow_m2 * math.sqrt(2.0 * GRAVITY * head_m) / p.chamber_m2[c] * step_s
+        s.due_m[c] += flow_m2 * math.sqrt(2.0 * GRAVITY * head_m) / area_m2 * step_s
     if s.due_m[c] < p.still_m:
         return FALSE
     if abs(level_m - s.from_m[c]) < p.still_share * s.due_m[c]:

@@ -47,8 +47,10 @@ class Limits:
 class Lock:
     """A lock from its upstream head to its downstream one; `chamber_m2` between each two. [m2]
 
-    `lacking`: signals that the PLC does not offer, of "gates", "sluices", "lights", "level_upstream",
-    "level_chamber", "level_downstream", "mode", "heartbeat". `off`: rules switched off, by name.
+    `level_sensors`: which of upstream, the chambers and downstream are measured; None: all. A chamber without has
+    the level of the water that it is open to. `lacking`: signals that the PLC does not offer, of "gates",
+    "sluices", "lights", "level_upstream", "level_chamber", "level_downstream", "mode", "heartbeat". `off`: rules
+    switched off, by name.
     """
 
     heads: Sequence[Head]
@@ -58,6 +60,7 @@ class Lock:
     lacking: frozenset[str] = frozenset()
     off: frozenset[str] = frozenset()
     limits: Limits = field(default_factory=Limits)
+    level_sensors: Sequence[bool] | None = None
 
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
@@ -104,6 +107,8 @@ def pack(lock: Lock) -> NDArray[Any]:
         for _ in range(head.lights):
             row["light_head"][n], n = h, n + 1
     row["chamber_m2"][: len(lock.chamber_m2)] = lock.chamber_m2
+    sensors = lock.level_sensors or (True,) * (len(lock.heads) + 1)
+    row["sensor"][: len(sensors)] = sensors
     for name, value in vars(lock.limits).items():
         row[name] = value
     row["maintenance_mode"] = lock.maintenance_mode

@@ -5,6 +5,7 @@ Every figure comes with the bounds that follow from the 95 % interval of `dsp.so
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -47,10 +48,17 @@ def energy_wh(params: NDArray[Any], from_soc: float, to_soc: float, capacity_ah:
     Source: W = integral of U dQ, by the trapezoidal rule, NIST DLMF, section 3.5(i).
     """
     p = params[0]
-    z = np.linspace(0.0, 1.0, POINTS)
-    area = np.concatenate([[0.0], np.cumsum(0.5 * (p["ocv_v"][1:] + p["ocv_v"][:-1]) * np.diff(z))])
+    area = _areas(p["ocv_v"].tobytes())
     pair = [_area_at(p["ocv_v"], area, min(1.0, max(0.0, soc))) for soc in (from_soc, to_soc)]
     return float((pair[1] - pair[0]) * p["series"] * capacity_ah)
+
+
+@lru_cache(maxsize=32)
+def _areas(ocv_v: bytes) -> Array:
+    """Integral of an open-circuit voltage curve up to each of its points; the same for every row of a battery."""
+    v = np.frombuffer(ocv_v)
+    z = np.linspace(0.0, 1.0, POINTS)
+    return np.concatenate([[0.0], np.cumsum(0.5 * (v[1:] + v[:-1]) * np.diff(z))])
 
 
 def _area_at(ocv_v: Array, area: Array, soc: float) -> float:

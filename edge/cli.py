@@ -51,7 +51,8 @@ def run(
     log_to_stderr()
 
     async def serve() -> None:
-        load_kernels(everything=False)  # from the cache; else the first rows would wait for them
+        kinds = {profile.kind for profile in loaded.profiles.values()}
+        load_kernels(kinds)  # from the cache; else the first rows would wait for them
         agent = Agent(loaded, clock, bollard_version())
         stop = asyncio.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):
@@ -71,7 +72,7 @@ def run(
 def check(site: SiteOption) -> None:
     """Check a site file and its profiles without connecting to anything."""
     set_cache_folder()
-    from edge.config import ConfigError, LoadedSite
+    from edge.config import ConfigError, LoadedSite, rules_of
     from edge.modbus_settings import modbus_address
 
     try:
@@ -84,6 +85,9 @@ def check(site: SiteOption) -> None:
         print(f"{device.name}: {profile.kind}, {profile.model}, {len(profile.points)} points, {where}")
         for caveat in profile.caveats:
             print(f"  note: {caveat}")
+        rules = rules_of(device, profile).get("rules", {})
+        for rule, why in rules.get("not_evaluated", {}).items():
+            print(f"  not evaluated: {rule}: {why}")
     print(f"{site}: all right")
 
 

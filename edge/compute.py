@@ -1,53 +1,24 @@
 """Feeds the kernels of `dsp` row by row and hands out what they find. Holds no formula of its own."""
 
 import hashlib
+import math
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.row import Quality, Row
-from dsp import cell, energy, lock_cycle, session, soc
-from edge import wire
-from edge.config import BatteryConfig, BerthConfig, DeviceConfig, LoadedSite, LockConfig, MeterConfig
+from drivers.row import Row
+from dsp import cell, outlook, session, soc
+from edge import lock, meter, wire
+from edge.berth import Berth
+from edge.config import BatteryConfig, DeviceConfig, LoadedSite, MeterConfig
+from edge.unit import NAN, NS, Output, Unit, load, value_of
 
-NS = 1_000_000_000
-NAN = float("nan")
-COUNTER_EVENTS = {
-    1: "counter_rollover",
-    2: "counter_reset",
-    3: "counter_glitch",
-    4: "counter_gap_refused",
-    5: "counter_register_lost",
-}
-DIRECTIONS = {1: "up", -1: "down", 0: "unknown"}
-COUNTER_RANGE = {
-    "uint16": 2**16, "int16": 2**15, "uint32": 2**32, "int32": 2**31, "bcd16": 10**4, "bcd32": 10**8,
-}  # fmt: skip
-LONGEST_BRIDGE_NS = 62 * 86_400 * NS  # a longer silence is not spread over its minutes: a new epoch begins
+CURRENT_MEAN_NS = 60 * NS
+BATTERY = struct.Struct("<dddqq")  # heartbeat, charge, mean current, its time, time of the last heartbeat
 STALE_AFTER_S = 10.0  # a heartbeat that stands still for so long belongs to a copy, not to a device
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """A computed row. `device` is whose tags it carries."""
-
-    kind: str
-    device: str | None
-    fields: dict[str, wire.Value]
-    t_ns: int
-    tags: dict[str, str] = field(default_factory=dict)
-
-
-class Unit(Protocol):
-    """A computation of one device or berth: fed with rows, its state is a few bytes."""
-
-    def feed(self, device: str, row: Row) -> Iterator[Output]: ...
-    def state(self) -> bytes: ...
-    def restore(self, state: bytes) -> None: ...
 
 
 class Compute:
@@ -59,20 +30,26 @@ class Compute:
         self._units: dict[str, Unit] = {}
         self._of: dict[str, list[Unit]] = {device.name: [] for device in site.device}
         batteries: dict[str, Battery] = {}
-        meters: dict[str, Meter] = {}
+        meters: dict[str, meter.Meter] = {}
         for device in site.device:
             kind = loaded.profiles[device.name].kind
             if kind == "meter":
-                meters[device.name] = Meter(device, device.meter or MeterConfig(), loaded)
+                settings = device.meter or MeterConfig()
+                meters[device.name] = meter.Meter(device.name, settings, loaded.profiles[device.name])
                 self._add(f"meter {device.name}", meters[device.name], device.name)
             elif kind == "battery" and device.battery is not None:
                 batteries[device.name] = Battery(device, device.battery, loaded, self._vessels)
                 self._add(f"battery {device.name}", batteries[device.name], device.name)
             elif kind == "lock" and device.lock is not None:
-                self._add(f"lock {device.name}", Lock(device, device.lock, loaded), device.name)
+                profile = loaded.profiles[device.name]
+                unit = lock.Lock(device.name, device.lock, profile, device.interval_s)
+                self._add(f"lock {device.name}", unit, device.name)
         for berth in site.berth:
-            unit = Berth(berth, meters[berth.meter], batteries.get(berth.battery or ""), loaded, self._vessels)
-            self._add(f"berth {berth.name}", unit, berth.charger)
+            index = loaded.profiles[berth.charger].index
+            battery = batteries.get(berth.battery or "")
+            calls = Berth(berth, meters[berth.meter], battery, index, self._vessels)
+            self._add(f"berth {berth.name}", calls, berth.charger)
+            self._of[berth.meter].append(calls)
 
     def _add(self, name: str, unit: Unit, device: str) -> None:
         self._units[name] = unit
@@ -85,13 +62,23 @@ class Compute:
     def feed(self, device: str, row: Row) -> list[Output]:
         return [output for unit in self._of[device] for output in unit.feed(device, row)]
 
+    def counts_late(self, device: str) -> bool:
+        """Whether a late row of this device changes anything that was computed."""
+        return any(isinstance(unit, meter.Meter) for unit in self._of[device])
+
+    def feed_late(self, device: str, row: Row) -> list[Output]:
+        """A row from before the device's newest one: only energy is counted afresh with it."""
+        meters = [unit for unit in self._of[device] if isinstance(unit, meter.Meter)]
+        return [output for unit in meters for output in unit.feed_late(device, row)]
+
     def states(self) -> dict[str, bytes]:
         return {"vessels": self._vessels.state()} | {name: unit.state() for name, unit in self._units.items()}
 
     @property
     def layout(self) -> str:
         """What the states' bytes mean; a state of another layout is not read."""
-        parts = [repr(kind.descr) for kind in (energy.STATE, session.STATE, soc.STATE, lock_cycle.STATE)]
+        own = [BATTERY.format, repr(session.STATE.descr), repr(soc.STATE.descr)]
+        parts = [*own, *lock.layout(), *meter.layout()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def restore(self, states: dict[str, bytes]) -> None:
@@ -133,75 +120,6 @@ class Vessels:
                 self._text[name] = text
 
 
-class Meter:
-    """Register-anchored minutes of one meter, and what happened to its counter."""
-
-    def __init__(self, device: DeviceConfig, meter: MeterConfig, loaded: LoadedSite) -> None:
-        self._device = device.name
-        profile = loaded.profiles[device.name]
-        index = profile.index
-        self._power = index.get("power_w")
-        self._import, self._export = index.get("energy_import_total_wh"), index.get("energy_export_total_wh")
-        self._max_gap_ns = int(meter.max_gap_s * NS)
-        self._max_power_w = meter.max_power_w
-        ratio = meter.ct_ratio * meter.vt_ratio if meter.registers == "secondary" else 1.0
-        self._ratio = ratio
-        register = profile.points[self._import] if self._import is not None else None
-        steps = COUNTER_RANGE.get(register.type, 2**63) if register is not None else 2**63
-        if register is not None and register.scale_from is not None:
-            steps = 2**63  # where it goes over depends on a factor that the device may change
-        self._range_wh = float(steps) * (register.scale if register is not None else 1.0) * ratio
-        self._state = energy.init()
-        self._out = np.zeros(256, energy.OUT)
-        self.power_w, self.register_wh = NAN, NAN  # last known, for the berth's calls
-
-    def feed(self, device: str, row: Row) -> Iterator[Output]:
-        register_wh = _value(row, self._import) * self._ratio
-        if row.scan == "live":
-            self.power_w = _value(row, self._power) * self._ratio
-        elif not np.isfinite(register_wh):
-            return
-        power_w = self.power_w  # a register that is read less often comes without power of its own
-        if np.isfinite(register_wh):
-            self.register_wh = register_wh
-        t_ns = row.t_ns
-        if (
-            0 < self._state["t_ns"][0] < t_ns - LONGEST_BRIDGE_NS
-        ):  # a clock that was wrong, or a winter in a drawer
-            self._state = energy.init(int(self._state["epoch"][0]) + 1)
-            tags = {"code": "counter_gap_refused", "point": "energy_import_total_wh"}
-            yield Output("event", device, {"step_s": LONGEST_BRIDGE_NS / NS}, t_ns, tags)
-        while True:  # a long gap closes more minutes than `out` has room for
-            closed = energy.step(
-                self._state, t_ns, power_w, register_wh, _value(row, self._export) * self._ratio,
-                self._max_gap_ns, self._max_power_w, self._range_wh, self._out,
-            )  # fmt: skip
-            for minute in self._out[:closed]:
-                yield Output(
-                    "energy_1m", device, _fields_of(minute, "minute_ns"), int(minute["minute_ns"]), {"rev": "0"}
-                )
-            if t_ns >= 0 and (code := COUNTER_EVENTS.get(int(self._state["event"][0]))):
-                told = {name: int(self._state[f"event_{name}"][0]) for name in ("before_wh", "after_wh")}
-                fields: dict[str, wire.Value] = {name: wh for name, wh in told.items() if wh >= 0} or {
-                    "value": 1.0
-                }
-                point = ("energy_import_total_wh", "energy_export_total_wh")[
-                    int(self._state["event_direction"][0])
-                ]
-                tags = {"code": code, "point": point}
-                yield Output("event", device, fields, row.t_ns, tags)
-            if closed < len(self._out):
-                return
-            t_ns = -1
-
-    def state(self) -> bytes:
-        return struct.pack("<dd", self.power_w, self.register_wh) + bytes(self._state.tobytes())
-
-    def restore(self, state: bytes) -> None:
-        self.power_w, self.register_wh = struct.unpack("<dd", state[:16])
-        _load(self._state, state[16:])
-
-
 class Battery:
     """State of charge per vessel, from pack voltage, current and temperature."""
 
@@ -214,6 +132,8 @@ class Battery:
         self._capacity_ah = battery.capacity_ah or model.capacity_ah * battery.parallel
         self._states: dict[str, NDArray[Any]] = {}
         self._heartbeat, self._beat_ns = NAN, 0
+        self._target_soc = battery.target_soc
+        self._current_a, self._current_ns = NAN, 0  # its mean over about a minute
         self.soc = NAN  # the newest estimate, for the berth's calls
 
     def feed(self, device: str, row: Row) -> Iterator[Output]:
@@ -223,12 +143,12 @@ class Battery:
         state = self._states.get(vessel)
         if state is None:
             state = self._states[vessel] = soc.init(self._params)
-        heartbeat = _value(row, self._index.get("heartbeat"))
+        heartbeat = value_of(row, self._index.get("heartbeat"))
         if heartbeat != self._heartbeat:
             self._heartbeat, self._beat_ns = heartbeat, row.t_ns
         frozen = np.isfinite(heartbeat) and row.t_ns - self._beat_ns > STALE_AFTER_S * NS
         voltage_v, current_a, temp_c, soc_bms = (
-            NAN if frozen else _value(row, self._index.get(name))
+            NAN if frozen else value_of(row, self._index.get(name))
             for name in ("pack_voltage_v", "pack_current_a", "pack_temp_c", "soc_bms")
         )
         soc.step(state, self._params, row.t_ns, voltage_v, current_a, temp_c, soc_bms)
@@ -240,123 +160,36 @@ class Battery:
             "soc": self.soc, "soc_low": float(state["soc_low"][0]), "soc_high": float(state["soc_high"][0]),
             "capacity_wh": capacity_ah * self._wh_per_ah, "soh": capacity_ah / self._capacity_ah,
         }  # fmt: skip
+        fields |= self._outlook(state, row.t_ns, current_a)
         yield Output("soc", device, fields, row.t_ns, {"vessel": vessel})
 
+    def _outlook(self, state: NDArray[Any], t_ns: int, current_a: float) -> dict[str, wire.Value]:
+        """Energy left, and the time to the target at the mean current of about a minute."""
+        if np.isfinite(current_a):
+            share = 1.0 - math.exp(min(0, self._current_ns - t_ns) / CURRENT_MEAN_NS)
+            known = np.isfinite(self._current_a) and share < 1.0
+            self._current_a = self._current_a + share * (current_a - self._current_a) if known else current_a
+            self._current_ns = t_ns
+        left = outlook.available_wh(state, self._params)
+        wait = outlook.time_to_s(state, self._params, self._target_soc, self._current_a)
+        return {
+            "available_wh": left.value, "available_low_wh": left.low, "available_high_wh": left.high,
+            "target_soc": self._target_soc, "to_target_s": wait.value, "to_target_low_s": wait.low,
+            "to_target_high_s": wait.high,
+        }  # fmt: skip
+
     def state(self) -> bytes:
-        parts = [struct.pack("<ddq", self._heartbeat, self.soc, self._beat_ns)]
+        known = (self._heartbeat, self.soc, self._current_a, self._current_ns, self._beat_ns)
+        parts = [BATTERY.pack(*known)]
         for vessel, state in self._states.items():
             parts += [vessel.encode().ljust(64, b"\0"), state.tobytes()]
         return b"".join(parts)
 
     def restore(self, state: bytes) -> None:
-        self._heartbeat, self.soc, self._beat_ns = struct.unpack("<ddq", state[:24])
+        known = BATTERY.unpack(state[: BATTERY.size])
+        self._heartbeat, self.soc, self._current_a, self._current_ns, self._beat_ns = known
         size = 64 + soc.STATE.itemsize
-        for at in range(24, len(state), size):
+        for at in range(BATTERY.size, len(state), size):
             part = soc.init(self._params)
-            if _load(part, state[at + 64 : at + size]):
+            if load(part, state[at + 64 : at + size]):
                 self._states[state[at : at + 64].rstrip(b"\0").decode()] = part
-
-
-class Berth:
-    """Calls at a berth: from the tower's state, the meter's register and the battery's charge."""
-
-    def __init__(
-        self, berth: BerthConfig, meter: Meter, battery: Battery | None, loaded: LoadedSite, vessels: Vessels
-    ) -> None:
-        self._berth, self._meter, self._battery, self._vessels = berth, meter, battery, vessels
-        self._index = loaded.profiles[berth.charger].index
-        self._max_gap_ns = meter._max_gap_ns
-        self._state = session.init()
-        self._out = np.zeros(1, session.OUT)
-        self._vessel = "unknown"
-
-    def feed(self, device: str, row: Row) -> Iterator[Output]:
-        if row.scan != "live":
-            return
-        state, mated, power_w = (_value(row, self._index.get(name)) for name in ("state", "mated", "power_w"))
-        if np.isfinite(self._meter.power_w):  # energy and peak of a call are those that the meter sees
-            power_w = self._meter.power_w
-        ended = session.step(
-            self._state, row.t_ns, state, mated, power_w, self._meter.register_wh,
-            self._battery.soc if self._battery else NAN, self._max_gap_ns, self._out,
-        )  # fmt: skip
-        if ended:
-            fields = _fields_of(self._out[0])
-            fields |= {"berth": self._berth.name, "meter": self._berth.meter}
-            tags = {"vessel": self._vessel, "rev": "0"}
-            yield Output("session", device, fields, int(self._out[0]["start_ns"]), tags)
-            self._vessel = "unknown"
-        named = self._vessels.named(device)
-        if self._state["in_call"][0] and named != "unknown":
-            self._vessel = named
-
-    def state(self) -> bytes:
-        return self._vessel.encode().ljust(64, b"\0") + bytes(self._state.tobytes())
-
-    def restore(self, state: bytes) -> None:
-        self._vessel = state[:64].rstrip(b"\0").decode()
-        _load(self._state, state[64:])
-
-
-class Lock:
-    """Lockages of one chamber."""
-
-    def __init__(self, device: DeviceConfig, lock: LockConfig, loaded: LoadedSite) -> None:
-        index = loaded.profiles[device.name].index
-        names = (
-            f"gate_{lock.gate_up}_state", f"gate_{lock.gate_down}_state",
-            f"sluice_{lock.sluice_up}_position", f"sluice_{lock.sluice_down}_position",
-            "level_upstream_m", "level_chamber_m", "level_downstream_m", "vessel_present",
-        )  # fmt: skip
-        self._points = [index.get(name) for name in names]
-        self._energy = index.get("energy_total_wh")
-        self._area_m2 = lock.chamber_area_m2
-        self._state = lock_cycle.init()
-        self._out = np.zeros(1, lock_cycle.OUT)
-        self._energy_wh, self._energy_start_wh = NAN, NAN
-
-    def feed(self, device: str, row: Row) -> Iterator[Output]:
-        energy_wh = _value(row, self._energy)
-        if np.isfinite(energy_wh):
-            self._energy_wh = energy_wh
-        if row.scan != "live":
-            return
-        inputs = [_value(row, point) for point in self._points]
-        if lock_cycle.step(self._state, row.t_ns, *inputs, self._area_m2, self._out):
-            fields = _fields_of(self._out[0])
-            fields["direction"] = DIRECTIONS[int(self._out[0]["direction"])]
-            used_wh = self._energy_wh - self._energy_start_wh
-            if np.isfinite(used_wh) and used_wh >= 0:
-                fields["energy_wh"] = int(used_wh)
-            self._energy_start_wh = self._energy_wh
-            yield Output("lock_cycle", device, fields, int(self._out[0]["start_ns"]), {"rev": "0"})
-
-    def state(self) -> bytes:
-        return struct.pack("<dd", self._energy_wh, self._energy_start_wh) + bytes(self._state.tobytes())
-
-    def restore(self, state: bytes) -> None:
-        self._energy_wh, self._energy_start_wh = struct.unpack("<dd", state[:16])
-        _load(self._state, state[16:])
-
-
-def _value(row: Row, point: int | None) -> float:
-    if point is None or row.quality[point] == Quality.NOT_SCANNED:
-        return NAN
-    return float(row.values[point])
-
-
-def _fields_of(record: Any, *without: str) -> dict[str, wire.Value]:
-    """A record of a kernel's output as fields: integers as int, the rest as float.
-
-    A register below 0 is the kernels' way of saying that there is none; it is left out, as all unknown is.
-    """
-    fields = {name: record[name].item() for name in record.dtype.names if name not in without}
-    return {name: value for name, value in fields.items() if not (name.startswith("register_") and value < 0)}
-
-
-def _load(state: NDArray[Any], saved: bytes) -> bool:
-    """Put saved bytes back; False if they belong to another layout, which then starts afresh."""
-    if len(saved) != state.nbytes:
-        return False
-    state[:] = np.frombuffer(saved, state.dtype)
-    return True

@@ -7,14 +7,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 
 from drivers.errors import ProfileError
 from drivers.opcua_settings import OpcUaSettings
 from drivers.plan import plan
 from drivers.profile import Profile, explain_all, load_profile
+from dsp import lock_rules
 from dsp.cell import load_cell
-from edge import wire
+from edge import lock_site, wire
+from edge.lock_site import LockConfig
 from edge.modbus_settings import modbus_misfits, not_modbus_misfits, sharing_misfits
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$", max_length=48)]
@@ -61,6 +71,17 @@ class SpoolConfig(Table):
     max_mib: int = Field(4096, ge=8, le=1_000_000, description="most MiB on disk (30 days)")
 
 
+class MeterReplacement(Table):
+    """A meter was changed: last readings of the old one, first of the new one, as the registers count."""
+
+    at: AwareDatetime = Field(description="when, with its zone, as in 2026-03-01T08:30:00+01:00")
+    closing_import_wh: float | None = Field(None, ge=0, description="last import reading of the old meter, in Wh")
+    opening_import_wh: float | None = Field(None, ge=0, description="first import reading of the new one, in Wh")
+    closing_export_wh: float | None = Field(None, ge=0, description="last export reading of the old meter, in Wh")
+    opening_export_wh: float | None = Field(None, ge=0, description="first export reading of the new one, in Wh")
+    reason: str = Field("", description="why, and who wrote it down")
+
+
 class MeterConfig(Table):
     role: Literal["delivery", "berth", "auxiliary", "check"] = Field(
         "berth", description="delivery, berth, auxiliary or check"
@@ -80,6 +101,9 @@ class MeterConfig(Table):
     nominal_hz: Literal[0, 50, 60] = Field(50, description="50, 60, or 0 for DC")
     max_power_w: float = Field(100e6, gt=0, description="power that the installation cannot exceed, in W")
     max_gap_s: float = Field(15.0, gt=0, le=3600, description="longest silence that power may bridge, in s")
+    crosscheck_s: float = Field(3600.0, ge=60, le=86_400, description="register against power, over so long, in s")
+    register_lag_s: float = Field(10.0, ge=0, le=900, description="how late the registers may be, in s")
+    replacement: tuple[MeterReplacement, ...] = Field((), description="[[device.meter.replacement]]")
 
 
 class BatteryConfig(Table):
@@ -87,15 +111,7 @@ class BatteryConfig(Table):
     series: int = Field(ge=1, description="cells in series")
     parallel: int = Field(ge=1, description="strings in parallel")
     capacity_ah: float | None = Field(None, gt=0, description="pack capacity if known, in Ah")
-
-
-class LockConfig(Table):
-    chamber_area_m2: float = Field(gt=0, description="chamber area, as in 1735.2")
-    datum: str = Field("", description="what the levels are measured from, as in NGF-IGN69")
-    gate_up: Name = Field("up", description="<id> of gate_<id>_state of the upstream head")
-    gate_down: Name = Field("down", description="<id> of the downstream head's gate")
-    sluice_up: Name = Field("up", description="<id> of sluice_<id>_position of the upstream head")
-    sluice_down: Name = Field("down", description="<id> of the downstream head's sluice")
+    target_soc: float = Field(0.8, gt=0, le=1, description="charge at which a call is meant to end, 0..1")
 
 
 class DeviceConfig(Table):
@@ -233,10 +249,19 @@ def catalogue(loaded: LoadedSite) -> wire.Catalogue:
                 for point in p.points
             ],
         }
+        | (rules_of(d, p) if p.kind == "lock" else {})
         for d, p in ((d, loaded.profiles[d.name]) for d in loaded.site.device)
     ]  # fmt: skip
     site = loaded.site
     return wire.Catalogue(site.site.name, site.site.gateway, loaded.hash, site.settings(), devices)
+
+
+def rules_of(device: DeviceConfig, profile: Profile) -> dict[str, Any]:
+    """Which rules a lock's signals can feed, and why not the others."""
+    if device.lock is None:
+        return {}
+    missing = lock_site.shape_of(device.lock, profile, device.interval_s).not_evaluated
+    return {"rules": {"evaluated": [r for r in lock_rules.RULES if r not in missing], "not_evaluated": missing}}
 
 
 def _cell_path(cell: str, site_file: Path) -> str | Path:
@@ -320,6 +345,9 @@ def _misfits(site: Site, profiles: dict[str, Profile], path: Path) -> list[str]:
             wrong(f"{key}.opcua{part}", value, message)
         if profile.kind == "lock" and device.lock is None:
             wrong(f"{key}.lock", None, "a lock needs chamber_area_m2; add [device.lock]")
+        if profile.kind == "lock" and device.lock is not None:
+            for part, value, message in lock_site.problems(device.lock, profile):
+                wrong(f"{key}.lock.{part}", value, message)
         if device.battery is not None:
             try:
                 load_cell(_cell_path(device.battery.cell, path))

@@ -14,12 +14,14 @@ import numpy as np
 from drivers.profile import Profile
 from drivers.row import HISTORY, Quality, Row, empty_row
 from edge import wire
-from edge.compute import Compute, Output
+from edge.compute import Compute
 from edge.config import LoadedSite
 from edge.proofs import Proofs
 from edge.spool import Entry
+from edge.unit import Output
 
 log = logging.getLogger(__name__)
+LATE_NS = 1_000_000_000  # older than the newest row by this much is late; less is jitter
 
 
 class Pipeline:
@@ -42,8 +44,8 @@ class Pipeline:
 
     def take(self, device: str, row: Row) -> None:
         """Take one scan: encode it, compute with it, and queue both."""
-        if row.scan == HISTORY:
-            self._take_past(device, row)
+        if row.scan == HISTORY or self._is_late(device, row.t_ns):
+            self._take_late(device, row)
             return
         row.t_ns = self._later(device, row.t_ns)
         profile = self._profiles[device]
@@ -59,8 +61,12 @@ class Pipeline:
         self._queue(doubts)
         self._queue(self._compute.feed(device, row))
 
-    def _take_past(self, device: str, row: Row) -> None:
-        """Queue what a server had kept of a gap. It comes late: no computation sees it, now or at a restart.
+    def _is_late(self, device: str, t_ns: int) -> bool:
+        """Recorded by the device while it could not be reached, not merely a clock that was set back a little."""
+        return t_ns <= self._last_ns.get(device, 0) - LATE_NS
+
+    def _take_late(self, device: str, row: Row) -> None:
+        """Queue what a server had kept of a gap, or what else is late. Of all computations only energy sees it.
 
         Its instant is its source's, so that the same past is the same row whenever it is asked for. Whose it
         is, is known only if the vessel was there before the gap and still is.
@@ -69,8 +75,11 @@ class Pipeline:
         _make_whole(profile, row)
         vessel, since_ns = self._aboard.get(device, ("", 0))
         tags = self._tags[device] | {"vessel": "unknown" if vessel and row.t_ns < since_ns else vessel}
-        line = wire.encode_row(profile.kind, tags, _fields(profile, row, self.trusted), row.t_ns)
-        self.entries.append(Entry(wire.lane_of(profile.kind, row.scan), row.t_ns, line, False))
+        fields = _fields(profile, row, self.trusted) | {"late": 1}
+        line = wire.encode_row(profile.kind, tags, fields, row.t_ns)
+        replay = self._compute.counts_late(device)
+        self.entries.append(Entry(wire.lane_of(profile.kind, row.scan), row.t_ns, line, replay))
+        self._queue(self._compute.feed_late(device, row))
 
     def take_report(self, kind: str, device: str | None, fields: dict[str, wire.Value], t_ns: int) -> None:
         """Queue a `link` or `gateway` row, or an event of the agent itself. They feed no computation."""
@@ -129,10 +138,12 @@ class Pipeline:
             if profile is None or profile.kind != decoded.kind:
                 continue  # the device has left the site file since
             row = _row(profile, decoded)
-            self._last_ns[device] = row.t_ns
-            self._proofs.judge(device, row)
-            self._compute.vessel_of(device, row)
-            for out in self._compute.feed(device, row):
+            late = "late" in decoded.fields
+            if not late:
+                self._last_ns[device] = row.t_ns
+                self._proofs.judge(device, row)
+                self._compute.vessel_of(device, row)
+            for out in self._compute.feed_late(device, row) if late else self._compute.feed(device, row):
                 if out.kind == "event":
                     self._later("event", out.t_ns)
             replayed += 1

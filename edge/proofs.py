@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from drivers.plausible import Finding, Plausible
 from drivers.row import Row
 from edge import wire
-from edge.compute import Output
 from edge.config import LoadedSite, MeterConfig
+from edge.unit import Output
 
 
 class Proofs:

@@ -33,25 +33,46 @@ COMPUTED: dict[str, dict[str, FieldType]] = {
         "measured_wh": "int", "integrated_wh": "int", "estimated_wh": "int",
         "register_import_wh": "int", "register_export_wh": "int", "register_t_ns": "int", "epoch": "int",
     },
-    # Per battery scan; soc and its 95 % interval as fractions.
-    "soc": {"soc": "float", "soc_low": "float", "soc_high": "float", "capacity_wh": "float", "soh": "float"},
+    # Per battery scan; soc and its 95 % interval as fractions. available_wh: above empty, at rest. to_target_s: at
+    # the present charge rate, left out where the target is not on the way.
+    "soc": {
+        "soc": "float", "soc_low": "float", "soc_high": "float", "capacity_wh": "float", "soh": "float",
+        "available_wh": "float", "available_low_wh": "float", "available_high_wh": "float",
+        "target_soc": "float", "to_target_s": "float", "to_target_low_s": "float", "to_target_high_s": "float",
+    },
     # A call at a berth; t is its start. Registers are those of the berth's meter.
     "session": {
         "start_ns": "int", "end_ns": "int", "energy_wh": "int", "register_open_wh": "int",
         "register_close_wh": "int", "integrated_wh": "float", "peak_power_w": "float", "covered_s": "float",
         "connected_s": "float", "first_power_s": "float", "interruptions": "int", "soc_start": "float",
         "soc_end": "float", "berth": "str", "meter": "str",
+        # 0: it may have begun so much earlier (ended later), no row was there to tell; left out: nobody knows.
+        "begin_known": "int", "end_known": "int", "begin_unseen_s": "float", "end_unseen_s": "float",
+        "peak_10min_w": "float", "peak_10min_ns": "int",
     },
     # A lockage; t is its start. direction: up, down or unknown.
     "lock_cycle": {
         "start_ns": "int", "end_ns": "int", "direction": "str", "vessel_seen": "int", "entry_s": "float",
         "closing_s": "float", "levelling_s": "float", "opening_s": "float", "exit_s": "float",
         "volume_m3": "float", "head_m": "float", "energy_wh": "int", "complete": "int",
+        # false_lockage: 1 where no vessel was seen; lacking: kinds of signals that the lock has not shown.
+        "false_lockage": "int", "lacking": "str", "coefficient": "float", "coefficient_sigma": "float",
+        "leak_m3_s": "float", "leak_sigma_m3_s": "float", "gate_open_s": "float", "gate_close_s": "float",
+    },
+    # How a lock ages: a figure (tag code: discharge_coefficient, leak_m3_s, gate_open_s, gate_close_s) of a head,
+    # sluice, gate or chamber (tag point), its mean now and the reference, the mean of its first occasions.
+    "lock_trend": {
+        "value": "float", "sigma": "float", "mean": "float", "reference": "float", "occasions": "int",
+        "drifted": "int",
     },
     # Something a person should know; tags code and point, parameters as fields.
     "event": {
         "value": "float", "low": "float", "high": "float", "step_s": "float", "before_wh": "int",
         "after_wh": "int", "rows": "int", "text": "str", "detail": "str",
+        # active: 1 begins, 0 ends, having lasted so long and come back so many times; inhibited: in maintenance.
+        "active": "int", "lasted_s": "float", "times": "int", "inhibited": "int", "limit": "float",
+        "gate": "str", "sluice": "str", "light": "str", "head": "str", "chamber": "str", "head_m": "float",
+        "mode": "int", "mode_before": "int", "register_wh": "float", "power_wh": "float", "allowed_wh": "float",
     },
     # Per device and report period.
     "link": {
@@ -68,7 +89,8 @@ COMPUTED: dict[str, dict[str, FieldType]] = {
     },
 }  # fmt: skip
 REVISED = ("energy_1m", "session", "lock_cycle")  # these carry a tag rev; readers take the highest
-EVERY_ROW: dict[str, FieldType] = {"q": "str", "clk": "int"}  # may stand beside any kind's fields
+# May stand beside any kind's fields. late: 1 where the device had kept the row and gave it to us afterwards.
+EVERY_ROW: dict[str, FieldType] = {"q": "str", "clk": "int", "late": "int"}
 
 
 class WireError(ValueError):
@@ -129,7 +151,7 @@ def lane_of(kind: str, scan: str = "live") -> Lane:
     """The lane that a row of this kind (and, for device kinds, this scan class) travels in."""
     if kind == "event":
         return "events"
-    if kind in REVISED:
+    if kind in REVISED or kind == "lock_trend":
         return "minutes"
     return "live" if kind in COMPUTED or scan == "live" else "detail"
 

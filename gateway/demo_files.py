@@ -79,6 +79,7 @@ accuracy_class = "0.2S"
 nominal_hz = 50
 max_power_w = 10_000_000.0
 max_gap_s = {max_gap_s}
+register_lag_s = {max(10.0, 0.25 * options.speed)}
 
 [[device]]
 name = "ferry-bms"
@@ -99,6 +100,7 @@ origin = "sim"
 {common}
 [device.lock]
 chamber_area_m2 = 1735.2
+sluice_m2 = 5.0
 datum = "demo datum"
 
 [[berth]]

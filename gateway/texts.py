@@ -29,6 +29,10 @@ class Texts:
     def __call__(self, key: str, **values: object) -> str:
         return self._sentences[key].format(**values)
 
+    def template(self, key: str) -> str | None:
+        """A sentence with its places still open; None if there is none of that key."""
+        return self._sentences.get(key)
+
     def number(self, value: Fraction | int, digits: int = 0) -> str:
         """A number with exactly `digits` decimals, rounded half to even, thousands set apart."""
         scaled = round(Fraction(value) * 10**digits)

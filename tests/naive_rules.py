@@ -105,3 +105,43 @@ def should_have_come_m(
         due += m2 * math.sqrt(2 * 9.81 * head) / area_m2 if head > head_m else 0.0
         out.append(due)
     return out
+
+
+def head_at_opening(before: float, now: float, head_m: float, limit_m: float) -> bool:
+    """A gate leaves its closed end, or opens, with more than so much across it."""
+    return ((before == 0 and now > 0) or now == 1) and head_m > limit_m
+
+
+def level_moves_closed(
+    levels: list[float], closed: list[bool], settle: int, half: int, moving_m: float
+) -> list[bool]:
+    """Scans, one a second, at which a closed chamber has moved: against the level half a window to a window ago.
+
+    Half windows are counted from `settle` scans after everything closed; the level at the start of the half
+    window before the present one is the reference, in the first two that of the very first scan.
+    """
+    found, since = [], 0
+    for i, level in enumerate(levels):
+        since = since + 1 if closed[i] else 0
+        stood = since - 1 - settle  # scans since the look began
+        if since == 0 or stood < 0:
+            found.append(False)
+            continue
+        number = max(0, (stood - 1) // half - 1) if stood else 0
+        reference = levels[i - stood + number * half]
+        found.append(abs(level - reference) > moving_m)
+    return found
+
+
+def mode_changes(modes: list[int], in_lockage: list[bool]) -> list[int]:
+    """Scans at which the mode is another one than before, in a lockage."""
+    return [i for i in range(1, len(modes)) if modes[i] != modes[i - 1] and in_lockage[i]]
+
+
+def heartbeat_stands(beats: list[float], seconds: list[float], limit_s: float) -> list[bool]:
+    """Scans at which the heartbeat has been what it is for longer than the limit."""
+    found, since = [], 0
+    for i, beat in enumerate(beats):
+        since = i if i == 0 or beat != beats[i - 1] else since
+        found.append(seconds[i] - seconds[since] > limit_s)
+    return found

@@ -95,3 +95,61 @@ def largest_triangles(t_ns: Any, values: Any, m: int) -> list[int]:
         }
         chosen.append(max(areas, key=lambda i: (areas[i], -i)))
     return [*chosen, n - 1]
+
+
+OUT_OF_RANGE, STUCK, SATURATED, TOO_FAST = 1, 2, 4, 8
+
+
+def defects(samples: list[tuple[int, float]], limits: tuple[float, ...]) -> list[int]:
+    """What is wrong with each sample, from the whole history of known ones before it."""
+    low, high, band, stuck_ns, sensor_low, sensor_high, saturated_after, most_per_s = limits
+    past: list[tuple[int, float]] = []
+    found = []
+    for t, value in samples:
+        if value != value or (past and t <= past[-1][0]):
+            found.append(0)
+            continue
+        past.append((t, value))
+        bits = 0 if low <= value <= high else OUT_OF_RANGE
+        bits |= STUCK if stuck_ns > 0 and t - past[_held_since(past, band)][0] >= stuck_ns else 0
+        tail = 0
+        for _, v in reversed(past):
+            if sensor_low < v < sensor_high:
+                break
+            tail += 1
+        bits |= SATURATED if 0 < saturated_after <= tail else 0
+        if len(past) > 1:
+            (t0, v0), (t1, v1) = past[-2:]
+            bits |= TOO_FAST if abs(v1 - v0) > most_per_s * ((t1 - t0) / S) else 0
+        found.append(bits)
+    return found
+
+
+def _held_since(past: list[tuple[int, float]], band: float) -> int:
+    """The sample that the newest one has not left: the first one starts, each that leaves it starts anew."""
+    held = 0
+    for i, (_, value) in enumerate(past):
+        if not abs(value - past[held][1]) <= band:
+            held = i
+    return held
+
+
+def drifts(values: list[float], baseline: int, forget: Fraction, sigmas: int, least_share: float) -> list[bool]:
+    """An EWMA chart in closed form: the mean so far is a weighted sum over all values after the reference."""
+    known: list[Fraction] = []
+    found: list[bool] = []
+    for value in values:
+        if value == value:
+            known.append(Fraction(value))
+        after = known[baseline:]
+        if value != value or not after:
+            found.append(found[-1] if found and after else False)
+            continue
+        base = sum(known[:baseline], Fraction(0)) / baseline
+        n = len(after)
+        weights = [forget * (1 - forget) ** (n - 1 - k) for k in range(n)]
+        now = (1 - forget) ** n * base + sum((w * v for w, v in zip(weights, after, strict=True)), Fraction(0))
+        spread = sum(((v - base) ** 2 for v in known[:baseline]), Fraction(0)) / (baseline - 1)
+        sigma = math.sqrt(float(spread * forget / (2 - forget)))
+        found.append(abs(float(now - base)) > max(sigmas * sigma, least_share * abs(float(base))))
+    return found

@@ -19,7 +19,7 @@ from gateway.store.base import Columns, Store
 LONGEST_NS = 31 * 86_400 * NS  # a call or lockage that ends in the month is looked for this long before it
 CALL_FIELDS = (
     "end_ns", "energy_wh", "register_open_wh", "register_close_wh", "peak_power_w", "covered_s", "connected_s",
-    "interruptions", "soc_start", "soc_end",
+    "interruptions", "soc_start", "soc_end", "begin_known", "end_known", "begin_unseen_s", "end_unseen_s",
 )  # fmt: skip
 LOCKAGE_FIELDS = ("end_ns", "vessel_seen", "complete", "volume_m3", "energy_wh")
 
@@ -29,7 +29,8 @@ class Call:
     """A ship at a berth. None: not measured.
 
     `minutes_low_wh` are the meter's minutes that lie wholly in the call, `minutes_high_wh` those that touch it;
-    the call's energy lies between, unless `minutes_missing` of them are not in the store.
+    the call's energy lies between, unless `minutes_missing` of them are not in the store. `unseen_s`: by so much
+    it may be longer at its ends, where no row told; None if that has no bound.
     """
 
     berth: str
@@ -52,6 +53,17 @@ class Call:
     minutes_high_wh: int = 0
     minutes_missing: int = 0
     peak_10min: Window | None = None
+    begin_known: bool = True
+    end_known: bool = True
+    unseen_s: float | None = 0.0
+
+    @property
+    def covered(self) -> Fraction | None:
+        """Share of the call in which the meter's power was seen; of an end that nobody saw, all of it was not."""
+        lasted_s = Fraction(self.end_ns - self.start_ns, NS) + Fraction(self.unseen_s or 0)
+        if self.covered_s is None or lasted_s <= 0:
+            return None
+        return min(Fraction(self.covered_s) / lasted_s, Fraction(1))
 
     @property
     def agrees(self) -> bool | None:
@@ -123,6 +135,8 @@ def read_calls(store: Store, site: str, charger: str, month: Month, berths: Mapp
                 peak_power_w=number["peak_power_w"], covered_s=number["covered_s"],
                 connected_s=number["connected_s"], interruptions=_int(number["interruptions"]),
                 soc_start=number["soc_start"], soc_end=number["soc_end"],
+                begin_known=number["begin_known"] != 0.0, end_known=number["end_known"] != 0.0,
+                unseen_s=_unseen_s(number),
             )
         )  # fmt: skip
     return calls
@@ -198,6 +212,17 @@ def _ends(rows: Columns) -> list[tuple[int, int]]:
 
 def _known(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
+
+
+def _unseen_s(number: Mapping[str, float | None]) -> float | None:
+    """By how much a call may be longer than what was seen of it; None if nobody can tell."""
+    found = 0.0
+    for end in ("begin", "end"):
+        unseen_s = number[f"{end}_unseen_s"]
+        if unseen_s is None and number[f"{end}_known"] == 0.0:
+            return None
+        found += unseen_s or 0.0
+    return found
 
 
 def _int(value: float | None) -> int | None:

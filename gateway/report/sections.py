@@ -101,6 +101,7 @@ def _reservations(w: Words) -> list[Block]:
                     n=call.minutes_missing,
                 )
             )
+        found += _ends_unseen(w, call)
     found += [w(f"reserve.{x.reason}", berth=x.berth, baseline=x.baseline, use=x.use) for x in r.carbon.refusals]
     found += [
         w("reserve.year", id=GRID, year=f.year, wanted=r.month.year)
@@ -222,6 +223,16 @@ def _calls(w: Words) -> list[Block]:
     return [*blocks, Table(w("sums.caption"), header, sums), Paragraph(w("sums.note"))] if sums else blocks
 
 
+def _ends_unseen(w: Words, call: Call) -> list[str]:
+    """What to say of a call whose begin or end lies in an outage."""
+    at_most = w("reserve.unbounded") if call.unseen_s is None else w.t.duration(round(call.unseen_s))
+    return [
+        w(f"reserve.call_{end}_unseen", berth=call.berth, at=w.at(call.start_ns), seconds=at_most)
+        for end, known in (("begin", call.begin_known), ("end", call.end_known))
+        if not known
+    ]
+
+
 def _verdict(call: Call) -> str:
     if call.energy_wh is None:
         return "unknown"
@@ -233,7 +244,7 @@ def _call(w: Words, c: Call) -> list[str]:
         return w("not_measured") if value is None else w.t.percent(Fraction(value), 1)
 
     lasted_s = (c.end_ns - c.start_ns) // NS
-    covered = None if c.covered_s is None or not lasted_s else min(Fraction(c.covered_s) / lasted_s, Fraction(1))
+    covered = w("not_measured") if c.covered is None else w.t.percent(c.covered, 1)
     return [
         w.at(c.start_ns), w.at(c.end_ns), c.berth,
         w("calls.unknown_vessel") if c.vessel == "unknown" else c.vessel,
@@ -241,7 +252,7 @@ def _call(w: Words, c: Call) -> list[str]:
         w("not_measured") if c.peak_10min is None else w.kw(c.peak_10min),
         w("not_measured") if c.interruptions is None else str(c.interruptions),
         soc(c.soc_start), soc(c.soc_end),
-        w("not_measured") if covered is None else w.t.percent(covered, 1),
+        covered if c.unseen_s is not None else f"≤\u00a0{covered}",
     ]  # fmt: skip
 
 

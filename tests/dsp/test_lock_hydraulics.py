@@ -1,11 +1,15 @@
 """Coefficients, leaks and drive times of simulated days, whose truth is known."""
 
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import lock_days as ld
+import naive_signal
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dsp import lock_cycle
 from dsp import lock_hydraulics as hy
@@ -158,3 +162,18 @@ def test_only_whole_drives_are_told(states: list[int], expected: list[float]) ->
     state = hy.drive_init()
     took = [hy.drive_step(state, k * S, float(code)) for k, code in enumerate(states)]
     assert [x for x in took if x == x] == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.floats(-0.3, 0.3), st.floats(0.0, 0.05))
+def test_a_drift_is_told_as_the_twin_tells_it(seed: int, change: float, least_share: float) -> None:
+    rng = np.random.default_rng(seed)
+    values = 0.7 + 0.01 * rng.standard_normal(60)
+    values[35:] *= 1.0 + change
+    values[rng.random(60) < 0.1] = NAN
+    state = hy.drift_init()
+    got = [bool(hy.drift_step(state, float(value), least_share)) for value in values]
+    expected = naive_signal.drifts(
+        values.tolist(), hy.BASELINE, Fraction(hy.FORGET), int(hy.SIGMAS), least_share
+    )  # fmt: skip
+    assert got == expected

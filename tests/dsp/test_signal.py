@@ -97,3 +97,24 @@ def test_each_defect_is_told_and_nothing_else() -> None:
 
 def test_unknown_and_repeated_samples_are_passed_over() -> None:
     assert judge([(0, 10.0), (1, NAN), (1, 10.0), (1, 3.0), (5, 10.0), (6, 10.0)]) == [0, 0, 0, 0, STUCK, STUCK]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 3),
+            st.one_of(st.just(NAN), st.sampled_from([10.0, 10.0, 10.004, 19.6, 25.0, -1.0]), st.floats(-5, 30)),
+        ),
+        max_size=40,
+    )
+)
+def test_defects_agree_with_the_twin(steps: list[tuple[int, float]]) -> None:
+    limits = (0.0, 20.0, 0.01, 5 * S, 0.5, 19.5, 3, 2.0)
+    t, samples = 0, []
+    for step_s, value in steps:
+        t += step_s
+        samples.append((t * S, value))
+    state = signal.check_init()
+    got = [signal.check_step(state, t_ns, value, *limits) for t_ns, value in samples]
+    assert got == naive_signal.defects(samples, limits)

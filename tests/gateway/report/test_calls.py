@@ -1,9 +1,11 @@
 """Calls and lockages of a month, and how they agree with the meter's minutes."""
 
+from fractions import Fraction
 from typing import Any
 
 import pytest
 
+from gateway.report.markdown import render_markdown
 from gateway.report.model import Report, build
 
 NS = 1_000_000_000
@@ -97,3 +99,22 @@ def test_lockages_are_counted_by_direction_and_empty_ones_apart(port: Any, paris
     assert (lock.empty, lock.incomplete) == (1, 1)  # an incomplete one proves nothing about a vessel
     assert lock.mean_s == {"up": 600, "down": 602}  # 600.5 s, half to even
     assert lock.energy_wh is None
+
+
+def test_a_call_whose_ends_nobody_saw_is_not_covered_and_says_so(port: Any, paris_ns: Any) -> None:
+    port.site()
+    at_ns = paris_ns("2026-10-05T12:00")
+    port.minutes(at_ns, [100] * 20)
+    ends = {"begin_known": 0, "end_known": 1, "begin_unseen_s": 300.0, "end_unseen_s": 0.0}
+    port.call(at_ns + 5 * MINUTE_NS, at_ns + 10 * MINUTE_NS, 500, **ends)
+    ends = {"begin_known": 1, "end_known": 1, "begin_unseen_s": 0.0, "end_unseen_s": 0.0}
+    port.call(at_ns + 11 * MINUTE_NS, at_ns + 13 * MINUTE_NS, 200, **ends)
+    port.call(at_ns + 14 * MINUTE_NS, at_ns + 16 * MINUTE_NS, 200, begin_known=0, end_known=1, end_unseen_s=0.0)
+    half, whole, unbounded = october(port).calls
+    assert (half.covered, half.begin_known, half.end_known, half.unseen_s) == (Fraction(1, 2), False, True, 300.0)
+    assert (whole.covered, whole.unseen_s) == (1, 0.0)
+    assert (unbounded.begin_known, unbounded.unseen_s) == (False, None)
+    text = render_markdown(october(port), "en")
+    assert "nobody saw it begin (5\u00a0min 0\u00a0s earlier at most)" in text
+    assert "nobody saw it begin (any time earlier at most)" in text
+    assert "≤\u00a0100.0%" in text
