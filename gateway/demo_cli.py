@@ -121,7 +121,7 @@ def _run(options: DemoOptions, out: Path, console: Console, plain: bool) -> tupl
         assert running.control is not None
         store = _open_store(out)
         try:
-            result = conclude(store, running.control, status)
+            result = conclude(store, running.control, status, options.speed)
             return result, _reports(store, out)
         finally:
             store.close()

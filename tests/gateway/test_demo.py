@@ -24,6 +24,7 @@ from gateway.report.model import build
 from gateway.store import UNKNOWN, Store, open_store
 
 SPEED = 240
+LATE_KWH = 3.5 * 0.05 * SPEED / 3600  # the tower's base load while a reading takes 50 ms to arrive
 FAST = ["--speed", str(SPEED), "--interval", "3s", "--plain"]  # one call in 19 seconds
 
 
@@ -85,7 +86,7 @@ def test_a_killed_edge_loses_its_scans_and_nothing_else(tmp_path: Path) -> None:
         kill(process, tmp_path, "edge", [22.0, 38.0])  # in the middle of the call
         figures = finish(process, tmp_path)
     assert figures.lost_and_doubled == (0, 0)
-    assert figures.minutes_kwh == pytest.approx(figures.plant_kwh, abs=0.003)  # the register counted on
+    assert figures.minutes_kwh == pytest.approx(figures.plant_kwh, abs=LATE_KWH)  # the register counted on
     assert figures.plant_kwh > 3000
     covered_s = figures.number(r"covered ([\d,.]+) s of")
     assert covered_s < figures.number(r"covered [\d,.]+ s of ([\d,.]+) s") - 120  # the holes stay holes
@@ -98,7 +99,7 @@ def test_a_killed_shore_changes_no_figure(tmp_path: Path) -> None:
         kill(process, tmp_path, "shore", [20.0, 40.0])
         figures = finish(process, tmp_path)
     assert figures.lost_and_doubled == (0, 0)
-    assert figures.minutes_kwh == pytest.approx(figures.plant_kwh, abs=0.003)
+    assert figures.minutes_kwh == pytest.approx(figures.plant_kwh, abs=LATE_KWH)
     assert figures.number(r"call 1: ([\d,.]+) kWh by register") == pytest.approx(figures.plant_kwh, rel=0.01)
     assert abs(figures.number(r"difference ([+-][\d.]+) %")) < 0.5
 
@@ -109,9 +110,11 @@ def test_everything_on_the_broker_can_be_read_by_others(tmp_path: Path) -> None:
     with Mosquitto(tmp_path) as broker, heard.open("w") as sink:
         listen = ["mosquitto_sub", "-p", str(broker.port), "-t", "bollard/#", "-F", "%t %x", "-q", "1"]
         with subprocess.Popen(listen, stdout=sink) as subscriber:
-            with demo(tmp_path / "out", "--broker", f"127.0.0.1:{broker.port}", "--span", "20m") as process:
-                finish(process, tmp_path / "out")
-            subscriber.terminate()
+            try:
+                with demo(tmp_path / "out", "--broker", f"127.0.0.1:{broker.port}", "--span", "20m") as process:
+                    finish(process, tmp_path / "out")
+            finally:
+                subscriber.terminate()
     leaves: dict[str, int] = {}
     for line in heard.read_text().splitlines():
         topic, _, hexed = line.partition(" ")
