@@ -52,6 +52,7 @@ class Counters:
     catalogues: int = 0
     waiting: int = 0  # batches whose gateway has not sent a catalogue yet
     dropped: int = 0  # messages let go because a queue was full; the edge sends them again
+    repeated: int = 0  # messages that came again while the first still waited
     retries: int = 0  # writes repeated because store or book were not available
 
     def since(self, earlier: "Counters") -> dict[str, int]:

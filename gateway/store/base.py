@@ -107,6 +107,13 @@ class Store(Protocol):
     def count(self, site: str, gateway: str) -> int:
         """Rows held for a gateway, every revision counted. Raises: StoreUnavailable, StoreError."""
 
+    def prune(self, before_ns: int) -> int:
+        """Remove rows of the lanes live and detail older than that; minutes, calls and events never go.
+
+        How many went; 0 where the database does it by itself (a bucket's retention). Never the last day of
+        rows: a clock that is wrong must not empty a store. Raises: StoreUnavailable, StoreError.
+        """
+
     def close(self) -> None: ...
 
 

@@ -149,6 +149,9 @@ class InfluxStore:
         ]
         return sum(int(t.columns["_value"].sum()) for script in scripts for t in self._tables(script))
 
+    def prune(self, before_ns: int) -> int:
+        return 0  # the raw bucket's retention does it, see gateway/influx_setup.py
+
     def _bucket_of(self, kind: str) -> str:
         return f"{self._bucket}-{BUCKETS[lane_of(kind)]}"
 
