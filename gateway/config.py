@@ -28,11 +28,14 @@ class InfluxSettings(_Table):
     url: str = Field(pattern=r"^https?://[^/?#]+/?$", description="the server, as in http://10.20.0.9:8086")
     org: str = Field(min_length=1, description="the organisation that owns the buckets")
     bucket: Name = Field(description="prefix of the three buckets, as in bollard")
-    token: SecretStr = Field(SecretStr(""), description="an API token; better in the environment")
+    token: SecretStr = Field(SecretStr(""), description="an API token; better in a file or the environment")
+    token_file: Path | None = Field(None, description="a file that holds the API token and nothing else")
     token_env: str = Field(TOKEN_VARIABLE, description=f"the variable with the token, as in {TOKEN_VARIABLE}")
 
     @property
     def secret(self) -> str:
+        if self.token_file is not None:
+            return self.token_file.read_text(encoding="utf-8").strip()
         return self.token.get_secret_value() or os.environ.get(self.token_env, "")
 
 
@@ -143,18 +146,21 @@ class ShoreSettings(_Table):
     http: HttpSettings | None = Field(None, description="a table with port; without it nothing listens")
 
 
-def load_shore(file: Path) -> ShoreSettings:
-    """Read and check a shore file. Raises: ConfigError, with one line per problem."""
+def load_shore(file: Path, secrets: bool = True) -> ShoreSettings:
+    """Read and check a shore file; `secrets`: those that it names must be there.
+
+    Raises: ConfigError, with one line per problem.
+    """
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}; give an existing shore file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not TOML: {error}") from error
-    return parse_shore(table, file)
+    return parse_shore(table, file, secrets)
 
 
-def parse_shore(table: dict[str, Any], file: Path) -> ShoreSettings:
+def parse_shore(table: dict[str, Any], file: Path, secrets: bool = True) -> ShoreSettings:
     """Check the content of a shore file; `file` names it and anchors its paths. Raises: ConfigError."""
     try:
         settings = ShoreSettings.model_validate(table)
@@ -164,6 +170,16 @@ def parse_shore(table: dict[str, Any], file: Path) -> ShoreSettings:
     if settings.store.url:
         path = file.parent / settings.store.url.removeprefix("sqlite:")
         changed["store"] = settings.store.model_copy(update={"url": f"sqlite:{path}"})
+    influx = settings.store.influx
+    if influx is not None and influx.token_file is not None:
+        token_file = file.parent / influx.token_file
+        if secrets and not token_file.is_file():
+            raise ConfigError(
+                f"{file}: store.influx.token_file = {str(token_file)!r}: is not there;"
+                " `bollard influx setup` makes it"
+            )
+        anchored = influx.model_copy(update={"token_file": token_file})
+        changed["store"] = settings.store.model_copy(update={"influx": anchored})
     changed["broker"] = _anchored(settings.broker, file)
     return settings.model_copy(update=changed)
 

@@ -160,6 +160,7 @@ async def run_ingest(
         store = await _patiently(settings.store.open, pulse)
         stack.enter_context(closing(store))
         book = stack.enter_context(closing(Book(settings.book.path)))
+        store.remember_types(book)
         intake = Intake(store, book, production=settings.production, sites=settings.sites)
         intake.counters = pulse.counters
         broker = settings.broker

@@ -179,7 +179,7 @@ class Intake:
         for number, line in enumerate(lines):
             try:
                 row = decode_row(line)
-                self._check_row(row, header)
+                check_row(row, (header.site, header.gateway), self._origins)
             except WireError as error:
                 batch.refused.append((number, str(error)))
                 batch.forged += isinstance(error, ForgedError)
@@ -187,14 +187,6 @@ class Intake:
                 batch.rows.append(row)
                 batch.numbers.append(number)
         return batch
-
-    def _check_row(self, row: RowLine, header: Header) -> None:
-        site, gateway = row.tags.get("site"), row.tags.get("gateway")
-        if (site, gateway) != (header.site, header.gateway):
-            raise ForgedError(f"row of {site}/{gateway} in a batch of {header.site}/{header.gateway}")
-        origin = row.tags.get("origin")
-        if self._origins is not None and origin not in self._origins:
-            raise WireError(f"origin {origin!r}: a production shore takes {', '.join(self._origins)} only")
 
     def _settle(self, gateway: Gateway, batches: Sequence[_Batch], counters: Counters) -> Iterator[Message]:
         """Make a gateway's batches durable in one write, then give a receipt for each."""
@@ -232,6 +224,19 @@ class Intake:
             log.warning("%s: %s", message.topic, error)
         counters.malformed += 1
         counters.forged += isinstance(error, ForgedError)
+
+
+def check_row(row: RowLine, sender: Gateway, origins: tuple[str, ...] | None) -> None:
+    """Whether this gateway may send this row at all; `origins`: those that are taken, None: every one.
+
+    Raises: ForgedError, WireError.
+    """
+    site, gateway = row.tags.get("site"), row.tags.get("gateway")
+    if (site, gateway) != sender:
+        raise ForgedError(f"row of {site}/{gateway} in a batch of {sender[0]}/{sender[1]}")
+    origin = row.tags.get("origin")
+    if origins is not None and origin not in origins:
+        raise WireError(f"origin {origin!r}: a production shore takes {', '.join(origins)} only")
 
 
 def _check_catalogue(catalogue: Catalogue) -> None:

@@ -70,6 +70,13 @@ class Columns:
         return whole
 
 
+class TypeMemory(Protocol):
+    """Keeps the type of each field for ever: the book."""
+
+    def pin(self, types: Mapping[str, Mapping[str, FieldType]]) -> dict[str, dict[str, FieldType]]:
+        """Keep what is new, return all that is kept: kind -> field -> type."""
+
+
 class Store(Protocol):
     """Where rows are kept. Methods may be called from any thread."""
 
@@ -106,6 +113,9 @@ class Store(Protocol):
 
     def count(self, site: str, gateway: str) -> int:
         """Rows held for a gateway, every revision counted. Raises: StoreUnavailable, StoreError."""
+
+    def remember_types(self, memory: TypeMemory) -> None:
+        """Before the first write, where a backend may not be able to tell the types of its fields."""
 
     def prune(self, before_ns: int) -> int:
         """Remove rows of the lanes live and detail older than that; minutes, calls and events never go.

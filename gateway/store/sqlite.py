@@ -17,6 +17,7 @@ from gateway.store.base import (
     Columns,
     Piece,
     Series,
+    TypeMemory,
     Types,
     cannot_be_stored,
     clash,
@@ -132,6 +133,9 @@ class SqliteStore:
                 )
                 rows += found.fetchone()[0]
         return rows
+
+    def remember_types(self, memory: TypeMemory) -> None:
+        """Its tables have typed columns."""
 
     def prune(self, before_ns: int) -> int:
         with self._reading, explained(self._path, "store"):
