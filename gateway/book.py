@@ -185,6 +185,7 @@ class Book:
     def note_malformed(self, topic: str, payload: bytes, reason: str) -> bool:
         """Keep a message that cannot be read; True if it is new, the same one again only counts."""
         now_ns, key = time.time_ns(), (topic, hashlib.sha256(payload).hexdigest())
+        reason = reason.encode("utf-8", "backslashreplace").decode()  # it quotes what anyone may send
         with self._lock, transaction(self._db, self._path, "book"):
             known = self._db.execute("SELECT 1 FROM malformed WHERE topic = ? AND digest = ?", key).fetchone()
             self._db.execute(

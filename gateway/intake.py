@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import get_args
 
 from edge.wire import (
+    NAME,
     Catalogue,
     FieldType,
     Header,
@@ -243,11 +244,17 @@ def _check_catalogue(catalogue: Catalogue) -> None:
     """The book keeps what passes here and every later start relies on it. Raises: WireError."""
     try:
         types = catalogue.field_types()
+        names = [name for key, fields in types.items() for name in (*key, *fields)]
         bad = [(name, kind) for fields in types.values() for name, kind in fields.items() if kind not in TYPES]
     except (KeyError, TypeError, AttributeError) as error:
-        raise WireError(f"catalogue: a device or point is not described as it should be: {error!r}") from error
+        raise WireError(
+            f"catalogue: a device or point is not described as it should be: {error!r:.100}"
+        ) from error
+    odd = next((name for name in names if not isinstance(name, str) or NAME.fullmatch(name) is None), None)
+    if odd is not None:
+        raise WireError(f"catalogue: name {odd!r:.60} does not match [a-z0-9_-]+")
     if bad:
-        raise WireError(f"catalogue: type {bad[0][1]!r} of {bad[0][0]!r} is not one of {', '.join(TYPES)}")
+        raise WireError(f"catalogue: type {bad[0][1]!r:.60} of {bad[0][0]!r} is not one of {', '.join(TYPES)}")
     if not isinstance(catalogue.settings, Mapping):
         raise WireError(f"catalogue: settings {catalogue.settings!r:.60} are no table")
 
