@@ -184,7 +184,8 @@ def inflate(payload: bytes, limit: int = 16 * 2**20) -> bytes:
 
 _HEADER = re.compile(
     r"# bollard/(\d+) site=([a-z0-9_-]+) gateway=([a-z0-9_-]+) spool=([0-9a-f-]{36}) batch=(\d{1,15})"
-    r" lane=([a-z]+) rows=(\d{1,9}) crc32=([0-9a-f]{8})"
+    r" lane=([a-z]+) rows=(\d{1,9}) crc32=([0-9a-f]{8})",
+    re.ASCII,  # other scripts have digits too
 )
 
 
@@ -215,8 +216,8 @@ def decode_batch(payload: bytes) -> tuple[Header, list[str]]:
 
 
 _NUMBER = r"-?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
-_FIELD = re.compile(rf'([a-z0-9_-]+)=(?:(-?\d{{1,19}})i|({_NUMBER})|"((?:[^"\\]|\\.)*)")(,|$)')
-_LINE = re.compile(r"([a-z0-9_-]+)((?:,[a-z]+=[a-z0-9_-]+)*) (.+) (-?\d{1,19})", re.DOTALL)
+_FIELD = re.compile(rf'([a-z0-9_-]+)=(?:(-?\d{{1,19}})i|({_NUMBER})|"((?:[^"\\]|\\.)*)")(,|$)', re.ASCII)
+_LINE = re.compile(r"([a-z0-9_-]+)((?:,[a-z]+=[a-z0-9_-]+)*) (.+) (-?\d{1,19})", re.DOTALL | re.ASCII)
 
 
 def decode_row(line: str) -> RowLine:

@@ -1,6 +1,7 @@
 """What happens to a message ashore: read, check, store, note, confirm. No network, no event loop, no clock."""
 
 import logging
+import re
 from collections import OrderedDict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -27,6 +28,7 @@ from gateway.store.base import Store, Types
 TYPES = get_args(FieldType)
 Gateway = tuple[str, str]  # site, gateway
 WAITING_KEPT = 512  # batches without a catalogue, of all gateways; the edge sends again what is dropped
+SHAPES_KEPT = 5000  # of a gateway: its devices, times vessels and codes of events
 REMEMBERED = 20_000  # batches, to tell a resent one in the counters
 
 log = logging.getLogger(__name__)
@@ -73,7 +75,7 @@ class ForgedError(WireError):
 class _Batch:
     header: Header
     lines: list[str]
-    rows: list[RowLine] = field(default_factory=list)  # those that could be read
+    rows: list[RowLine | str] = field(default_factory=list)  # those that could be read
     numbers: list[int] = field(default_factory=list)  # the line that each of them stood on
     refused: list[tuple[int, str]] = field(default_factory=list)
     forged: int = 0
@@ -95,6 +97,7 @@ class Intake:
         self._heard: set[Gateway] = set()
         self._types: dict[Gateway, Types] = {}
         self._waiting: deque[tuple[Gateway, Message]] = deque()
+        self._shapes: dict[Gateway, dict[str, re.Pattern[str]]] = {}  # beginning of a line -> the rest of it
         self._confirmed: OrderedDict[tuple[str, str, str, int], None] = OrderedDict()
 
     def take(self, messages: Sequence[Message]) -> list[Message]:
@@ -151,6 +154,7 @@ class Intake:
                         "site=%s gateway=%s: catalogue heard, %d devices", site, gateway, len(catalogue.devices)
                     )
                 self._types.pop((site, gateway), None)
+                self._shapes.pop((site, gateway), None)
                 learned.add((site, gateway))
                 counters.catalogues += 1
         return learned
@@ -177,7 +181,14 @@ class Intake:
         header, lines = decode_batch(inflate(message.payload) if leaf == "data-z" else message.payload)
         self._check_sender((site, gateway), header.site, header.gateway)
         batch = _Batch(header, lines)
+        shapes = self._shapes.setdefault((site, gateway), {}) if (site, gateway) in self._types else {}
         for number, line in enumerate(lines):
+            head, _, rest = line.partition(" ")
+            shape = shapes.get(head)
+            if shape is not None and shape.fullmatch(rest) is not None:  # as most rows of a fleet do
+                batch.rows.append(line)
+                batch.numbers.append(number)
+                continue
             try:
                 row = decode_row(line)
                 check_row(row, (header.site, header.gateway), self._origins)
@@ -187,7 +198,17 @@ class Intake:
             else:
                 batch.rows.append(row)
                 batch.numbers.append(number)
+                self._learn_shape(shapes, head, row, (site, gateway))
         return batch
+
+    def _learn_shape(self, shapes: dict[str, re.Pattern[str]], head: str, row: RowLine, gateway: Gateway) -> None:
+        """Rows that begin like this good one may be known by their text from now on."""
+        types = self._types.get(gateway)
+        shape = self._store.pattern(row, types) if types is not None else None
+        if shape is not None:
+            if len(shapes) >= SHAPES_KEPT:
+                shapes.clear()
+            shapes[head] = shape
 
     def _settle(self, gateway: Gateway, batches: Sequence[_Batch], counters: Counters) -> Iterator[Message]:
         """Make a gateway's batches durable in one write, then give a receipt for each."""

@@ -7,6 +7,7 @@ of both out of answers without a word. So types are pinned here, by what the buc
 import csv
 import io
 import json
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from influxdb_client import Dialect, InfluxDBClient
 from influxdb_client.client.exceptions import InfluxDBError
 from influxdb_client.rest import ApiException
 
-from edge.wire import REVISED, TAGS, FieldType, RowLine, lane_of
+from edge.wire import COMPUTED, EVERY_ROW, REVISED, TAGS, FieldType, RowLine, lane_of
 from gateway.errors import StoreError, StoreUnavailable
 from gateway.store.base import (
     FIRST_NS,
@@ -37,6 +38,7 @@ from gateway.store.base import (
     join,
     type_of,
 )
+from gateway.store.pattern import pattern_of
 
 TIMEOUT_MS = 30_000
 LINES_AT_ONCE = 5000  # InfluxData's advice for one request
@@ -83,16 +85,27 @@ class InfluxStore:
     def close(self) -> None:
         self._client.close()
 
-    def write(self, rows: Sequence[RowLine], types: Types) -> list[tuple[int, str]]:
+    def pattern(self, row: RowLine, types: Types) -> re.Pattern[str] | None:
+        held = (self._held or {}).get(row.kind)
+        if held is None or cannot_be_stored(row, types) is not None or row.kind == "":
+            return None
+        own = COMPUTED.get(row.kind) or types[row.kind, row.tags.get("device", "")]
+        return pattern_of({**own, **EVERY_ROW}, held)
+
+    def write(self, rows: Sequence[RowLine | str], types: Types) -> list[tuple[int, str]]:
         refused: list[tuple[int, str]] = []
         lines: dict[str, list[Line]] = {}
         with self._writing:
             try:
                 with self._explained():
                     held = self._types_held()
-                    problems = [cannot_be_stored(row, types) for row in rows]
-                    self._pin_new(rows, problems, held)
-                    for i, row in enumerate(rows):
+                    problems = [None if isinstance(row, str) else cannot_be_stored(row, types) for row in rows]
+                    read = zip(rows, problems, strict=True)
+                    self._pin_new([r for r, bad in read if bad is None and not isinstance(r, str)], held)
+                    for i, row in enumerate(rows):  # in order: of the same instant, the later one counts
+                        if isinstance(row, str):
+                            lines.setdefault(self._bucket_of(row.partition(",")[0]), []).append((i, row))
+                            continue
                         problem = problems[i] or _misfit(row, held)
                         if problem is None:
                             lines.setdefault(self._bucket_of(row.kind), []).append((i, _line(row)))
@@ -190,14 +203,12 @@ class InfluxStore:
             header_params={"Content-Type": "text/plain; charset=utf-8"},
         )  # fmt: skip
 
-    def _pin_new(
-        self, rows: Sequence[RowLine], problems: Sequence[str | None], held: dict[str, dict[str, FieldType]]
-    ) -> None:
+    def _pin_new(self, rows: Sequence[RowLine], held: dict[str, dict[str, FieldType]]) -> None:
         """Pin the types of fields that no row has had before, and have them remembered before they are written."""
         new: dict[str, dict[str, FieldType]] = {}
-        for row, problem in zip(rows, problems, strict=True):
+        for row in rows:
             fields = held.setdefault(row.kind, {})
-            if problem is not None or fields.keys() >= row.fields.keys():
+            if fields.keys() >= row.fields.keys():
                 continue
             fresh = new.setdefault(row.kind, {})
             for name, value in row.fields.items():

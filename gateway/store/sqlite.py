@@ -1,5 +1,6 @@
 """The embedded store: one SQLite file, a typed table per kind, a row per series and instant."""
 
+import re
 import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
@@ -63,7 +64,10 @@ class SqliteStore:
             self._db.close()
             self._reader.close()
 
-    def write(self, rows: Sequence[RowLine], types: Types) -> list[tuple[int, str]]:
+    def pattern(self, row: RowLine, types: Types) -> re.Pattern[str] | None:
+        return None  # it needs each value
+
+    def write(self, rows: Sequence[RowLine | str], types: Types) -> list[tuple[int, str]]:
         refused: list[tuple[int, str]] = []
         groups: dict[tuple[str, tuple[str, ...]], list[tuple[Value, ...]]] = {}
         keys: set[tuple[int, int]] = set()
@@ -71,6 +75,8 @@ class SqliteStore:
             try:
                 with transaction(self._db, self._path, "store"):
                     for i, row in enumerate(rows):
+                        if isinstance(row, str):
+                            raise TypeError("this store has no pattern that a text could match")
                         problem = cannot_be_stored(row, types) or self._make_room(row)
                         if problem is not None:
                             refused.append((i, problem))

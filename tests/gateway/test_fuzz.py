@@ -38,7 +38,7 @@ from gateway.book import Book
 from gateway.intake import Intake, Message
 from gateway.store import open_store
 
-COUNT = int(os.environ.get("BOLLARD_FUZZ", "2000"))
+COUNT = int(os.environ.get("BOLLARD_FUZZ", "1000"))
 AT_ONCE = 50
 GARBAGE = [
     b"9" * 25, b"i", b"nan", b"inf", b"1e999", b"-", b",", b"=", b'"', b"\\", b"\x00", b"\xff", b"", b"\n", b" ",
