@@ -77,10 +77,10 @@ def with_ingest(server: InfluxServer, messages: list[Message], folder: Path) -> 
         store.remember_types(book)
         intake = Intake(store, book)
         intake.take([Message(topic(SITE, GATEWAY, "catalogue"), catalogue(**POINTS).encode())])
-        receipts = 0
+        receipts = len(intake.take(messages[:1]))  # the pattern of a series is learned once
         for k in range(0, len(messages), 50):  # 5000 rows, too
             receipts += len(intake.take(messages[k : k + 50]))
-        assert (receipts, intake.counters.stored, intake.counters.refused) == (BATCHES, BATCHES * ROWS, 0)
+        assert (receipts, intake.counters.again, intake.counters.refused) == (BATCHES + 1, 1, 0)
 
 
 def measured(work: Callable[[], None]) -> tuple[float, float]:

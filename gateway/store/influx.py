@@ -95,6 +95,7 @@ class InfluxStore:
     def write(self, rows: Sequence[RowLine | str], types: Types) -> list[tuple[int, str]]:
         refused: list[tuple[int, str]] = []
         lines: dict[str, list[Line]] = {}
+        ways: dict[str, list[Line]] = {}  # kind -> the lines of its bucket
         with self._writing:
             try:
                 with self._explained():
@@ -104,7 +105,10 @@ class InfluxStore:
                     self._pin_new([r for r, bad in read if bad is None and not isinstance(r, str)], held)
                     for i, row in enumerate(rows):  # in order: of the same instant, the later one counts
                         if isinstance(row, str):
-                            lines.setdefault(self._bucket_of(row.partition(",")[0]), []).append((i, row))
+                            kind = row[: row.index(",")]
+                            if kind not in ways:
+                                ways[kind] = lines.setdefault(self._bucket_of(kind), [])
+                            ways[kind].append((i, row))
                             continue
                         problem = problems[i] or _misfit(row, held)
                         if problem is None:

@@ -12,9 +12,10 @@ from edge.wire import TAGS, FieldType
 
 # At most 17 digits before the point and two in the exponent: always finite. 18 digits always fit into 64 bits.
 VALUE: Mapping[FieldType, str] = {
-    "float": r"-?\d{1,17}(?:\.\d{1,20})?(?:e[+-]?\d{1,2})?", "int": r"-?\d{1,18}i", "str": r'"[^"\\\x00-\x1f]*"',
+    "float": r"-?+\d{1,17}+(?:\.\d{1,20}+)?+(?:e[+-]?\d{1,2}+)?+", "int": r"-?+\d{1,18}+i",
+    "str": r'"[^"\\\x00-\x1f]*+"',
 }  # fmt: skip
-END = r"(?:,(?=[a-z0-9_-])|(?= ))"  # of a field: there is another, or it was the last
+END = r"(?:,(?! )|(?= ))"  # of a field: there is another, or it was the last
 MOST_FIELDS = 600  # a longer expression takes too long to build
 
 

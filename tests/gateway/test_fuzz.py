@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from line_protocol_parser import LineFormatError, parse_line
+from mutation import encode, mutated
 from shore import FOREVER, GATEWAY, SITE, SPOOL, T, catalogue, minute, row
 
 from edge.wire import (
@@ -31,7 +32,6 @@ from edge.wire import (
     crc32,
     decode_receipt,
     encode_batch,
-    encode_row,
     topic,
 )
 from gateway.book import Book
@@ -40,32 +40,9 @@ from gateway.store import open_store
 
 COUNT = int(os.environ.get("BOLLARD_FUZZ", "1000"))
 AT_ONCE = 50
-GARBAGE = [
-    b"9" * 25, b"i", b"nan", b"inf", b"1e999", b"-", b",", b"=", b'"', b"\\", b"\x00", b"\xff", b"", b"\n", b" ",
-    b"\r", b"#", b"\xe2\x82\xac", b"true", b"0x1f", b"1_000", b"+1", "١".encode(), b"rev=", b"origin=real",
-]  # fmt: skip
 BOMB = zlib.compress(bytes(17 * 2**20))
 ODD_VALUES = [None, True, 0, -1, 1.5, 2**70, "", "x" * 1000, "\ud800", "\x00", [], {}, [[]], {"a": {}}, [None]]
 POINTS = {"power_w": "float", "state": "int", "vessel": "str"}
-
-
-def mutated(content: bytes, random: Random) -> bytes:
-    """One to three places replaced, cut, doubled or swapped."""
-    changed = bytearray(content)
-    for _ in range(random.randint(1, 3)):
-        at, length = random.randrange(len(changed) + 1), random.choice([0, 1, 2, 3, 40])
-        kind = random.randrange(5)
-        if kind == 0:
-            changed[at : at + length] = random.choice(GARBAGE)
-        elif kind == 1:
-            del changed[at : at + length]
-        elif kind == 2:
-            changed[at:at] = changed[at : at + length]
-        elif kind == 3 and changed:
-            changed[at % len(changed)] ^= 1 << random.randrange(8)
-        else:
-            del changed[at:]
-    return bytes(changed)
 
 
 def odd(tree: Any, random: Random) -> Any:
@@ -291,7 +268,3 @@ def test_a_catalogue_built_to_hurt_is_one_refusal(tmp_path: Path, name: str) -> 
         assert book.catalogues() == [] and len(book.malformed()[0].reason) < 300
         good = row(T, power_w=1.0)
         assert intake.take([Message(topic(SITE, GATEWAY, "data"), sealed(1, [encode(good)]))]) == []
-
-
-def encode(line: RowLine) -> str:
-    return encode_row(line.kind, line.tags, line.fields, line.t_ns)
