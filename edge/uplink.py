@@ -16,6 +16,7 @@ from edge import wire
 from edge.config import BrokerConfig
 from edge.mqtt import Connection
 from edge.spool import Batch
+from edge.tls import Expiry, expiring
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,11 @@ class Uplink:
             log.warning("event=bad_receipt error=%r", str(error))
             return
         self._on_receipt(receipt)
+
+    def expiring(self) -> list[Expiry]:
+        """Certificates that end within 30 days, ours and the CA's: an event's worth, once a day."""
+        files = self._broker.access(self._folder).tls
+        return expiring(files) if files is not None else []
 
     def confirmed(self, batch: int) -> None:
         """The spool has freed this batch: it is no longer under way."""

@@ -8,13 +8,13 @@ import socket
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from edge.mqtt import Connection
-from edge.tls import Expiry, TlsFiles, expiring, expiry
+from edge.tls import Expiry, TlsError, TlsFiles, expiring, expiry
 from edge.wire import RowLine, topic
 from gateway.book import Book
 from gateway.broker import EmbeddedBroker
@@ -240,7 +240,7 @@ async def _take_care(settings: ShoreSettings, store: Store, pulse: Pulse) -> Non
     files = settings.broker.access().tls
     while True:
         if files is not None:
-            pulse.certificates = [expiry(file) for file in (files.ca, files.cert) if file is not None]
+            pulse.certificates = _certificates(files)
             warnings = expiry_events(files, settings.sites[0] if settings.sites else "shore", datetime.now(UTC))
             for row in warnings:
                 log.warning("event=certificate_expires name=%s days=%d", row.fields["text"], row.fields["value"])
@@ -252,6 +252,15 @@ async def _take_care(settings: ShoreSettings, store: Store, pulse: Pulse) -> Non
             if removed:
                 log.info("event=pruned rows=%d days=%d", removed, settings.store.raw_days)
         await asyncio.sleep(CARE_S)
+
+
+def _certificates(files: TlsFiles) -> list[Expiry]:
+    """Those that can be read now: one may be about to be replaced."""
+    found = []
+    for file in (files.ca, files.cert):
+        with suppress(TlsError):
+            found += [expiry(file)] if file is not None else []
+    return found
 
 
 def expiry_events(files: TlsFiles, site: str, now: datetime) -> list[RowLine]:

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from processes import free_port
 from servers.mosquitto import Mosquitto
-from shore import GATEWAY, SITE, T, batch, catalogue, row
+from shore import FOREVER, GATEWAY, SITE, T, batch, catalogue, row
 from typer.testing import CliRunner
 
 from edge.mqtt import Access, Connection
 from edge.tls import TlsFiles
 from edge.wire import decode_receipt, topic
 from gateway.broker_cli import app
-from gateway.config import parse_shore
+from gateway.config import load_shore, parse_shore
 from gateway.ingest import run_ingest
 from gateway.intake import Counters
 from gateway.pki import Pki
@@ -133,6 +133,27 @@ async def test_a_batch_goes_from_gateway_to_store_and_its_receipt_back(port: Por
     task.cancel()
     await asyncio.wait([task])
     assert (counters.batches, counters.forged) == (100, 0)
+
+
+@pytest.mark.mosquitto
+async def test_ingest_tells_that_its_certificate_ends(port: Port) -> None:
+    port.pki.renew("ingest-1", days=5)
+    settings = load_shore(port.shore_file)
+    ready = asyncio.Event()
+    for _ in range(2):  # a restart on the same day says the same, and so nothing more
+        ready.clear()
+        task = asyncio.create_task(run_ingest(settings, lambda *_: ready.set()))
+        await asyncio.wait_for(ready.wait(), DEADLINE_S)
+        store = settings.store.open(create=False)
+        await until(lambda store=store: len(store.columns("event", None, ("value",), *FOREVER)))  # type: ignore[misc]
+        task.cancel()
+        await asyncio.wait([task])
+        events = store.columns("event", None, ("value", "text"), *FOREVER)
+        store.close()
+        assert (events["value"].tolist(), events.text["text"].tolist()) == ([5.0], ["ingest-1"])
+        assert [events.text[tag][0] for tag in ("code", "point", "gateway")] == [
+            "certificate_expires", "client", "shore",
+        ]  # fmt: skip
 
 
 @pytest.mark.mosquitto
