@@ -246,11 +246,9 @@ class Connection:
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *args)
 
-    def _greet(self, client: mqtt.Client, _user: object, _flags: object, reason: Any, properties: Any) -> None:
+    def _greet(self, client: mqtt.Client, _user: object, _flags: object, reason: Any, _properties: object) -> None:
         """In paho's thread. It keeps what was not acknowledged, and would send it beside what we send again."""
         client.drop_out_messages()
-        limit = getattr(properties, "ReceiveMaximum", IN_FLIGHT)  # MQTT 5: who sends more may be cut off
-        client.max_inflight_messages_set(min(IN_FLIGHT, limit))
         self._call(self._connected, bool(reason.is_failure), str(reason))
 
     def _connected(self, failure: bool, reason: str) -> None:
