@@ -145,7 +145,7 @@ class Confirmed:
     def add(self, line: str) -> None:
         try:
             plain_line = line.replace("\0", "\1")  # it takes no zero byte and no subnormal number
-            seen = parse_line(re.sub(r"=-?[\d.]+[eE]-\d{3,}", "=0.0", plain_line))
+            seen = parse_line(re.sub(r"=-?[\d.]+[eE]-0*[1-9]\d{2,}", "=0.0", plain_line))
         except LineFormatError as error:
             raise AssertionError(f"confirmed as stored, but is no line protocol: {line!r}: {error}") from error
         types = COMPUTED.get(seen["measurement"], POINTS) | EVERY_ROW
