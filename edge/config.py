@@ -15,6 +15,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from drivers.errors import ProfileError
@@ -26,6 +27,7 @@ from dsp.cell import load_cell
 from edge import lock_site, wire
 from edge.lock_site import LockConfig
 from edge.modbus_settings import modbus_misfits, not_modbus_misfits, sharing_misfits
+from edge.mqtt import HOST_PORT, Access, host_port, tls_files, tls_misfits
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$", max_length=48)]
 
@@ -55,7 +57,14 @@ class SiteConfig(Table):
 
 class BrokerConfig(Table):
     host: str = Field(description="the MQTT broker's address, as in 10.20.0.2")
-    port: int = Field(1883, ge=1, le=65_535, description="the broker's port")
+    port: int = Field(1883, ge=1, le=65_535, description="the broker's port; 8883 if not given and with tls_ca")
+    fallback: tuple[Annotated[str, StringConstraints(pattern=HOST_PORT)], ...] = Field(
+        (), description="further brokers of the same system, tried in this order, as in 10.20.0.3:8883"
+    )
+    mqtt: Literal["3.1.1", "5"] = Field("3.1.1", description="version of MQTT: 3.1.1 or 5")
+    tls_ca: Path | None = Field(None, description="the CA's certificate (PEM); TLS is used where it is given")
+    tls_cert: Path | None = Field(None, description="this gateway's certificate (PEM)")
+    tls_key: Path | None = Field(None, description="the key of tls_cert (PEM, mode 0600)")
     username: str | None = Field(None, description="user name, if the broker asks for one")
     password_file: Path | None = Field(None, description="a file that holds the password and nothing else")
     deflate: bool = Field(False, description="true sends batches deflated, for paid links")
@@ -63,6 +72,23 @@ class BrokerConfig(Table):
     reconnect_s: int = Field(30, ge=1, le=3600, description="longest wait between two attempts to connect")
     resend_s: float = Field(30.0, ge=1.0, le=3600.0, description="seconds to wait for a receipt")
     window: int = Field(64, ge=1, le=10_000, description="batches that may wait for a receipt at once")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tls_port(cls, table: Any) -> Any:
+        if isinstance(table, dict) and table.get("tls_ca") is not None and "port" not in table:
+            return table | {"port": 8883}
+        return table
+
+    def access(self, folder: Path) -> Access:
+        """What `edge.mqtt` takes; relative paths start from `folder`. Reads the password."""
+        secret = (folder / self.password_file).read_text("utf-8").strip() if self.password_file else None
+        return Access(
+            brokers=((self.host, self.port), *(host_port(text, self.port) for text in self.fallback)),
+            keepalive_s=self.keepalive_s, reconnect_s=self.reconnect_s, version=self.mqtt,
+            username=self.username, password=secret,
+            tls=tls_files(folder, self.tls_ca, self.tls_cert, self.tls_key),
+        )  # fmt: skip
 
 
 class SpoolConfig(Table):
@@ -390,6 +416,8 @@ def _misfits(site: Site, profiles: dict[str, Profile], path: Path) -> list[str]:
             wrong("broker.password_file", str(broker.password_file), "needs broker.username beside it")
         if not (path.parent / broker.password_file).is_file():
             wrong("broker.password_file", str(broker.password_file), f"is not there, seen from {path.parent}")
+    for key, value, message in tls_misfits(path.parent, broker.tls_ca, broker.tls_cert, broker.tls_key):
+        wrong(f"broker.{key}", value, message)
     return problems
 
 

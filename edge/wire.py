@@ -207,7 +207,8 @@ def inflate(payload: bytes, limit: int = 16 * 2**20) -> bytes:
 
 _HEADER = re.compile(
     r"# bollard/(\d+) site=([a-z0-9_-]+) gateway=([a-z0-9_-]+) spool=([0-9a-f-]{36}) batch=(\d{1,15})"
-    r" lane=([a-z]+) rows=(\d{1,9}) crc32=([0-9a-f]{8})"
+    r" lane=([a-z]+) rows=(\d{1,9}) crc32=([0-9a-f]{8})",
+    re.ASCII,  # other scripts have digits too
 )
 
 
@@ -238,8 +239,8 @@ def decode_batch(payload: bytes) -> tuple[Header, list[str]]:
 
 
 _NUMBER = r"-?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
-_FIELD = re.compile(rf'([a-z0-9_-]+)=(?:(-?\d{{1,19}})i|({_NUMBER})|"((?:[^"\\]|\\.)*)")(,|$)')
-_LINE = re.compile(r"([a-z0-9_-]+)((?:,[a-z]+=[a-z0-9_-]+)*) (.+) (-?\d{1,19})", re.DOTALL)
+_FIELD = re.compile(rf'([a-z0-9_-]+)=(?:(-?\d{{1,19}})i|({_NUMBER})|"((?:[^"\\]|\\.)*)")(,|$)', re.ASCII)
+_LINE = re.compile(r"([a-z0-9_-]+)((?:,[a-z]+=[a-z0-9_-]+)*) (.+) (-?\d{1,19})", re.DOTALL | re.ASCII)
 
 
 def decode_row(line: str) -> RowLine:
@@ -247,7 +248,12 @@ def decode_row(line: str) -> RowLine:
     match = _LINE.fullmatch(line)
     if match is None:
         raise WireError(f"{line[:120]!r} is not kind,tag=value field=value time")
-    tags = dict(part.split("=") for part in match[2].split(",")[1:])
+    pairs = match[2].split(",")[1:]
+    tags = dict(part.split("=") for part in pairs)
+    if len(tags) < len(pairs):
+        raise WireError(
+            f"{match[1]}: a tag stands twice in {match[2]:.120}"
+        )  # readers would differ in which holds
     unknown = tags.keys() - set(TAGS)
     if unknown:
         raise WireError(f"tag {sorted(unknown)[0]!r} is not one of {', '.join(TAGS)}")
@@ -258,6 +264,8 @@ def decode_row(line: str) -> RowLine:
         if pair is None or (pair[5] == "," and pair.end() == len(text)):
             raise WireError(f"{match[1]}: {text[at : at + 60]!r} is not field=value")
         name, whole, real, string, _ = pair.groups()
+        if name in fields:
+            raise WireError(f"{match[1]}: field {name!r} stands twice")
         if whole is not None:
             fields[name] = int(whole)
         elif real is not None:
@@ -269,7 +277,8 @@ def decode_row(line: str) -> RowLine:
 
 
 def _unescape(text: str) -> str:
-    return re.sub(r"\\(.)", lambda m: "\n" if m[1] == "n" else m[1], text) if "\\" in text else text
+    """As in line protocol, where a backslash before anything else stands for itself; a line break is ours."""
+    return re.sub(r'\\(["\\n])', lambda m: "\n" if m[1] == "n" else m[1], text) if "\\" in text else text
 
 
 def decode_receipt(payload: bytes) -> Receipt:
@@ -278,7 +287,7 @@ def decode_receipt(payload: bytes) -> Receipt:
         data = json.loads(payload)
         refused = tuple((int(line), str(reason)) for line, reason in data["refused"])
         return Receipt(str(data["spool"]), int(data["batch"]), str(data["crc32"]), int(data["stored"]), refused)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise WireError(f"receipt {payload[:120]!r}: {error!r}") from error
 
 
@@ -313,10 +322,17 @@ def decode_catalogue(payload: bytes) -> Catalogue:
     try:
         data = json.loads(payload)
         if data["version"] != VERSION:
-            raise WireError(f"catalogue of version {data['version']}; this side speaks {VERSION}")
+            raise WireError(f"catalogue of version {data['version']!r:.20}; this side speaks {VERSION}")
+        names = ("site", "gateway", "hash")
+        odd = next((name for name in names if not isinstance(data[name], str)), None)
+        if odd is not None:
+            raise WireError(f"catalogue: {odd} {data[odd]!r:.60} is no text")
+        json.dumps(data, ensure_ascii=False).encode()  # half a character cannot be kept
         return Catalogue(data["site"], data["gateway"], data["hash"], data["settings"], tuple(data["devices"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise WireError(f"catalogue {payload[:80]!r}: {error!r}") from error
+    except WireError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WireError(f"catalogue {payload[:80]!r}: {error!r:.100}") from error
 
 
 def problem_with(row: RowLine, types: Mapping[tuple[str, str], Mapping[str, FieldType]]) -> str | None:

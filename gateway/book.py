@@ -11,8 +11,13 @@ from edge.wire import Catalogue, FieldType, Header, decode_catalogue
 from gateway.sqlitefile import explained, open_file, transaction
 
 APPLICATION_ID = 0x626F_6C62  # "bolb"
-VERSION = 1
-SCHEMA = """
+VERSION = 2
+PINNED = """
+CREATE TABLE pinned (
+  kind TEXT NOT NULL, field TEXT NOT NULL, type TEXT NOT NULL, PRIMARY KEY (kind, field)
+) STRICT, WITHOUT ROWID;
+"""
+SCHEMA = f"""
 CREATE TABLE catalogue (
   site TEXT NOT NULL, gateway TEXT NOT NULL, digest TEXT NOT NULL, site_file_hash TEXT NOT NULL,
   json BLOB NOT NULL, first_seen_ns INTEGER NOT NULL, last_seen_ns INTEGER NOT NULL,
@@ -29,7 +34,8 @@ CREATE TABLE malformed (
   PRIMARY KEY (topic, digest)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-"""
+{PINNED}"""
+STEPS = {1: PINNED}
 MALFORMED_KEPT = 1000  # messages; the least recently seen go first, since anyone can send nonsense
 MALFORMED_BYTES = 65_536  # kept of each
 
@@ -66,7 +72,7 @@ class Book:
 
     def __init__(self, path: Path, create: bool = True) -> None:
         self._path = path
-        self._db = open_file(path, "book", APPLICATION_ID, VERSION, SCHEMA, create)
+        self._db = open_file(path, "book", APPLICATION_ID, VERSION, SCHEMA, create, STEPS)
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -144,9 +150,42 @@ class Book:
             ).fetchall()
         return [Refused(*row) for row in found]
 
+    def forget_refused(self, rows: Iterable[Refused]) -> None:
+        """Take rows out of the book: they are stored now, or given up."""
+        with self._lock, transaction(self._db, self._path, "book"):
+            self._db.executemany(
+                "DELETE FROM refused WHERE site = ? AND gateway = ? AND spool = ? AND batch = ? AND line = ?",
+                [(row.site, row.gateway, row.spool, row.batch, row.line) for row in rows],
+            )
+
+    def keep_refused(self, rows: Iterable[Refused]) -> None:
+        """Rows that were refused once more: the reason of today counts."""
+        with self._lock, transaction(self._db, self._path, "book"):
+            self._db.executemany(
+                "UPDATE refused SET reason = ?"
+                " WHERE site = ? AND gateway = ? AND spool = ? AND batch = ? AND line = ?",
+                [(row.reason, row.site, row.gateway, row.spool, row.batch, row.line) for row in rows],
+            )
+
+    def pin(self, types: Mapping[str, Mapping[str, FieldType]]) -> dict[str, dict[str, FieldType]]:
+        """Keep types of fields that are new (kind -> field -> type); what was pinned before stays.
+
+        For a database that does not keep a field's type itself. Returns all that is pinned.
+        """
+        with self._lock, transaction(self._db, self._path, "book"):
+            self._db.executemany(
+                "INSERT OR IGNORE INTO pinned VALUES (?, ?, ?)",
+                [(kind, name, seen) for kind, fields in types.items() for name, seen in fields.items()],
+            )
+            pinned: dict[str, dict[str, FieldType]] = {}
+            for kind, name, seen in self._db.execute("SELECT kind, field, type FROM pinned"):
+                pinned.setdefault(kind, {})[name] = seen
+        return pinned
+
     def note_malformed(self, topic: str, payload: bytes, reason: str) -> bool:
         """Keep a message that cannot be read; True if it is new, the same one again only counts."""
         now_ns, key = time.time_ns(), (topic, hashlib.sha256(payload).hexdigest())
+        reason = reason.encode("utf-8", "backslashreplace").decode()  # it quotes what anyone may send
         with self._lock, transaction(self._db, self._path, "book"):
             known = self._db.execute("SELECT 1 FROM malformed WHERE topic = ? AND digest = ?", key).fetchone()
             self._db.execute(

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, model_validator
 
+from edge.mqtt import HOST_PORT, Access, host_port, tls_files, tls_misfits
 from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,11 +28,14 @@ class InfluxSettings(_Table):
     url: str = Field(pattern=r"^https?://[^/?#]+/?$", description="the server, as in http://10.20.0.9:8086")
     org: str = Field(min_length=1, description="the organisation that owns the buckets")
     bucket: Name = Field(description="prefix of the three buckets, as in bollard")
-    token: SecretStr = Field(SecretStr(""), description="an API token; better in the environment")
+    token: SecretStr = Field(SecretStr(""), description="an API token; better in a file or the environment")
+    token_file: Path | None = Field(None, description="a file that holds the API token and nothing else")
     token_env: str = Field(TOKEN_VARIABLE, description=f"the variable with the token, as in {TOKEN_VARIABLE}")
 
     @property
     def secret(self) -> str:
+        if self.token_file is not None:
+            return self.token_file.read_text(encoding="utf-8").strip()
         return self.token.get_secret_value() or os.environ.get(self.token_env, "")
 
 
@@ -40,6 +44,10 @@ class StoreSettings(_Table):
 
     url: str = Field("", pattern="^(sqlite:.+)?$", description="sqlite:PATH, as in sqlite:store.db")
     influx: InfluxSettings | None = Field(None, description="a table with url, org, bucket and token")
+    raw_days: int | None = Field(
+        None, ge=1, le=36_500,
+        description="days that raw rows are kept; all if left out. Minutes, calls, lockages and events never go",
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "StoreSettings":
@@ -70,10 +78,33 @@ class BrokerSettings(_Table):
     port: int = Field(1883, ge=0, le=65_535, description="the broker's port; 0, embedded only, takes a free one")
     username: str | None = Field(None, description="user name, if the broker asks for one")
     password_file: Path | None = Field(None, description="a file that holds the password and nothing else")
+    fallback: tuple[Annotated[str, StringConstraints(pattern=HOST_PORT)], ...] = Field(
+        (), description="further brokers of the same system, tried in this order, as in 10.20.0.9:8883"
+    )
+    mqtt: Literal["3.1.1", "5"] = Field("3.1.1", description="version of MQTT: 3.1.1 or 5")
+    tls_ca: Path | None = Field(None, description="the CA's certificate (PEM); TLS is used where it is given")
+    tls_cert: Path | None = Field(None, description="this service's certificate (PEM)")
+    tls_key: Path | None = Field(None, description="the key of tls_cert (PEM, mode 0600)")
+    share: Name | None = Field(
+        None,
+        description="a name that several workers have in common, as in ingest: a batch goes to one of them",
+    )
 
-    @property
-    def password(self) -> str | None:
-        return self.password_file.read_text(encoding="utf-8").strip() if self.password_file else None
+    def access(self) -> Access:
+        """What `edge.mqtt` takes. Reads the password."""
+        secret = self.password_file.read_text(encoding="utf-8").strip() if self.password_file else None
+        return Access(
+            brokers=((self.host, self.port), *(host_port(text, self.port) for text in self.fallback)),
+            version=self.mqtt, username=self.username, password=secret,
+            tls=tls_files(Path(), self.tls_ca, self.tls_cert, self.tls_key),
+        )  # fmt: skip
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tls_port(cls, table: Any) -> Any:
+        if isinstance(table, dict) and table.get("tls_ca") is not None and "port" not in table:
+            return table | {"port": 8883}
+        return table
 
     @model_validator(mode="after")
     def _fits_together(self) -> "BrokerSettings":
@@ -85,7 +116,16 @@ class BrokerSettings(_Table):
             )
         if not self.embedded and self.port == 0:
             raise ValueError("port 0 goes with embedded = true only")
+        if self.embedded and (self.tls_ca or self.fallback or self.share):
+            raise ValueError("an embedded broker has no TLS, no fallback and one worker; take these keys out")
         return self
+
+
+class HttpSettings(_Table):
+    """Where ingest tells how it is: /metrics, /healthz, /readyz. Loopback, unless told otherwise."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on, as in 127.0.0.1")
+    port: int = Field(ge=0, le=65_535, description="port to listen on, as in 9464; 0 takes a free one")
 
 
 class BookSettings(_Table):
@@ -103,20 +143,24 @@ class ShoreSettings(_Table):
     store: StoreSettings = Field(description="a table with url or influx")
     broker: BrokerSettings = Field(default_factory=BrokerSettings, description="a table with host and port")
     book: BookSettings = Field(default_factory=BookSettings, description="a table with path")
+    http: HttpSettings | None = Field(None, description="a table with port; without it nothing listens")
 
 
-def load_shore(file: Path) -> ShoreSettings:
-    """Read and check a shore file. Raises: ConfigError, with one line per problem."""
+def load_shore(file: Path, secrets: bool = True) -> ShoreSettings:
+    """Read and check a shore file; `secrets`: those that it names must be there.
+
+    Raises: ConfigError, with one line per problem.
+    """
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}; give an existing shore file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not TOML: {error}") from error
-    return parse_shore(table, file)
+    return parse_shore(table, file, secrets)
 
 
-def parse_shore(table: dict[str, Any], file: Path) -> ShoreSettings:
+def parse_shore(table: dict[str, Any], file: Path, secrets: bool = True) -> ShoreSettings:
     """Check the content of a shore file; `file` names it and anchors its paths. Raises: ConfigError."""
     try:
         settings = ShoreSettings.model_validate(table)
@@ -125,15 +169,40 @@ def parse_shore(table: dict[str, Any], file: Path) -> ShoreSettings:
     changed: dict[str, Any] = {"book": BookSettings(path=file.parent / settings.book.path)}
     if settings.store.url:
         path = file.parent / settings.store.url.removeprefix("sqlite:")
-        changed["store"] = StoreSettings(url=f"sqlite:{path}")
-    if settings.broker.password_file is not None:
-        secret = file.parent / settings.broker.password_file
-        if not secret.is_file():
+        changed["store"] = settings.store.model_copy(update={"url": f"sqlite:{path}"})
+    influx = settings.store.influx
+    if influx is not None and influx.token_file is not None:
+        token_file = file.parent / influx.token_file
+        if secrets and not token_file.is_file():
             raise ConfigError(
-                f"{file}: broker.password_file = {str(secret)!r}: is not there; make it, or change the key"
+                f"{file}: store.influx.token_file = {str(token_file)!r}: is not there;"
+                " `bollard influx setup` makes it"
             )
-        changed["broker"] = settings.broker.model_copy(update={"password_file": secret})
+        anchored = influx.model_copy(update={"token_file": token_file})
+        changed["store"] = settings.store.model_copy(update={"influx": anchored})
+    changed["broker"] = _anchored(settings.broker, file)
     return settings.model_copy(update=changed)
+
+
+def _anchored(broker: BrokerSettings, file: Path) -> BrokerSettings:
+    """The same with absolute paths. Raises: ConfigError if a file is not there."""
+    folder = file.parent
+    problems = [
+        f"{file}: broker.{key}{f' = {value!r}' if value else ''}: {message}"
+        for key, value, message in tls_misfits(folder, broker.tls_ca, broker.tls_cert, broker.tls_key)
+    ]
+    paths = {"password_file": broker.password_file} | {
+        name: getattr(broker, name) for name in ("tls_ca", "tls_cert", "tls_key")
+    }
+    changed = {name: folder / path for name, path in paths.items() if path is not None}
+    secret = changed.get("password_file")
+    if secret is not None and not secret.is_file():
+        problems.append(
+            f"{file}: broker.password_file = {str(secret)!r}: is not there; make it, or change the key"
+        )
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return broker.model_copy(update=changed)
 
 
 def _explain(file: Path, problem: Any) -> str:
@@ -158,7 +227,7 @@ def _fields_at(place: tuple[int | str, ...]) -> dict[str, str | None]:
     """Keys of the table at this place, and what each is for."""
     tables: dict[str, type[BaseModel]] = {
         "": ShoreSettings, "store": StoreSettings, "store.influx": InfluxSettings, "broker": BrokerSettings,
-        "book": BookSettings,
+        "book": BookSettings, "http": HttpSettings,
     }  # fmt: skip
     model = tables.get(".".join(map(str, place)))
     fields = model.model_fields if model else {}

@@ -23,11 +23,12 @@ def sentence(row: RowLine, texts: Texts) -> str:
     """The event as a sentence; one that this version does not know is named by its code."""
     code, fields = row.tags.get("code", ""), row.fields
     ending = {1: "begin", 0: "end"}.get(_int(fields.get("active")), "told")
-    template = texts.template(f"event.{code}.{ending}")
+    template = texts.template(f"event.{code}.{ending}") or texts.template(f"event.{code}.{fields.get('detail')}")
     if template is None:
         return texts("event.unknown", code=code, point=row.tags.get("point", ""))
     known = {name: _shown(name, value, texts) for name, value in fields.items()}
     known["point"] = row.tags.get("point", "")
+    known["device"] = row.tags.get("device", "")
     told = template.format_map(_Parameters(known, texts("event.unnamed")))
     return texts("event.inhibited", sentence=told) if fields.get("inhibited") else told
 

@@ -11,17 +11,26 @@ from typing import Annotated
 
 import typer
 
-from gateway.config import ShoreSettings, load_shore
+from gateway.config import HttpSettings, ShoreSettings, load_shore
 from gateway.errors import GatewayError
 from gateway.ingest import run_ingest
 from gateway.log import log_to_stderr
 
 
-def ingest(shore: Annotated[Path, typer.Option(help="the shore file")]) -> None:
+def ingest(
+    shore: Annotated[Path, typer.Option(help="the shore file")],
+    http_port: Annotated[
+        int | None, typer.Option(help="port of the probes, instead of the file's: for a second worker")
+    ] = None,
+) -> None:
     """Take batches from the broker, store them, confirm them. Prints `ready {"port": N}` once it does."""
     log_to_stderr()
     try:
-        code = asyncio.run(_until_signalled(load_shore(shore)))
+        settings = load_shore(shore)
+        if http_port is not None:
+            host = settings.http.host if settings.http else "127.0.0.1"
+            settings = settings.model_copy(update={"http": HttpSettings(host=host, port=http_port)})
+        code = asyncio.run(_until_signalled(settings))
     except* GatewayError as group:
         problems = list(_flat(group))
         for problem in problems:
@@ -41,9 +50,12 @@ def _flat(group: BaseExceptionGroup[GatewayError]) -> Iterator[GatewayError]:
 async def _until_signalled(settings: ShoreSettings) -> int:
     """Run until SIGTERM (0) or SIGINT (130)."""
     code = 0
-    task = asyncio.create_task(
-        run_ingest(settings, lambda port: print("ready", json.dumps({"port": port}), flush=True))
-    )
+
+    def ready(port: int, http: int | None) -> None:
+        said = {"port": port} | ({} if http is None else {"http": http})
+        print("ready", json.dumps(said), flush=True)
+
+    task = asyncio.create_task(run_ingest(settings, ready))
 
     def stop(exit_code: int) -> None:
         nonlocal code

@@ -1,12 +1,14 @@
 """What happens to a message ashore: read, check, store, note, confirm. No network, no event loop, no clock."""
 
 import logging
+import re
 from collections import OrderedDict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import get_args
 
 from edge.wire import (
+    NAME,
     Catalogue,
     FieldType,
     Header,
@@ -26,6 +28,7 @@ from gateway.store.base import Store, Types
 TYPES = get_args(FieldType)
 Gateway = tuple[str, str]  # site, gateway
 WAITING_KEPT = 512  # batches without a catalogue, of all gateways; the edge sends again what is dropped
+SHAPES_KEPT = 5000  # of a gateway: its devices, times vessels and codes of events
 REMEMBERED = 20_000  # batches, to tell a resent one in the counters
 
 log = logging.getLogger(__name__)
@@ -52,6 +55,7 @@ class Counters:
     catalogues: int = 0
     waiting: int = 0  # batches whose gateway has not sent a catalogue yet
     dropped: int = 0  # messages let go because a queue was full; the edge sends them again
+    repeated: int = 0  # messages that came again while the first still waited
     retries: int = 0  # writes repeated because store or book were not available
 
     def since(self, earlier: "Counters") -> dict[str, int]:
@@ -71,7 +75,7 @@ class ForgedError(WireError):
 class _Batch:
     header: Header
     lines: list[str]
-    rows: list[RowLine] = field(default_factory=list)  # those that could be read
+    rows: list[RowLine | str] = field(default_factory=list)  # those that could be read
     numbers: list[int] = field(default_factory=list)  # the line that each of them stood on
     refused: list[tuple[int, str]] = field(default_factory=list)
     forged: int = 0
@@ -93,6 +97,7 @@ class Intake:
         self._heard: set[Gateway] = set()
         self._types: dict[Gateway, Types] = {}
         self._waiting: deque[tuple[Gateway, Message]] = deque()
+        self._shapes: dict[Gateway, dict[str, re.Pattern[str]]] = {}  # beginning of a line -> the rest of it
         self._confirmed: OrderedDict[tuple[str, str, str, int], None] = OrderedDict()
 
     def take(self, messages: Sequence[Message]) -> list[Message]:
@@ -149,6 +154,7 @@ class Intake:
                         "site=%s gateway=%s: catalogue heard, %d devices", site, gateway, len(catalogue.devices)
                     )
                 self._types.pop((site, gateway), None)
+                self._shapes.pop((site, gateway), None)
                 learned.add((site, gateway))
                 counters.catalogues += 1
         return learned
@@ -175,25 +181,34 @@ class Intake:
         header, lines = decode_batch(inflate(message.payload) if leaf == "data-z" else message.payload)
         self._check_sender((site, gateway), header.site, header.gateway)
         batch = _Batch(header, lines)
+        shapes = self._shapes.setdefault((site, gateway), {}) if (site, gateway) in self._types else {}
         for number, line in enumerate(lines):
+            head, _, rest = line.partition(" ")
+            shape = shapes.get(head)
+            if shape is not None and shape.fullmatch(rest) is not None:  # as most rows of a fleet do
+                batch.rows.append(line)
+                batch.numbers.append(number)
+                continue
             try:
                 row = decode_row(line)
-                self._check_row(row, header)
+                check_row(row, (header.site, header.gateway), self._origins)
             except WireError as error:
                 batch.refused.append((number, str(error)))
                 batch.forged += isinstance(error, ForgedError)
             else:
                 batch.rows.append(row)
                 batch.numbers.append(number)
+                self._learn_shape(shapes, head, row, (site, gateway))
         return batch
 
-    def _check_row(self, row: RowLine, header: Header) -> None:
-        site, gateway = row.tags.get("site"), row.tags.get("gateway")
-        if (site, gateway) != (header.site, header.gateway):
-            raise ForgedError(f"row of {site}/{gateway} in a batch of {header.site}/{header.gateway}")
-        origin = row.tags.get("origin")
-        if self._origins is not None and origin not in self._origins:
-            raise WireError(f"origin {origin!r}: a production shore takes {', '.join(self._origins)} only")
+    def _learn_shape(self, shapes: dict[str, re.Pattern[str]], head: str, row: RowLine, gateway: Gateway) -> None:
+        """Rows that begin like this good one may be known by their text from now on."""
+        types = self._types.get(gateway)
+        shape = self._store.pattern(row, types) if types is not None else None
+        if shape is not None:
+            if len(shapes) >= SHAPES_KEPT:
+                shapes.clear()
+            shapes[head] = shape
 
     def _settle(self, gateway: Gateway, batches: Sequence[_Batch], counters: Counters) -> Iterator[Message]:
         """Make a gateway's batches durable in one write, then give a receipt for each."""
@@ -233,15 +248,34 @@ class Intake:
         counters.forged += isinstance(error, ForgedError)
 
 
+def check_row(row: RowLine, sender: Gateway, origins: tuple[str, ...] | None) -> None:
+    """Whether this gateway may send this row at all; `origins`: those that are taken, None: every one.
+
+    Raises: ForgedError, WireError.
+    """
+    site, gateway = row.tags.get("site"), row.tags.get("gateway")
+    if (site, gateway) != sender:
+        raise ForgedError(f"row of {site}/{gateway} in a batch of {sender[0]}/{sender[1]}")
+    origin = row.tags.get("origin")
+    if origins is not None and origin not in origins:
+        raise WireError(f"origin {origin!r}: a production shore takes {', '.join(origins)} only")
+
+
 def _check_catalogue(catalogue: Catalogue) -> None:
     """The book keeps what passes here and every later start relies on it. Raises: WireError."""
     try:
         types = catalogue.field_types()
+        names = [name for key, fields in types.items() for name in (*key, *fields)]
         bad = [(name, kind) for fields in types.values() for name, kind in fields.items() if kind not in TYPES]
     except (KeyError, TypeError, AttributeError) as error:
-        raise WireError(f"catalogue: a device or point is not described as it should be: {error!r}") from error
+        raise WireError(
+            f"catalogue: a device or point is not described as it should be: {error!r:.100}"
+        ) from error
+    odd = next((name for name in names if not isinstance(name, str) or NAME.fullmatch(name) is None), None)
+    if odd is not None:
+        raise WireError(f"catalogue: name {odd!r:.60} does not match [a-z0-9_-]+")
     if bad:
-        raise WireError(f"catalogue: type {bad[0][1]!r} of {bad[0][0]!r} is not one of {', '.join(TYPES)}")
+        raise WireError(f"catalogue: type {bad[0][1]!r:.60} of {bad[0][0]!r} is not one of {', '.join(TYPES)}")
     if not isinstance(catalogue.settings, Mapping):
         raise WireError(f"catalogue: settings {catalogue.settings!r:.60} are no table")
 

@@ -1,9 +1,10 @@
 """Opens the SQLite files of the shore side, or says in one sentence why a file cannot be used."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from gateway.errors import StoreError, StoreUnavailable
 
@@ -11,7 +12,13 @@ BUSY_S = 10.0  # how long a writer waits for another process
 
 
 def open_file(
-    path: Path, what: str, application_id: int, version: int, schema: str, create: bool
+    path: Path,
+    what: str,
+    application_id: int,
+    version: int,
+    schema: str,
+    create: bool,
+    steps: Mapping[int, str] = MappingProxyType({}),
 ) -> sqlite3.Connection:
     """Open, and create where allowed, one of our files: WAL, every commit synced to disk.
 
@@ -22,6 +29,7 @@ def open_file(
         application_id: Marks the file as ours, so that another program's database is not taken for it.
         version: The newest `PRAGMA user_version` this code knows. Newer files are refused.
         schema: Statements that make an empty file a file of this version.
+        steps: Statements that take a file of version n to n + 1, by n; all that are needed, in one transaction.
 
     Raises: StoreError, StoreUnavailable.
     """
@@ -38,7 +46,7 @@ def open_file(
         raise StoreError(f"{what} {path}: {error}; is the folder writable for this user?") from error
     try:
         with explained(path, what, opening=True):
-            _prepare(db, path, what, application_id, version, schema)
+            _prepare(db, path, what, application_id, version, schema, steps)
     except BaseException:
         db.close()
         raise
@@ -46,7 +54,13 @@ def open_file(
 
 
 def _prepare(
-    db: sqlite3.Connection, path: Path, what: str, application_id: int, version: int, schema: str
+    db: sqlite3.Connection,
+    path: Path,
+    what: str,
+    application_id: int,
+    version: int,
+    schema: str,
+    steps: Mapping[int, str],
 ) -> None:
     seen_id = db.execute("PRAGMA application_id").fetchone()[0]
     seen = db.execute("PRAGMA user_version").fetchone()[0]
@@ -65,6 +79,13 @@ def _prepare(
             f"BEGIN IMMEDIATE; {schema} PRAGMA application_id = {application_id};"
             f" PRAGMA user_version = {version}; COMMIT;"
         )
+    elif seen < version:
+        with transaction(db, path, what):
+            seen = db.execute("PRAGMA user_version").fetchone()[0]  # another process may have been faster
+            for step in range(seen, version):
+                for statement in filter(str.strip, steps[step].split(";")):
+                    db.execute(statement)
+            db.execute(f"PRAGMA user_version = {version}")
     db.execute("BEGIN IMMEDIATE")  # finds out now, and not at the first batch, that the file is read-only
     db.execute("ROLLBACK")
 

@@ -1,6 +1,7 @@
 """What every store offers: rows in, columns out. Backends differ in how, never in what comes back."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -70,17 +71,30 @@ class Columns:
         return whole
 
 
+class TypeMemory(Protocol):
+    """Keeps the type of each field for ever: the book."""
+
+    def pin(self, types: Mapping[str, Mapping[str, FieldType]]) -> dict[str, dict[str, FieldType]]:
+        """Keep what is new, return all that is kept: kind -> field -> type."""
+
+
 class Store(Protocol):
     """Where rows are kept. Methods may be called from any thread."""
 
-    def write(self, rows: Sequence[RowLine], types: Types) -> list[tuple[int, str]]:
+    def pattern(self, row: RowLine, types: Types) -> re.Pattern[str] | None:
+        """What the rest of a line may look like that begins as this good row's, up to its first blank.
+
+        A line that matches may be given to `write` as text. None: this store, or this row, has no such way.
+        """
+
+    def write(self, rows: Sequence[RowLine | str], types: Types) -> list[tuple[int, str]]:
         """Make rows durable; when this returns, all but the refused ones are on disk.
 
         A row whose kind, tags and time are already there overwrites the fields it names, so writing twice
         is harmless.
 
         Args:
-            rows: Rows of one gateway.
+            rows: Rows of one gateway; text where it matches the `pattern` of its series.
             types: What that gateway's catalogue says about its fields.
 
         Returns: position and reason of each row that cannot be stored, now or later; in order of position.
@@ -106,6 +120,16 @@ class Store(Protocol):
 
     def count(self, site: str, gateway: str) -> int:
         """Rows held for a gateway, every revision counted. Raises: StoreUnavailable, StoreError."""
+
+    def remember_types(self, memory: TypeMemory) -> None:
+        """Before the first write, where a backend may not be able to tell the types of its fields."""
+
+    def prune(self, before_ns: int) -> int:
+        """Remove rows of the lanes live and detail older than that; minutes, calls and events never go.
+
+        How many went; 0 where the database does it by itself (a bucket's retention). Never the last day of
+        rows: a clock that is wrong must not empty a store. Raises: StoreUnavailable, StoreError.
+        """
 
     def close(self) -> None: ...
 

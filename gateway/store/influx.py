@@ -7,6 +7,7 @@ of both out of answers without a word. So types are pinned here, by what the buc
 import csv
 import io
 import json
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,10 +18,9 @@ import numpy as np
 import urllib3.exceptions
 from influxdb_client import Dialect, InfluxDBClient
 from influxdb_client.client.exceptions import InfluxDBError
-from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
 
-from edge.wire import REVISED, TAGS, FieldType, RowLine, lane_of
+from edge.wire import COMPUTED, EVERY_ROW, REVISED, TAGS, FieldType, RowLine, lane_of
 from gateway.errors import StoreError, StoreUnavailable
 from gateway.store.base import (
     FIRST_NS,
@@ -31,12 +31,14 @@ from gateway.store.base import (
     Columns,
     Piece,
     Series,
+    TypeMemory,
     Types,
     cannot_be_stored,
     clash,
     join,
     type_of,
 )
+from gateway.store.pattern import pattern_of
 
 TIMEOUT_MS = 30_000
 LINES_AT_ONCE = 5000  # InfluxData's advice for one request
@@ -58,10 +60,10 @@ class InfluxStore:
         self._where = f"store {url}, org {org}, buckets {bucket}-…"
         self._bucket = bucket
         self._client = InfluxDBClient(url, token, org=org, timeout=TIMEOUT_MS)
-        self._lines = self._client.write_api(write_options=SYNCHRONOUS)
         self._queries = self._client.query_api()
         self._writing = threading.Lock()
         self._held: dict[str, dict[str, FieldType]] | None = None
+        self._memory: TypeMemory | None = None
         try:
             with self._explained(opening=True):
                 self._see_to_buckets(create)
@@ -83,15 +85,32 @@ class InfluxStore:
     def close(self) -> None:
         self._client.close()
 
-    def write(self, rows: Sequence[RowLine], types: Types) -> list[tuple[int, str]]:
+    def pattern(self, row: RowLine, types: Types) -> re.Pattern[str] | None:
+        held = (self._held or {}).get(row.kind)
+        if held is None or cannot_be_stored(row, types) is not None or row.kind == "":
+            return None
+        own = COMPUTED.get(row.kind) or types[row.kind, row.tags.get("device", "")]
+        return pattern_of({**own, **EVERY_ROW}, held)
+
+    def write(self, rows: Sequence[RowLine | str], types: Types) -> list[tuple[int, str]]:
         refused: list[tuple[int, str]] = []
         lines: dict[str, list[Line]] = {}
+        ways: dict[str, list[Line]] = {}  # kind -> the lines of its bucket
         with self._writing:
             try:
                 with self._explained():
                     held = self._types_held()
-                    for i, row in enumerate(rows):
-                        problem = cannot_be_stored(row, types) or _pin(row, held)
+                    problems = [None if isinstance(row, str) else cannot_be_stored(row, types) for row in rows]
+                    read = zip(rows, problems, strict=True)
+                    self._pin_new([r for r, bad in read if bad is None and not isinstance(r, str)], held)
+                    for i, row in enumerate(rows):  # in order: of the same instant, the later one counts
+                        if isinstance(row, str):
+                            kind = row[: row.index(",")]
+                            if kind not in ways:
+                                ways[kind] = lines.setdefault(self._bucket_of(kind), [])
+                            ways[kind].append((i, row))
+                            continue
+                        problem = problems[i] or _misfit(row, held)
                         if problem is None:
                             lines.setdefault(self._bucket_of(row.kind), []).append((i, _line(row)))
                         else:
@@ -149,24 +168,66 @@ class InfluxStore:
         ]
         return sum(int(t.columns["_value"].sum()) for script in scripts for t in self._tables(script))
 
+    def remember_types(self, memory: TypeMemory) -> None:
+        """A token that may only write cannot ask which types the buckets hold."""
+        self._memory = memory
+
+    def prune(self, before_ns: int) -> int:
+        return 0  # the raw bucket's retention does it, see gateway/influx_setup.py
+
     def _bucket_of(self, kind: str) -> str:
         return f"{self._bucket}-{BUCKETS[lane_of(kind)]}"
 
     def _see_to_buckets(self, create: bool) -> None:
+        """Each bucket must be one that this token sees, or may write to without seeing it."""
         buckets = self._client.buckets_api()
         there = {bucket.name for bucket in buckets.find_buckets_iter(org=self._client.org, limit=100)}
         for suffix in dict.fromkeys(BUCKETS.values()):
             name = f"{self._bucket}-{suffix}"
             if name in there:
                 continue
-            if not create:
-                raise StoreError(f"{self._where}: bucket {name} does not exist; check the name")
+            try:
+                self._post(name, "")  # a token that may only write sees no bucket
+                continue
+            except ApiException as error:
+                if error.status != 404 or not create:
+                    if error.status in (403, 404):
+                        raise StoreError(
+                            f"{self._where}: bucket {name} does not exist, or the token has no right to it;"
+                            " check the name, or run `bollard influx setup`"
+                        ) from error
+                    raise
             buckets.create_bucket(bucket_name=name)  # without retention: rows stay for ever
+
+    def _post(self, bucket: str, lines: str) -> None:
+        """One write request; durable when it returns."""
+        self._client.api_client.call_api(
+            "/api/v2/write", "POST", body=lines, auth_settings=[], _return_http_data_only=True,
+            query_params=[("org", self._client.org), ("bucket", bucket), ("precision", "ns")],
+            header_params={"Content-Type": "text/plain; charset=utf-8"},
+        )  # fmt: skip
+
+    def _pin_new(self, rows: Sequence[RowLine], held: dict[str, dict[str, FieldType]]) -> None:
+        """Pin the types of fields that no row has had before, and have them remembered before they are written."""
+        new: dict[str, dict[str, FieldType]] = {}
+        for row in rows:
+            fields = held.setdefault(row.kind, {})
+            if fields.keys() >= row.fields.keys():
+                continue
+            fresh = new.setdefault(row.kind, {})
+            for name, value in row.fields.items():
+                stored = STORED.get(name, name)
+                if stored not in fields and len(fields) + len(fresh) < MAX_FIELDS:
+                    fresh.setdefault(stored, type_of(value))
+        if any(new.values()):
+            pinned = self._memory.pin(new) if self._memory is not None else new
+            for kind, fresh in new.items():
+                held[kind] |= {name: pinned[kind][name] for name in fresh}
 
     def _types_held(self) -> dict[str, dict[str, FieldType]]:
         """Kind -> field, under its stored name -> type, as the buckets have it. Flux does not tell types."""
         if self._held is None:
-            held: dict[str, dict[str, FieldType]] = {}
+            held = self._memory.pin({}) if self._memory is not None else {}
             for suffix in dict.fromkeys(BUCKETS.values()):
                 answer = self._client.api_client.call_api(
                     "/query", "GET", query_params=[("db", f"{self._bucket}-{suffix}"), ("q", "SHOW FIELD KEYS")],
@@ -181,7 +242,7 @@ class InfluxStore:
     def _send(self, bucket: str, lines: Sequence[Line]) -> list[tuple[int, str]]:
         """Write lines; halve what is refused until the culprits stand alone. Returns those, with the reason."""
         try:
-            self._lines.write(bucket, record="\n".join(line for _, line in lines))
+            self._post(bucket, "\n".join(line for _, line in lines))
         except ApiException as error:
             if error.status not in (400, 413, 422):
                 raise
@@ -229,15 +290,15 @@ class _Table:
         self.columns = columns
 
 
-def _pin(row: RowLine, held: dict[str, dict[str, FieldType]]) -> str | None:
-    """Pin the types of a row's new fields. Returns why the row does not fit the old ones, or None."""
-    fields = held.setdefault(row.kind, {})
+def _misfit(row: RowLine, held: Mapping[str, Mapping[str, FieldType]]) -> str | None:
+    """Why the row does not fit the types that are pinned, or None."""
+    fields = held[row.kind]
     for name, value in row.fields.items():
-        seen = type_of(value)
-        if len(fields) >= MAX_FIELDS and STORED.get(name, name) not in fields:
+        pinned = fields.get(STORED.get(name, name))
+        if pinned is None:
             return f"field {name!r} would be number {len(fields) + 1} of {row.kind}, a store takes {MAX_FIELDS}"
-        if fields.setdefault(STORED.get(name, name), seen) != seen:
-            return clash(row.kind, name, seen, fields[STORED.get(name, name)])
+        if type_of(value) != pinned:
+            return clash(row.kind, name, type_of(value), pinned)
     return None
 
 

@@ -1,5 +1,6 @@
 """The embedded store: one SQLite file, a typed table per kind, a row per series and instant."""
 
+import re
 import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.wire import REVISED, TAGS, FieldType, RowLine, Value
+from edge.wire import REVISED, TAGS, FieldType, RowLine, Value, lane_of
 from gateway.sqlitefile import explained, open_file, transaction
 from gateway.store.base import (
     FIRST_NS,
@@ -17,6 +18,7 @@ from gateway.store.base import (
     Columns,
     Piece,
     Series,
+    TypeMemory,
     Types,
     cannot_be_stored,
     clash,
@@ -38,6 +40,9 @@ SQL_TYPE: dict[FieldType, str] = {"int": "INTEGER", "float": "REAL", "str": "TEX
 DTYPE = {"int": np.dtype(np.int64), "float": np.dtype(np.float64), "str": np.dtype(object)}
 READ = {"int": f"ifnull({{}}, {UNKNOWN})", "float": "{}", "str": "nullif({}, '')"}
 ROWS_AT_ONCE = 4096
+PRUNED_AT_ONCE = 5000  # some 20 ms
+LAST_DAY_NS = 86_400_000_000_000
+KEPT_LANES = ("minutes", "events")
 WIRE_TYPE: dict[str, FieldType] = {sql: wire for wire, sql in SQL_TYPE.items()}
 
 
@@ -59,7 +64,10 @@ class SqliteStore:
             self._db.close()
             self._reader.close()
 
-    def write(self, rows: Sequence[RowLine], types: Types) -> list[tuple[int, str]]:
+    def pattern(self, row: RowLine, types: Types) -> re.Pattern[str] | None:
+        return None  # it needs each value
+
+    def write(self, rows: Sequence[RowLine | str], types: Types) -> list[tuple[int, str]]:
         refused: list[tuple[int, str]] = []
         groups: dict[tuple[str, tuple[str, ...]], list[tuple[Value, ...]]] = {}
         keys: set[tuple[int, int]] = set()
@@ -67,6 +75,8 @@ class SqliteStore:
             try:
                 with transaction(self._db, self._path, "store"):
                     for i, row in enumerate(rows):
+                        if isinstance(row, str):
+                            raise TypeError("this store has no pattern that a text could match")
                         problem = cannot_be_stored(row, types) or self._make_room(row)
                         if problem is not None:
                             refused.append((i, problem))
@@ -129,6 +139,31 @@ class SqliteStore:
                 )
                 rows += found.fetchone()[0]
         return rows
+
+    def remember_types(self, memory: TypeMemory) -> None:
+        """Its tables have typed columns."""
+
+    def prune(self, before_ns: int) -> int:
+        with self._reading, explained(self._path, "store"):
+            found = self._reader.execute("SELECT id, kind FROM series").fetchall()
+        raw = [(number, kind) for number, kind in found if lane_of(kind) not in KEPT_LANES]
+        return sum(self._prune_series(number, _table(kind), before_ns) for number, kind in raw)
+
+    def _prune_series(self, number: int, table: str, before_ns: int) -> int:
+        """In slices, each its own transaction: ingest writes in between. Freed pages are used again."""
+        removed = 0
+        while True:
+            with self._writing, transaction(self._db, self._path, "store"):
+                gone = self._db.execute(
+                    f'DELETE FROM {table} WHERE "@series" = ?1 AND "@t_ns" <= (SELECT max("@t_ns") FROM ('
+                    f'SELECT "@t_ns" FROM {table} WHERE "@series" = ?1'
+                    f' AND "@t_ns" < min(?2, (SELECT max("@t_ns") FROM {table} WHERE "@series" = ?1) - ?3)'
+                    f' ORDER BY "@t_ns" LIMIT ?4))',
+                    (number, before_ns, LAST_DAY_NS, PRUNED_AT_ONCE),
+                ).rowcount
+            removed += gone
+            if gone < PRUNED_AT_ONCE:
+                return removed
 
     def _piece(
         self, kind: str, number: int, tags: Mapping[str, str], names: Sequence[str],

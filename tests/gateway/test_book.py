@@ -78,9 +78,9 @@ def test_a_newer_damaged_or_foreign_file_is_one_sentence(tmp_path: Path) -> None
     path = tmp_path / "book.db"
     Book(path).close()
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
     db.close()
-    with pytest.raises(StoreError, match="has format 2, this bollard knows up to 1; use the newer bollard"):
+    with pytest.raises(StoreError, match="has format 3, this bollard knows up to 2; use the newer bollard"):
         Book(path)
     path.write_bytes(b"x" * 5000)
     with pytest.raises(StoreError, match=r"book .*book\.db is damaged"):
@@ -110,3 +110,27 @@ def test_a_file_that_another_process_holds_is_unavailable(book: Book, tmp_path: 
     other.close()
     book.add({"stored": 1})
     assert book.counters() == {"stored": 1}
+
+
+def test_an_older_book_is_taken_along(book: Book, tmp_path: Path) -> None:
+    book.put_catalogue(catalogue())
+    book.close()
+    with sqlite3.connect(tmp_path / "book.db") as db:  # as the first release made it
+        db.execute("DROP TABLE pinned")
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    for _ in range(2):
+        again = Book(tmp_path / "book.db")
+        assert len(again.catalogues()) == 1
+        assert again.pin({"charger": {"power_w": "float"}}) == {"charger": {"power_w": "float"}}
+        again.close()
+
+
+def test_a_type_is_pinned_once_for_all_workers(book: Book, tmp_path: Path) -> None:
+    other = Book(tmp_path / "book.db")
+    assert book.pin({"charger": {"power_w": "float"}}) == {"charger": {"power_w": "float"}}
+    assert other.pin({"charger": {"power_w": "int", "state": "int"}}) == {
+        "charger": {"power_w": "float", "state": "int"}
+    }
+    assert book.pin({}) == other.pin({})
+    other.close()

@@ -56,11 +56,11 @@ def test_every_problem_is_named_at_once_with_its_remedy() -> None:
         "sqlite:PATH, as in sqlite:store.db",
         "/etc/bollard/shore.toml: broker.port = 70000: Input should be less than or equal to 65535; give the "
         "broker's port; 0, embedded only, takes a free one",
-        "/etc/bollard/shore.toml: broker.hots = 'x': Extra inputs are not permitted; use one of embedded, host, "
-        "password_file, port, username",
+        "/etc/bollard/shore.toml: broker.hots = 'x': Extra inputs are not permitted; use one of embedded, "
+        "fallback, host, mqtt, password_file, port, share, tls_ca, tls_cert, tls_key, username",
         "/etc/bollard/shore.toml: book.paht = 'x': Extra inputs are not permitted; use one of path",
         "/etc/bollard/shore.toml: colour = 'red': Extra inputs are not permitted; use one of book, broker, "
-        "production, schema, sites, store",
+        "http, production, schema, sites, store",
     ]
 
 

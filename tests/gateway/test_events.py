@@ -11,12 +11,15 @@ from gateway.texts import load_texts
 SINGLE = (
     "agent_started", "rows_dropped", "clock_step", *meter.EVENTS.values(), "counter_replaced",
     "counter_replacement_refused", "counter_replacement_too_late", "minutes_revised", "late_rows_not_counted",
-    "lock_rules_not_evaluated",
+    "lock_rules_not_evaluated", "certificate_expires",
 )  # fmt: skip
 LASTING = (
     "register_parts_from_power", "lock_maintenance", *(f"lock_{rule}" for rule in RULES),
     *(f"lock_drift_{code}" for code in lock_trends.LEAST_DRIFT),
 )  # fmt: skip
+CHECKS = (
+    "range", "word_order", "frequency", "balance", "line_voltage", "apparent", "power_factor", "dc_power", "energy",
+)  # fmt: skip # of drivers/plausible.py
 
 
 def event(code: str, point: str = "", **fields: Value) -> RowLine:
@@ -27,6 +30,7 @@ def event(code: str, point: str = "", **fields: Value) -> RowLine:
 def test_every_code_of_the_edge_has_its_sentences(lang: str) -> None:
     texts = load_texts(lang)
     told = [sentence(event(code, value=1.0), texts) for code in SINGLE]
+    told += [sentence(event("implausible", detail=check), texts) for check in CHECKS]
     told += [sentence(event(code, active=active), texts) for code in LASTING for active in (0, 1)]
     assert len(set(told)) == len(told)
     assert not [text for text in told if "{" in text or text.startswith(("Event ", "Événement "))]

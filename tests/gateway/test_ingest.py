@@ -104,7 +104,7 @@ class Shore:
 @asynccontextmanager
 async def running(settings: ShoreSettings) -> AsyncIterator[Shore]:
     shore, port = Shore(settings), asyncio.get_running_loop().create_future()
-    task = asyncio.create_task(run_ingest(settings, port.set_result, shore.counters))
+    task = asyncio.create_task(run_ingest(settings, lambda n, _: port.set_result(n), shore.counters))
     await asyncio.wait([task, port], timeout=20, return_when=asyncio.FIRST_COMPLETED)
     if task.done():
         task.result()
@@ -167,8 +167,10 @@ async def test_what_is_no_batch_gets_no_receipt_and_a_line_in_the_book(tmp_path:
     ]
     async with running(settings(tmp_path)) as shore, edge_of(shore) as edge:
         edge.publish(catalogue().encode(), "catalogue")
-        for payload, leaf in [*nonsense, nonsense[0]]:
+        for payload, leaf in nonsense:
             edge.publish(payload, leaf)
+        await shore.until(lambda c: c.malformed == 6)
+        edge.publish(*nonsense[0])  # once the first is through: while that waits, a repetition takes no room
         await shore.until(lambda c: c.malformed == 7)
         assert (await edge.send(batch(2, ROWS))).batch == 2  # and it goes on
         assert edge.nothing_came()
@@ -318,7 +320,7 @@ def test_wrong_input_on_the_command_line_is_exit_2(tmp_path: Path) -> None:
     with Process(command, ready=None) as process:
         assert process.wait(30) == 2
     assert process.said == [f"{shore_file}: colour = 'red': Extra inputs are not permitted; use one of "
-                            "book, broker, production, schema, sites, store"]  # fmt: skip
+                            "book, broker, http, production, schema, sites, store"]  # fmt: skip
     shore_file.write_text('schema = 1\n[store]\nurl = "sqlite:nowhere/s.db"\n')
     with Process(command, ready=None) as process:
         assert process.wait(30) == 2
@@ -410,20 +412,29 @@ def test_other_sites_are_not_taken(tmp_path: Path) -> None:
 
 async def test_a_full_inbox_drops_data_counts_it_and_takes_catalogues() -> None:
     inbox = Inbox(limit=10_000)
-    data = Message(DATA, bytes(4000))
-    for _ in range(5):
-        inbox.offer(data)
+    for n in range(5):
+        inbox.offer(Message(DATA, bytes([n]) * 4000))
     inbox.offer(Message(topic(SITE, GATEWAY, "catalogue"), bytes(1000)))
     assert inbox.dropped == 3
     assert [len(m.payload) for m in await inbox.group()] == [4000, 4000, 1000]
-    inbox.offer(data)
+    inbox.offer(Message(DATA, bytes(4000)))
     assert inbox.dropped == 3
+
+
+async def test_what_comes_again_while_it_waits_takes_no_room() -> None:
+    inbox = Inbox()
+    for _ in range(3):
+        inbox.offer(Message(DATA, b"batch 1"))
+    inbox.offer(Message(DATA, b"batch 2"))
+    assert (len(await inbox.group()), inbox.repeated, inbox.held) == (2, 2, 0)
+    inbox.offer(Message(DATA, b"batch 1"))  # its receipt was lost: it is confirmed again
+    assert len(await inbox.group()) == 1
 
 
 async def test_a_group_is_bounded() -> None:
     inbox = Inbox()
-    for _ in range(3):
-        inbox.offer(Message(DATA, bytes(GROUP_BYTES * 2 // 3)))
+    for n in range(3):
+        inbox.offer(Message(DATA, bytes([n]) * (GROUP_BYTES * 2 // 3)))
     assert [len(await inbox.group()), len(await inbox.group())] == [2, 1]
 
 

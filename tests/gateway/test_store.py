@@ -419,7 +419,7 @@ def test_what_influxdb_itself_refuses_is_found_among_its_neighbours(influx_serve
     """Someone else has written another type in between: the pinned types are out of date."""
     store = open_store(influx_server.access.store_url("bisect"), token=TOKEN)
     store.write([row(T, state=1)], TYPES)
-    store._lines.write("bisect-raw", record=f"charger,site=x power_w=5i {T}")  # type: ignore[attr-defined]
+    store._post("bisect-raw", f"charger,site=x power_w=5i {T}")  # type: ignore[attr-defined]
     rows = [row(T + i, power_w=1.0) if i in (3, 700) else row(T + i, state=i) for i in range(1000)]
     refused = store.write(rows, TYPES)
     assert [position for position, _ in refused] == [3, 700]

@@ -1,6 +1,7 @@
 """A real mosquitto on a free loopback port, with its own configuration."""
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -18,15 +19,18 @@ class Mosquitto:
     Args:
         folder: Empty; holds configuration and log.
         extra: Lines for the configuration.
+        made: A folder with a configuration that was made elsewhere, which listens on `port`.
     """
 
-    def __init__(self, folder: Path, extra: str = "") -> None:
-        self.port = free_port()
-        self._folder = folder
+    def __init__(self, folder: Path, extra: str = "", made: Path | None = None, port: int = 0) -> None:
+        self.port = port or free_port()
+        self._folder = made or folder
         self._child: subprocess.Popen[bytes] | None = None
-        (folder / "mosquitto.conf").write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_dest stderr\n{extra}"
-        )
+        if made is None:
+            (folder / "mosquitto.conf").write_text(
+                f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
+                f"log_dest stderr\n{extra}"
+            )
 
     def __enter__(self) -> Self:
         self.start()
@@ -52,6 +56,15 @@ class Mosquitto:
                     said = (self._folder / "mosquitto.log").read_text(errors="replace")[-3000:]
                     raise AssertionError(f"mosquitto does not listen on {self.port}:\n{said}") from None
                 time.sleep(0.02)
+
+    def reload(self) -> None:
+        """Have it read access rules, certificates and the list of revoked ones again."""
+        assert self._child is not None
+        self._child.send_signal(signal.SIGHUP)
+
+    @property
+    def log(self) -> str:
+        return (self._folder / "mosquitto.log").read_text(errors="replace")
 
     def kill(self) -> None:
         """End it at once."""
