@@ -18,7 +18,8 @@ LASTING = (
     *(f"lock_drift_{code}" for code in lock_trends.LEAST_DRIFT),
 )  # fmt: skip
 CHECKS = (
-    "range", "word_order", "frequency", "balance", "line_voltage", "apparent", "power_factor", "dc_power", "energy",
+    "range", "word_order", "frequency", "balance", "line_voltage", "apparent", "power_factor", "dc_power",
+    "energy",
 )  # fmt: skip # of drivers/plausible.py
 
 
