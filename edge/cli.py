@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from edge.tools_cli import probe, watch
+
 app = typer.Typer(
     help="The service on the gateway: run it, check its site file.",
     no_args_is_help=True,
@@ -172,6 +174,10 @@ def warm() -> None:
 
     seconds = compile_kernels()
     print(f"kernels are ready in {os.environ['NUMBA_CACHE_DIR']} ({seconds:.1f} s)")
+
+
+app.command()(watch)
+app.command()(probe)
 
 
 def bollard_version() -> str:
