@@ -95,12 +95,28 @@ def probe(
         Path | None, typer.Option(help="Site file of the agent to look through; else any that runs here.")
     ] = None,
     timeout_s: Annotated[float, typer.Option(min=0.05, max=60.0, help="Seconds to wait for an answer.")] = 1.0,
+    node: Annotated[str, typer.Option(help="OPC UA: where the tree begins, as in ns=2;s=Pack.")] = "i=85",
+    depth: Annotated[int, typer.Option(min=1, max=20, help="OPC UA: levels of the tree.")] = 5,
+    most: Annotated[int, typer.Option(min=1, max=5000, help="OPC UA: nodes of the tree.")] = 200,
+    device: Annotated[
+        str, typer.Option(help="OPC UA: sign on as this device of --site does, with its [device.opcua].")
+    ] = "",
+    security_policy: Annotated[
+        str, typer.Option(help="OPC UA: as in [device.opcua]; with it the next five.")
+    ] = "None",
+    mode: Annotated[str, typer.Option(help="Sign or SignAndEncrypt.")] = "SignAndEncrypt",
+    server_fingerprint: Annotated[str, typer.Option(help="SHA-256 of the server's certificate.")] = "",
+    username: Annotated[str, typer.Option(help="User name.")] = "",
+    password_file: Annotated[Path | None, typer.Option(help="A file that holds the password.")] = None,
+    identity: Annotated[
+        Path | None, typer.Option(help="Folder of client.der and client.key.pem, made there if they are not.")
+    ] = None,
     lang: LangOption = "",
 ) -> None:
     """Look at a device that is not known yet: raw registers in every order, what they may be, which profile fits.
 
-    Reads only, gently, and through the running agent where that polls the device. Ends with 4 where nobody answers,
-    with 1 where points of --profile are implausible.
+    Reads only, gently, and through the running agent where that polls the device. Ends with 4 where nobody
+    answers, with 1 where points of --profile are implausible.
     """
     from drivers.errors import DriverError
     from drivers.probe_url import parse_url
@@ -111,6 +127,13 @@ def probe(
     from edge.texts import texts_for
 
     set_cache_folder()
+    if url.startswith("opc.tcp://"):
+        settings = {
+            "security_policy": security_policy, "mode": mode, "server_fingerprint": server_fingerprint,
+            "username": username, "password_file": password_file,
+        }  # fmt: skip
+        _probe_opcua(url, settings, identity, site, device, (node, depth, most), max(4.0, timeout_s), lang)
+        return
     try:
         texts = texts_for(lang)
         from edge.probe_command import Wanted, probing
@@ -119,10 +142,9 @@ def probe(
         first, count = _range(span, texts)
         if table not in TABLES:
             raise ValueError(f"--table {table}: is not one of {', '.join(TABLES)}")
-        wanted = Wanted(
-            parse_url(url), cast("Table", table), first, count, load_profile(profile) if profile else None, timeout_s,
-            LoadedSite.load(site).spool_path if site is not None else None,
-        )  # fmt: skip
+        spool = LoadedSite.load(site).spool_path if site is not None else None
+        known = load_profile(profile) if profile else None
+        wanted = Wanted(parse_url(url), cast("Table", table), first, count, known, timeout_s, spool)
     except (ConfigError, DriverError, ValueError) as error:
         raise fail(str(error), 2) from error
 
@@ -151,6 +173,48 @@ def probe(
         raise typer.Exit(130) from None
     if code:
         raise typer.Exit(code)
+
+
+def _probe_opcua(
+    url: str, given: dict[str, object], identity: Path | None, site: Path | None, device: str,
+    span: tuple[str, int, int], timeout_s: float, lang: str,
+) -> None:  # fmt: skip
+    """A session of its own: OPC UA servers take several."""
+    from pydantic import ValidationError
+
+    from drivers.errors import DriverError
+    from drivers.opcua_security import endpoints
+    from drivers.opcua_settings import OpcUaSettings
+    from drivers.probe_opcua import tree
+    from drivers.profile import explain_all
+    from edge.cli import fail
+    from edge.config import ConfigError, LoadedSite
+    from edge.probe_opcua_view import WIDTH, endpoints_view, tree_view
+    from edge.texts import texts_for
+
+    async def show() -> None:
+        console = _console(WIDTH)
+        console.print(endpoints_view(await endpoints(url, timeout_s), texts))
+        console.print(tree_view(await tree(url, settings, *span, timeout_s=timeout_s), texts))
+
+    try:
+        texts = texts_for(lang)
+        here = Path.cwd()
+        settings = OpcUaSettings.model_validate(given).beside(here, here / (identity or "opcua"))
+        if device:
+            known = {d.name: d for d in LoadedSite.load(site).site.device if d.url} if site is not None else {}
+            if device not in known:
+                raise ConfigError(texts("watch.no_device", name=device, site=site, known=", ".join(known) or "-"))
+            settings = known[device].opcua or settings
+        asyncio.run(show())
+    except ValidationError as error:
+        raise fail("\n".join(explain_all("probe", error, OpcUaSettings)), 2) from error
+    except (ConfigError, ValueError) as error:
+        raise fail(str(error), 2) from error
+    except DriverError as error:
+        raise fail(texts("probe.no_device", url=url, why=error), 4) from error
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
 
 
 def _range(text: str, texts: "Texts") -> tuple[int, int]:
