@@ -115,7 +115,7 @@ async def _references(session: Session, nodes: Sequence[Any]) -> list[list[Any]]
     ]  # fmt: skip
     request = ua.BrowseRequest(Parameters=ua.BrowseParameters(NodesToBrowse=wanted))
     response = await session.ask(request, ua.BrowseResponse, f"children of {nodes[0].to_string()}")
-    found = []
+    found: list[list[Any]] = []
     for node, result in zip(nodes, response.Results, strict=True):
         if not result.StatusCode.is_good():
             if len(nodes) == 1:

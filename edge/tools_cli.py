@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -128,7 +128,7 @@ def probe(
 
     set_cache_folder()
     if url.startswith("opc.tcp://"):
-        settings = {
+        settings: dict[str, Any] = {
             "security_policy": security_policy, "mode": mode, "server_fingerprint": server_fingerprint,
             "username": username, "password_file": password_file,
         }  # fmt: skip
@@ -176,7 +176,7 @@ def probe(
 
 
 def _probe_opcua(
-    url: str, given: dict[str, object], identity: Path | None, site: Path | None, device: str,
+    url: str, given: dict[str, Any], identity: Path | None, site: Path | None, device: str,
     span: tuple[str, int, int], timeout_s: float, lang: str,
 ) -> None:  # fmt: skip
     """A session of its own: OPC UA servers take several."""
