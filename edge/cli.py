@@ -74,6 +74,7 @@ def check(site: SiteOption) -> None:
     """Check a site file and its profiles without connecting to anything."""
     set_cache_folder()
     from edge.config import ConfigError, LoadedSite
+    from edge.local import socket_path
     from edge.modbus_settings import modbus_address
 
     try:
@@ -86,6 +87,7 @@ def check(site: SiteOption) -> None:
         print(f"{device.name}: {profile.kind}, {profile.model}, {len(profile.points)} points, {where}")
         for caveat in profile.caveats:
             print(f"  note: {caveat}")
+    print(f"local socket of the agent: {socket_path(loaded.spool_path)}")
     print(f"{site}: all right")
 
 

@@ -41,15 +41,16 @@ def _mend(table: Any, problem: Any) -> None:
         way.append(inner)
     if not place:
         return
+    last: Any = way[-1]
     step = place[len(way) - 1]
     if problem["type"] == "missing":
-        way[-1][step] = _stand_in(place)
-    elif isinstance(way[-1], list) and _has(way[-1], step):
-        way[-1][step] = {}
-    elif isinstance(way[-1], dict) and step not in way[-1] and len(way) > 1:
+        last[step] = _stand_in(place)
+    elif isinstance(last, list):
+        last[int(step)] = {}
+    elif step in last:
+        del last[step]
+    elif len(way) > 1:
         way[-2].pop(place[len(way) - 2], None)
-    elif isinstance(way[-1], dict):
-        way[-1].pop(step, None)
 
 
 def _has(table: Any, step: int | str) -> bool:
