@@ -17,6 +17,7 @@ from drivers.sunspec import discover
 TINIEST, HUGEST = 1e-6, 1e12  # a float outside of it is no measurement; those of swapped words seldom are inside
 BAD = (Quality.OUT_OF_RANGE, Quality.TOO_LARGE, Quality.NONSENSE, Quality.REFUSED, Quality.NO_ANSWER)
 CHECK = 3.0  # points that a check of physics counts for: chance passes few of them
+EVIDENCE, ON_PLATE = 0.01, 0.5  # for each point that speaks: of two that fit, the one that explains more
 BETTER = 0.25  # of all there is to get, before another order or address is proposed
 SWAPS = {  # what may be wrong with an order: name -> from what it is to what it would be
     "": {order: order for order in ("abcd", "cdab", "badc", "dcba")},
@@ -218,7 +219,9 @@ class Match:
 
     @property
     def score(self) -> float:
-        return (self.reading.score if self.reading else -math.inf) + (0.5 if self.on_plate else 0.0)
+        if self.reading is None:
+            return -math.inf
+        return self.reading.score + EVIDENCE * self.reading.speaking + (ON_PLATE if self.on_plate else 0.0)
 
 
 async def matches(asker: Asker, span: Span | None = None, plate: Sequence[str] = ()) -> list[Match]:

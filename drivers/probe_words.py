@@ -106,6 +106,10 @@ def _best_floats(words: Mapping[int, int]) -> tuple[str, list[int]]:
 
 def _integer(words: Mapping[int, int], address: int, taken: Iterable[int], order: str) -> Guess | None:
     word, after = words[address], words.get(address + 1)
+    for divisor in (100, 10):
+        quantity = quantity_of(word / divisor)
+        if quantity == "hz" or (quantity == "v" and divisor == 10 and word < 5000):
+            return Guess("uint16", word, 1, quantity=quantity, divisor=divisor)
     if after is not None and address + 1 not in taken:
         high = word if order == "abcd" else after
         value = int_of(order, word, after)
@@ -113,10 +117,6 @@ def _integer(words: Mapping[int, int], address: int, taken: Iterable[int], order
             return Guess("int32", value, 2, order)
     if word in (0, 0xFFFF, 0x8000, 0x7FFF):
         return None
-    for divisor in (100, 10):
-        quantity = quantity_of(word / divisor)
-        if quantity == "hz" or (quantity == "v" and divisor == 10 and word < 5000):
-            return Guess("uint16", word, 1, quantity=quantity, divisor=divisor)
     return Guess("uint16", word, 1)
 
 
