@@ -16,6 +16,7 @@ NOMINAL_HZ, NOMINAL_V = (
 )
 HZ_BAND, VOLT_BAND = 1.0, 0.06
 STRONG, SANE = 3, 1  # votes for a byte order
+FEWEST, RARE = 2, 8  # votes, and one in so many pairs: less is chance
 MOST_HIGH = 0x0FFF  # high word of a 32-bit counter that is not a float: up to 268 435 455
 SHORTEST_TEXT = 3  # words
 
@@ -89,8 +90,9 @@ def guesses(words: Mapping[int, int]) -> dict[int, Guess]:
 
 
 def _best_floats(words: Mapping[int, int]) -> tuple[str, list[int]]:
-    """The order in which most pairs are measurements, and where these begin; two at least, or one that is sure."""
-    best: tuple[int, str, list[int]] = (STRONG - 1, "", [])
+    """The order in which most pairs are measurements, and where these begin; none where they are too few."""
+    speaking = sum(bool(words[a] or words[a + 1]) for a in words if a + 1 in words)
+    best: tuple[int, str, list[int]] = (max(FEWEST, speaking // RARE) - 1, "", [])
     for order in ORDERS:
         for parity in (0, 1):
             votes, starts = 0, []

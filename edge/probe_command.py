@@ -198,7 +198,8 @@ async def _first(wanted: Wanted, ask: Ask, found: Found) -> Probe | None:
 
 def shown_matches(found: Sequence[Match]) -> tuple[list[Match], list[Match], list[Match], list[Match]]:
     """Profiles worth a line each; implausible ones; those that are refused; those left for want of requests."""
-    good = [match for match in found if match.reading is not None and match.reading.score >= WORTH_A_LINE]
-    poor = [match for match in found if match.reading is not None and match not in good]
+    read = [match for match in found if match.reading is not None]
+    good = [m for m in read if m.reading and (m.reading.score >= WORTH_A_LINE or not m.reading.doubts)]
+    poor = [match for match in read if match not in good]
     refused = [match for match in found if match.why == "refused"]
     return good[:MOST_LINES], poor + good[MOST_LINES:], refused, [m for m in found if m.why == "not_asked"]

@@ -52,7 +52,9 @@ def _is_bits(span: Span) -> bool:
 
 
 def _words(found: Found, span: Span, texts: Texts) -> Table:
-    table = Table(title=span.table, title_justify="left", box=box.SIMPLE_HEAD, width=WIDTH, padding=0)
+    table = Table(
+        title=span.table, title_justify="left", box=box.SIMPLE_HEAD, width=WIDTH, padding=0, show_edge=False
+    )
     for name, width in (("", 5), ("hex", 4), ("uint16", 6), ("int16", 6), ("int32", 11)):
         table.add_column(name, justify="right", no_wrap=True, min_width=width)
     for order in ORDERS:

@@ -168,7 +168,7 @@ def probe(
     try:
         code = asyncio.run(show())
     except (AgentGone, DriverError) as error:
-        raise fail(texts("probe.no_device", url=url, why=error), 4) from error
+        raise fail(texts("probe.no_device", why=error), 4) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     if code:
@@ -212,7 +212,7 @@ def _probe_opcua(
     except (ConfigError, ValueError) as error:
         raise fail(str(error), 2) from error
     except DriverError as error:
-        raise fail(texts("probe.no_device", url=url, why=error), 4) from error
+        raise fail(texts("probe.no_device", why=error), 4) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
