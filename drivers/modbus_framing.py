@@ -13,6 +13,7 @@ from pymodbus.framer.rtu import FramerRTU
 from pymodbus.pdu import DecodePDU
 
 from drivers.address import ModbusAddress
+from drivers.readonly import ENCAPSULATED
 
 _HEADER = struct.Struct(">HHHB")  # transaction, protocol (0), bytes that follow, unit
 LONGEST_PDU = 253  # MODBUS Application Protocol 1.1b3, section 4.1
@@ -144,7 +145,19 @@ def answer_length(data: bytes, start: int) -> int | None:
     function = data[start + 1]
     if function & 0x80:
         return 5
+    if function == ENCAPSULATED:
+        return _plate_length(data, start)
     return 5 + data[start + 2] if function in READS else None
+
+
+def _plate_length(data: bytes, start: int) -> int | None:
+    """Of a name plate: six bytes, the number of its texts, then each with its number and length, checksum."""
+    at = start + 8
+    for _ in range(data[at - 1] if len(data) >= at else 0):
+        if len(data) < at + 2:
+            return None
+        at += 2 + data[at + 1]
+    return at + 2 - start if len(data) >= start + 8 else None
 
 
 def is_whole(frame: bytes) -> bool:

@@ -83,6 +83,14 @@ class Plausible:
         self._failures: dict[str, int] = {}
         self._told: set[str] = set()
 
+    def findings(self, row: Row) -> list[Finding]:
+        """Every check that this row allows, passed or not. Proves nothing and changes nothing."""
+        values = self._known(row)
+        return [*self._unreadable(row, values), *(self._physics(values) if _energised(values) else ())]
+
+    def _known(self, row: Row) -> dict[str, float]:
+        return {name: row.values[i].item() for name, i in self._index.items() if row.values[i] == row.values[i]}
+
     def judge(self, row: Row) -> list[Finding]:
         """Mark what is not proven yet, in place.
 
@@ -90,7 +98,7 @@ class Plausible:
         """
         if len(self.proven) == len(self._members):
             return []
-        values = {name: row.values[i].item() for name, i in self._index.items() if row.values[i] == row.values[i]}
+        values = self._known(row)
         told: list[Finding] = []
         if row.scan == "live" and "electrical" not in self.proven:
             told += self._judge_electrical(row, values)

@@ -14,6 +14,7 @@ from edge import wire
 from edge.clock import Clock
 from edge.config import LoadedSite, catalogue
 from edge.health import Health, boot_id
+from edge.local import LocalSocket
 from edge.pipeline import Pipeline
 from edge.poll import PlugWatch, Poller
 from edge.spool import Batch, Entry, Spool, SpoolError
@@ -55,6 +56,7 @@ class Agent:
             )
             for i, d in enumerate(devices)
         }
+        self._local = LocalSocket(loaded, self._pollers)
         self._plugs = PlugWatch(self._site.berth, loaded.profiles, self._pollers)
         self._uplink = Uplink(
             self._site.broker, loaded.path.parent, self._site.site.name, self._site.site.gateway,
@@ -72,6 +74,7 @@ class Agent:
     def _take(self, device: str, row: Row) -> None:
         self._plugs.see(device, row)
         self._pipeline.take(device, row)
+        self._local.publish(device, row)
 
     def _on_disk(self, function: Callable[..., T], *args: Any) -> "asyncio.Future[T]":
         return asyncio.get_running_loop().run_in_executor(self._disk, function, *args)
@@ -92,8 +95,8 @@ class Agent:
             "agent_started", None, self._started_ns, text=self._version, rows=replayed, detail=boot_id()
         )
         self._uplink.start(self._whoami("offline"))
-        ready()
-        async with asyncio.TaskGroup() as group:
+        async with self._local, asyncio.TaskGroup() as group:
+            ready()
             polls = [group.create_task(p.run(), name=f"poll {name}") for name, p in self._pollers.items()]
             others = [
                 group.create_task(task, name=name)

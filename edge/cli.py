@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from edge.tools_cli import probe, watch
+
 app = typer.Typer(
     help="The service on the gateway: run it, check its site file.",
     no_args_is_help=True,
@@ -73,6 +75,7 @@ def check(site: SiteOption) -> None:
     """Check a site file and its profiles without connecting to anything."""
     set_cache_folder()
     from edge.config import ConfigError, LoadedSite, rules_of
+    from edge.local import socket_path
     from edge.modbus_settings import modbus_address
 
     try:
@@ -88,6 +91,7 @@ def check(site: SiteOption) -> None:
         rules = rules_of(device, profile).get("rules", {})
         for rule, why in rules.get("not_evaluated", {}).items():
             print(f"  not evaluated: {rule}: {why}")
+    print(f"local socket of the agent: {socket_path(loaded.spool_path)}")
     print(f"{site}: all right")
 
 
@@ -176,6 +180,10 @@ def warm() -> None:
 
     seconds = compile_kernels()
     print(f"kernels are ready in {os.environ['NUMBA_CACHE_DIR']} ({seconds:.1f} s)")
+
+
+app.command()(watch)
+app.command()(probe)
 
 
 def bollard_version() -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -28,6 +28,7 @@ from edge import lock_site, wire
 from edge.lock_site import LockConfig
 from edge.modbus_settings import modbus_misfits, not_modbus_misfits, sharing_misfits
 from edge.mqtt import HOST_PORT, Access, host_port, tls_files, tls_misfits
+from edge.salvage import Place, salvage, trusted
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$", max_length=48)]
 
@@ -253,7 +254,9 @@ class LoadedSite:
         try:
             site = Site.model_validate(table)
         except ValidationError as error:
-            raise ConfigError("\n".join(explain_all(str(path), error, Site) + problems)) from error
+            rest, places = salvage(Site, table, error)
+            told = explain_all(str(path), error, Site) + problems
+            raise ConfigError("\n".join(told + _misfits(rest, profiles, path, places))) from error
         problems += _misfits(site, profiles, path)
         if problems:
             raise ConfigError("\n".join(problems))
@@ -340,12 +343,17 @@ def _profiles(table: dict[str, Any], path: Path) -> tuple[dict[str, Profile], li
     return profiles, problems
 
 
-def _misfits(site: Site, profiles: dict[str, Profile], path: Path) -> list[str]:
-    """What each table allows by itself but the file as a whole does not."""
+def _misfits(
+    site: Site | None, profiles: dict[str, Profile], path: Path, places: Sequence[Place] = ()
+) -> list[str]:
+    """What each table allows by itself but the file as a whole does not. `places`: wrong by themselves."""
     problems: list[str] = []
+    if site is None:
+        return problems
 
     def wrong(key: str, value: object, message: str) -> None:
-        problems.append(f"{path}: {key} = {value!r}: {message}")
+        if trusted(key, places):
+            problems.append(f"{path}: {key} = {value!r}: {message}")
 
     if not site.device:
         problems.append(f"{path}: device: none is there; add at least one [[device]]")

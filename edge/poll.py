@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from drivers.bus import Buses
+from drivers.bus import Bus, Buses
 from drivers.devices import Link, open_device
 from drivers.errors import BusDown, DeviceUnreachable
 from drivers.learned import Learned
@@ -110,9 +110,11 @@ class Poller:
         )  # fmt: skip
         self._failures = 0
         self._wake = asyncio.Event()  # ends a back-off
-        bus = getattr(self._source, "bus", None)
-        if bus is not None:
-            bus.on_return(self._wake.set)
+        self.bus: Bus | None = getattr(self._source, "bus", None)
+        self.link: Link | None = None  # the last one
+        self.tried = False  # it has answered, or has been found away
+        if self.bus is not None:
+            self.bus.on_return(self._wake.set)
         self._has_history = False
         self._last_ns = 0  # of the last row that was taken
         self._last_fastest_ns = 0  # 0: the one before is not its neighbour
@@ -136,6 +138,7 @@ class Poller:
             lost_ns = self._clock.now_ns()
             try:
                 async with self._source.open() as link:
+                    self.link = link
                     await self._fill_gap(link)
                     due = self._first_scans()
                     while True:
@@ -145,7 +148,7 @@ class Poller:
                         lost_ns = self._clock.now_ns()
                         if scan == self._fastest and (self._failures or not self.counts.connected):
                             log.info("device=%s event=answers failures=%d", self._device.name, self._failures)
-                            self._failures, self.counts.connected = 0, True
+                            self._failures, self.counts.connected, self.tried = 0, True, True
                         heapq.heapreplace(due, (self._next(due_ns, scan), scan))
             except DeviceUnreachable as error:
                 await self._back_off(error)
@@ -160,7 +163,7 @@ class Poller:
             lost_ns = self._last_ns + 1 if self._has_history else self._clock.now_ns()
             self._hand_on(empty_row(len(self._profile.points), lost_ns, Quality.NO_ANSWER))
         self._last_fastest_ns = 0
-        self.counts.connected = False
+        self.counts.connected, self.tried = False, True
         self.counts.unreachable += 1
         longest_s, factor = self._growth
         wait_s = random.uniform(0.5, 1.0) * min(longest_s, 0.5 * factor ** min(self._failures + 1, 16))
@@ -183,7 +186,7 @@ class Poller:
 
         On a shared bus so fast and so far that the time-outs of a dead unit cost its neighbours a hundredth.
         """
-        bus = getattr(self._source, "bus", None)
+        bus = self.bus
         if bus is None or len(bus.units) < 2:
             return LONGEST_WAIT_S, 2.0
         lost_s = self._device.timeout_s * (1 if bus.address.has_transaction_ids else 2)  # and silent for as long

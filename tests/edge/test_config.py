@@ -299,3 +299,63 @@ def test_an_opc_ua_table_does_not_fit_a_modbus_device(tmp_path: Path) -> None:
     )
     (line,) = problems(path)
     assert line.endswith("device[0].opcua = '…': profile generic-meter speaks modbus; take this table out")
+
+
+FIRST_AND_SECOND = """
+schema = 1
+[site]
+name = "Calais"
+gateway = "gw"
+[broker]
+host = "10.20.0.2"
+password_file = "missing"
+username = "gw"
+[[device]]
+name = "charger-1"
+profile = "generic-charger"
+host = "10.20.0.8"
+intervall_s = 2.0
+[[device]]
+name = "lock-1"
+profile = "generic-lock"
+host = "10.20.0.9"
+interval_s = 0.01
+[[device]]
+name = "meter-1"
+profile = "generic-meter"
+transport = "serial"
+{name}
+[[berth]]
+name = "b1"
+charger = "charger-1"
+meter = "lock-1"
+"""
+
+
+def test_what_does_not_fit_together_is_told_beside_what_is_wrong_by_itself(tmp_path: Path) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text(FIRST_AND_SECOND.format(name='origin = "real"'))
+    told = "\n".join(problems(path))
+    for part in ("site.name = 'Calais'", "device[0].intervall_s", "device[1].interval_s = 0.01"):
+        assert part in told
+    assert "device[1].lock = None: a lock needs chamber_area_m2" in told
+    assert "broker.password_file = 'missing': is not there" in told
+    assert "berth[0].meter = 'lock-1': is no device of kind meter; use one of: meter-1" in told
+    assert "device[2].transport = 'serial'" in told and "device[2].host" not in told  # follows from the transport
+
+
+def test_no_misfit_is_told_that_only_follows_from_another_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text(
+        FIRST_AND_SECOND.format(name="unit_id = 700").replace('name = "charger-1"', 'name = "Charger 1"')
+    )
+    told = "\n".join(problems(path))
+    assert "device[0].name = 'Charger 1'" in told and "device[2].unit_id = 700" in told
+    assert "berth[0]" not in told and "stand" not in told
+
+
+def test_a_file_of_which_nothing_can_be_made_still_tells_what_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text('schema = 2\ndevice = 3\nsite = "calais"\n')
+    told = problems(path)
+    assert any("schema = 2" in line for line in told) and any("broker" in line for line in told)

@@ -79,7 +79,8 @@ def test_both_languages_have_the_same_sentences_with_the_same_values() -> None:
         tomllib.loads((resources.files("edge") / "text" / f"{lang}.toml").read_text(encoding="utf-8"))
         for lang in ("fr", "en")
     )
-    for part in ("plan", "learn"):
+    assert fr.keys() == en.keys()
+    for part in fr.keys() - {"decimal"}:
         assert fr[part].keys() == en[part].keys()
         for key, sentence in fr[part].items():
             assert set(re.findall(r"{(\w+)", sentence)) == set(re.findall(r"{(\w+)", en[part][key])), key

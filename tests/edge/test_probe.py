@@ -1,0 +1,195 @@
+"""`bollard edge probe`: what an engineer sees of an unknown device, and what the README shows of it."""
+
+import asyncio
+import hashlib
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from edge_rows import load
+from sim_battery import SimBattery
+
+from drivers.address import ModbusAddress
+from drivers.bus import Buses
+from drivers.profile import load_profile
+from edge.clock import WallClock
+from edge.local import LocalSocket
+from edge.poll import Poller
+from edge.probe_command import Wanted, probing
+from firmware_sim.faults import FaultBoard
+from firmware_sim.modbus_server import ModbusServer, ModbusUnit, RtuOverTcpServer
+from firmware_sim.opcua_security import server_identity
+from firmware_sim.value_faults import ValueFaults, traits_of
+
+LONG_S = 90.0
+METER = load_profile("generic-meter")
+VALUES: dict[str, Any] = {
+    "power_w": 6_998_400.0, "reactive_power_var": 812_000.0, "voltage_l1_v": 6_351.0, "voltage_l2_v": 6_340.5,
+    "voltage_l3_v": 6_355.25, "current_l1_a": 368.5, "current_l2_a": 367.0, "current_l3_a": 369.25,
+    "frequency_hz": 50.01, "power_factor": 0.993, "energy_import_total_wh": 48_211_907,
+    "energy_export_total_wh": 1_204, "reactive_import_total_varh": 5_311_200,
+}  # fmt: skip
+
+
+@asynccontextmanager
+async def meter(
+    make: Callable[..., ModbusServer] = ModbusServer, swapped: bool = False, unit: int = 1, **values: Any
+) -> AsyncIterator[tuple[ModbusServer, int]]:
+    """A meter on a port."""
+    board = FaultBoard({"m": traits_of(METER, "modbus-tcp")})
+    if swapped:
+        board.on("swapped-words", "m")
+    faults = ValueFaults(board, "m", METER, lambda: 0, 1)
+    server = make({unit: ModbusUnit(METER, lambda: VALUES | values, faults)})
+    port = await server.start("127.0.0.1", 0)
+    yield server, port
+    await server.stop()
+
+
+async def probe(*words: str, folder: Path | None = None) -> tuple[int | None, str]:
+    """Exit code and all that was said; `bollard edge probe … --lang en`."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "edge.cli", "probe", *words, "--lang", "en", cwd=folder,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    async with asyncio.timeout(LONG_S):
+        out, _ = await process.communicate()
+    return process.returncode, out.decode()
+
+
+def plain(text: str) -> str:
+    """Words only: where a line breaks depends on how long a port number is."""
+    return " ".join(text.split())
+
+
+def shown(said: str, port: int) -> bool:
+    """Whether the drivers' README shows this, of a device at 10.20.0.7.
+
+    But for what changes with each new profile: the list of those that do not fit, and a profile's hash.
+    """
+    readme = (ROOT / "drivers" / "README.md").read_text(encoding="utf-8")
+    wanted = said.replace(f"127.0.0.1:{port}", "10.20.0.7:502").partition("Read, but what comes")[0]
+    wanted, readme = (re.sub(r"\b[0-9a-f]{16}\b", "hash", text) for text in (wanted, readme))
+    return plain(wanted) in plain(readme)
+
+
+async def test_swapped_words_are_seen_as_the_readme_shows() -> None:
+    async with meter(swapped=True) as (_, port):
+        code, said = await probe(f"modbus://127.0.0.1:{port}/1", "--once")
+        assert code == 0 and shown(said, port), said
+        assert max(map(len, said.splitlines())) <= 100
+        code, said = await probe(f"modbus://127.0.0.1:{port}/1", "--profile", "generic-meter", "--once")
+        assert code == 1 and shown(said, port), said
+
+
+async def test_rtu_over_tcp_is_told_as_the_readme_shows() -> None:
+    async with meter(RtuOverTcpServer) as (_, port):
+        code, said = await probe(f"modbus://127.0.0.1:{port}/1", "--range", "0:20", "--once")
+    assert code == 0 and shown(said, port), said
+
+
+async def test_a_right_profile_passes_and_a_wrong_unit_is_named() -> None:
+    async with meter(unit=3) as (_, port):
+        code, said = await probe(f"modbus://127.0.0.1:{port}/3", "--profile", "generic-meter", "--once")
+        assert code == 0 and "✗" not in said and "passes frequency, power factor" in said
+        code, said = await probe(f"modbus://127.0.0.1:{port}/1", "--once", "--range", "0:4")
+    assert code == 0  # it goes on with the unit that answers
+    assert "Unit 1 does not answer; on the same connection these do: 3" in plain(said)
+    assert "6,998,400" in said
+
+
+async def test_what_nobody_answers_ends_with_4_and_what_is_wrong_with_2(tmp_path: Path) -> None:
+    assert (await probe("modbus://127.0.0.1:1/1", "--once"))[0] == 4
+    code, said = await probe("modbus://127.0.0.1:1/1", "--range", "9:3")
+    assert code == 2 and "--range 9:3: write FIRST:END" in said
+    code, said = await probe("http://127.0.0.1")
+    assert code == 2 and "'http' is not one of modbus" in said
+
+
+async def test_a_look_goes_through_the_agent_that_polls_the_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    async with meter() as (server, port):
+        loaded, buses = load(tmp_path, meter=port), Buses()
+        pollers = {
+            d.name: Poller(d, loaded.profiles[d.name], WallClock(), lambda *_: None, buses)
+            for d in loaded.site.device
+        }
+        polling = asyncio.create_task(pollers["meter"].run())
+        async with LocalSocket(loaded, pollers) as local:
+            for given in ([], ["--site", str(loaded.path)]):
+                code, said = await probe(f"modbus://localhost:{port}/1", "--range", "0:20", "--once", *given)
+                assert code == 0 and plain(f"whose connection it is: {local.path}") in plain(said)
+                assert "50.01 Hz?" in said and "generic-meter 100 %" in plain(said)
+            assert len(server.connections) == 1
+        polling.cancel()
+        await asyncio.gather(polling, return_exceptions=True)
+        assert pollers["meter"].bus is not None and pollers["meter"].bus.connections == 1
+
+
+async def test_what_changes_is_marked_and_silence_is_told_until_it_ends() -> None:
+    values = {"power_w": 1000.0}
+    server = ModbusServer({1: ModbusUnit(METER, lambda: VALUES | values)})
+    port = await server.start("127.0.0.1", 0)
+    async with probing(Wanted(ModbusAddress("127.0.0.1", port), "holding", 0, 20, timeout_s=5.0)) as (look, found):
+        assert look is not None
+        await look.look()
+        values["power_w"] = 2000.0
+        await look.again()
+        assert found.changed == {0} and not found.trouble  # 447a 0000 -> 44fa 0000
+        await server.stop()
+        await look.again()
+        assert "127.0.0.1" in found.trouble
+        await server.start("127.0.0.1", port)
+        await look.again()
+        assert not found.trouble and not found.changed
+    await server.stop()
+
+
+async def test_a_live_view_ends_with_ctrl_c() -> None:
+    async with meter() as (server, port):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "edge.cli", "probe", f"modbus://127.0.0.1:{port}/1", "--range", "0:4",
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        async with asyncio.timeout(LONG_S):
+            while server.units[1].requests[3] < 30:  # noqa: ASYNC110 - past the first look, which takes fewer
+                await asyncio.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, err = await process.communicate()
+    assert process.returncode == 130 and not err
+
+
+async def test_an_opcua_server_shows_its_ways_in_and_its_tree(tmp_path: Path) -> None:
+    battery = SimBattery("both")
+    await battery.start()
+    try:
+        code, said = await probe(battery.url, folder=tmp_path)
+        assert code == 0
+        pin = hashlib.sha256(
+            x509.load_pem_x509_certificate(server_identity()[1]).public_bytes(Encoding.DER)
+        ).hexdigest()
+        assert f'server_fingerprint = "{pin}"' in said and "Basic256Sha256 SignAndEncrypt" in plain(said)
+        assert "pack_voltage_v ns=2;s=Battery.Pack.Voltage Double" in plain(said)
+        assert "vessel ns=2;s=Battery.Vessel String AURELIE Good" in plain(said)
+        secure = ("--security-policy", "Basic256Sha256", "--server-fingerprint", pin)
+        code, said = await probe(battery.url, "--node", "ns=2;s=bms", "--most", "3", *secure, folder=tmp_path)
+        assert code == 0 and "There is more than these 3 nodes" in said
+        assert (tmp_path / "opcua" / "client.der").exists()
+        code, said = await probe(battery.url, "--node", "ns=2;s=nobody", folder=tmp_path)
+        assert code == 4 and "BadNodeId" in said
+        code, said = await probe(battery.url, "--security-policy", "Basic256Sha256", folder=tmp_path)
+        assert code == 4 and "no certificate is pinned" in said
+        code, said = await probe(battery.url, "--username", "edge", folder=tmp_path)
+        assert code == 2 and "a password is only sent encrypted" in said
+    finally:
+        await battery.server.stop()
