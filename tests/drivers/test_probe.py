@@ -289,7 +289,7 @@ async def test_rtu_on_a_tcp_port_is_told_from_modbus_tcp_and_the_other_way_round
 async def test_the_units_that_answer_are_named() -> None:
     server = ModbusServer({2: unit(), 10: unit()})
     port = await server.start("127.0.0.1", 0)
-    there, (hint,) = await diagnose(ModbusAddress("127.0.0.1", port, 1), read_pdu(3, 0, 1), 1.0)
+    there, (hint,) = await diagnose(ModbusAddress("127.0.0.1", port, 1), read_pdu(3, 0, 1), 2.0)
     await server.stop()
     assert there is not None and there.unit_id == 2
     assert hint.key == "other_unit" and hint.values["found"] == "2, 10"
