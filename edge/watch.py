@@ -98,7 +98,7 @@ class Watched:
 
     async def __aenter__(self) -> "Watched":
         """Raises: PermissionError (an agent of another user runs), SpoolError (it is not known if one does)."""
-        path = socket_path(self._loaded.spool_path)
+        path = socket_path(self._loaded.spool_path).absolute()
         agent = await self._stack.enter_async_context(agent_at(path))
         if agent is not None:
             self.through = str(path)

@@ -33,6 +33,7 @@ from edge.probe_command import Wanted, probing
 from firmware_sim.faults import FaultBoard
 from firmware_sim.modbus_server import ModbusServer, ModbusUnit, RtuOverTcpServer
 from firmware_sim.opcua_security import server_identity
+from firmware_sim.serial_line import SerialLine
 from firmware_sim.value_faults import ValueFaults, traits_of
 
 LONG_S = 90.0
@@ -103,6 +104,19 @@ async def test_rtu_over_tcp_is_told_as_the_readme_shows() -> None:
             f"modbus://127.0.0.1:{port}/1", "--range", "0:20", "--timeout-s", SILENCE_S, "--once"
         )
     assert code == 0 and shown(said, port), said
+
+
+async def test_a_serial_line_is_named_in_the_url() -> None:
+    line = SerialLine({3: ModbusUnit(METER, lambda: VALUES)}, paced=False)
+    path = line.start()
+    try:
+        settings = "parity=N&listen_s=0&unit=3"
+        code, said = await probe(f"modbus+rtu://{path}?{settings}", "--range", "0:20", "--once")
+    finally:
+        await line.stop()
+    assert code == 0 and f"modbus+rtu://{path}/3" in said
+    assert "Name plate (43/14): bollard simulator" in said and "50.01 Hz?" in said
+    assert "generic-meter 100 %" in plain(said)
 
 
 async def test_a_right_profile_passes_and_a_wrong_unit_is_named() -> None:
