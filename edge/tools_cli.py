@@ -159,7 +159,7 @@ def probe(
                 return 1 if found.reading is not None and found.reading.doubts else 0
 
             async def draw() -> "RenderableType":
-                return view(await looker.again(), texts)
+                return view(await looker.again(), texts, live=True)
 
             await _live(console, draw, LOOK_S)
             return 0

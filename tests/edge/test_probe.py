@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import io
 import re
 import signal
 import sys
@@ -15,6 +16,7 @@ from conftest import ROOT
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from edge_rows import load
+from rich.console import Console
 from sim_battery import SimBattery
 from typer.testing import CliRunner
 
@@ -30,6 +32,8 @@ from edge.clock import WallClock
 from edge.local import LocalSocket
 from edge.poll import Poller
 from edge.probe_command import Wanted, probing
+from edge.probe_view import view
+from edge.texts import Texts
 from firmware_sim.faults import FaultBoard
 from firmware_sim.modbus_server import ModbusServer, ModbusUnit, RtuOverTcpServer
 from firmware_sim.opcua_security import server_identity
@@ -178,6 +182,11 @@ async def test_what_changes_is_marked_and_silence_is_told_until_it_ends() -> Non
         values["power_w"] = 2000.0
         await look.again()
         assert found.changed == {0} and not found.trouble  # 447a 0000 -> 44fa 0000
+        console = Console(width=100, file=io.StringIO())
+        console.print(view(found, Texts("en"), live=True))
+        assert isinstance(console.file, io.StringIO)
+        told = console.file.getvalue()
+        assert told.index("Profiles that the answers fit") < told.index("float32 abcd 2,000")  # may scroll away
         await server.stop()
         await look.again()
         assert "127.0.0.1" in found.trouble

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from conftest import ROOT
 from rich.console import Console
 
 from drivers.profile import load_profile
@@ -107,6 +108,9 @@ async def test_through_the_agent_it_opens_no_connection_of_its_own(berth: Berth,
     assert "Par l'agent en service" in told and watched.through is not None and watched.through in told
     assert line_of(told, "power_w")[1:6] == ["6", "998", "400", "W", "2"]  # not proven yet, as the agent has it
     assert "non prouvé" in told and "charger-1" not in told
+    english, readme = drawn(watched), (ROOT / "edge" / "README.md").read_text(encoding="utf-8")
+    for point in ("power_w", "frequency_hz", "energy_import_total_wh"):
+        assert " ".join(line_of(english, point)[:5]) == " ".join(line_of(readme, f"{point}  ")[:5])
 
 
 async def test_it_tells_when_the_agent_ends(berth: Berth, agent: asyncio.Event) -> None:
