@@ -70,7 +70,7 @@ class LocalSocket:
         except OSError as error:
             log.warning("event=no_local_socket path=%s error=%r", self.path, str(error))
             return self
-        _announce(self.path, self._loaded.path)
+        _announce(self.path, sorted({bus for name in self._pollers if (bus := self._bus_of(name))}))
         log.info("event=local_socket path=%s", self.path)
         return self
 
@@ -176,8 +176,7 @@ class LocalSocket:
     def _device(self, name: str) -> dict[str, Any]:
         device = next(d for d in self._loaded.site.device if d.name == name)
         profile, poller = self._loaded.profiles[name], self._pollers[name]
-        is_modbus = profile.protocol == "modbus"
-        address = modbus_address(device, self._folder) if is_modbus else None
+        address = modbus_address(device, self._folder) if profile.protocol == "modbus" else None
         now_s = time.monotonic()
         return {
             "name": name, "profile": device.profile, "model": profile.model, "kind": profile.kind,
@@ -185,6 +184,11 @@ class LocalSocket:
             "connected": poller.counts.connected, "tried": poller.tried, "points": len(profile.points),
             "rows": [self._row(name, row) | {"age_s": now_s - at_s} for at_s, row in self._rows_of(name)],
         }  # fmt: skip
+
+    def _bus_of(self, name: str) -> str:
+        device = next(d for d in self._loaded.site.device if d.name == name)
+        is_modbus = self._loaded.profiles[name].protocol == "modbus"
+        return modbus_address(device, self._folder).bus_key if is_modbus else ""
 
     def _rows_of(self, name: str) -> list[tuple[float, Row]]:
         return [last for (device, _), last in self._last.items() if device == name]
@@ -253,13 +257,13 @@ def _folders() -> list[Path]:
     return [*shared, Path(tempfile.gettempdir()) / f"bollard-edge-{os.getuid()}"]
 
 
-def _announce(path: Path, site: Path) -> None:
-    """Let tools find us without the site file. Where that cannot be written, they have to be told."""
+def _announce(path: Path, buses: list[str]) -> None:
+    """Let tools find us without the site file. Where that cannot be written, they have to be told of it."""
     for folder in _folders():
         with contextlib.suppress(OSError):
             if folder != Path("/run/bollard"):  # made by the service's unit, or not at all
                 folder.mkdir(mode=0o700, exist_ok=True)
-            (folder / _entry(path)).write_text(json.dumps({"socket": str(path), "site": str(site.absolute())}))
+            (folder / _entry(path)).write_text(json.dumps({"socket": str(path), "buses": buses}))
             return
 
 
@@ -273,8 +277,8 @@ def _withdraw(path: Path) -> None:
             (folder / _entry(path)).unlink()
 
 
-def announced() -> Iterator[Path]:
-    """Sockets of agents that have said where they listen. A killed one is still among them."""
+def announced() -> Iterator[tuple[Path, list[str]]]:
+    """Sockets of agents that have said where they listen, and what they poll. A killed one is still among them."""
     for folder in _folders():
         try:
             if folder.stat().st_uid not in (0, os.getuid()):  # in /tmp anybody may have been first
@@ -284,4 +288,5 @@ def announced() -> Iterator[Path]:
             continue
         for entry in entries:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                yield Path(json.loads(entry.read_text())["socket"])
+                told = json.loads(entry.read_text())
+                yield Path(told["socket"]), [str(bus) for bus in told["buses"]]

@@ -81,12 +81,12 @@ class AgentClient:
 
 @asynccontextmanager
 async def agent_at(path: Path) -> AsyncIterator[AgentClient | None]:
-    """The agent that listens there; None where there is none. Raises: PermissionError."""
+    """The agent that listens there; None where there is none. Raises: PermissionError, which names the path."""
     try:
         reader, writer = await asyncio.open_unix_connection(str(path), limit=LONGEST_ANSWER)
-    except (FileNotFoundError, ConnectionRefusedError, OSError) as error:
-        if isinstance(error, PermissionError):
-            raise
+    except PermissionError as error:
+        raise PermissionError(error.errno, error.strerror, str(path)) from error
+    except OSError:
         yield None
         return
     try:
@@ -101,13 +101,20 @@ async def owner_of(address: ModbusAddress, spool: Path | None) -> AsyncIterator[
 
     Args:
         spool: Of the site file given; without it, all agents that are announced are asked.
+
+    Raises: PermissionError, where that agent is another user's.
     """
+    agents = list(announced()) if spool is None else [(socket_path(spool), [address.bus_key])]
     async with AsyncExitStack() as stack:
-        for path in [socket_path(spool)] if spool is not None else list(announced()):
+        for path, buses in agents:
             try:
                 agent = await stack.enter_async_context(agent_at(path))
                 devices = await agent.devices() if agent is not None else []
-            except (PermissionError, AgentGone):  # another user's, or just ending
+            except AgentGone:  # just ending
+                continue
+            except PermissionError:
+                if any([await same_bus(bus, address.bus_key) for bus in buses]):
+                    raise
                 continue
             for device in devices:
                 if agent is not None and device["bus"] and await same_bus(device["bus"], address.bus_key):

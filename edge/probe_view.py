@@ -22,8 +22,8 @@ UNITS = {"hz": "Hz", "v": "V"}
 BITS_PER_LINE = 16
 
 
-def view(found: Found, texts: Texts) -> RenderableType:
-    """All that was seen, as a person reads it from top to bottom."""
+def view(found: Found, texts: Texts, live: bool = False) -> RenderableType:
+    """All that was seen, as a person reads it from top to bottom; live the registers last: they may be many."""
     parts: list[RenderableType] = [Text(found.endpoint, style="bold")]
     if found.agent:
         parts.append(Text(texts("probe.through", path=found.agent), style="dim"))
@@ -31,9 +31,9 @@ def view(found: Found, texts: Texts) -> RenderableType:
     if found.plate:
         parts.append(Text(texts("probe.plate", plate=" · ".join(found.plate))))
     if found.span is not None:
-        parts += [_bits(found.span, texts) if _is_bits(found.span) else _words(found, found.span, texts)]
-        parts += [Text(line) for line in _gaps(found.span, texts)]
-        parts.append(_matches(found.matches, texts))
+        registers = [_bits(found.span, texts) if _is_bits(found.span) else _words(found, found.span, texts)]
+        rest = [*(Text(line) for line in _gaps(found.span, texts)), _matches(found.matches, texts)]
+        parts += [*rest, Text(texts("probe.live"), "dim"), *registers] if live else [*registers, *rest]
     if found.reading is not None:
         parts.append(_reading(found.reading, texts))
         parts += [Text(line) for line in _findings(found.reading, texts)]

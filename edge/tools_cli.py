@@ -34,7 +34,6 @@ def watch(
     from drivers.errors import ProfileError
     from edge.cli import fail, set_cache_folder
     from edge.config import ConfigError, LoadedSite
-    from edge.local import socket_path
     from edge.spool import SpoolError
     from edge.texts import texts_for
 
@@ -58,14 +57,14 @@ def watch(
 
                 async def draw() -> "RenderableType":
                     watched.look()
-                    return view(watched, texts)
+                    return view(watched, texts, console.height if console.is_terminal else None)
 
                 await _live(console, draw, REFRESH_S)
                 return True
 
         answered = asyncio.run(show())
     except PermissionError as error:
-        raise fail(texts("watch.not_ours", path=socket_path(loaded.spool_path)), 2) from error
+        raise fail(texts("watch.not_ours", path=error.filename), 2) from error
     except (ConfigError, ProfileError, SpoolError, ValueError) as error:
         raise fail(str(error), 2) from error
     except KeyboardInterrupt:
@@ -160,13 +159,15 @@ def probe(
                 return 1 if found.reading is not None and found.reading.doubts else 0
 
             async def draw() -> "RenderableType":
-                return view(await looker.again(), texts)
+                return view(await looker.again(), texts, live=True)
 
             await _live(console, draw, LOOK_S)
             return 0
 
     try:
         code = asyncio.run(show())
+    except PermissionError as error:
+        raise fail(texts("watch.not_ours", path=error.filename), 2) from error
     except (AgentGone, DriverError) as error:
         raise fail(texts("probe.no_device", why=error), 4) from error
     except KeyboardInterrupt:

@@ -19,6 +19,7 @@ from edge.local import socket_path
 from edge.local_client import AgentClient, AgentGone, agent_at
 from edge.modbus_settings import modbus_address
 from edge.poll import Poller
+from edge.proofs import Proofs
 from edge.spool import locked
 
 PATIENCE_S = 10.0  # beyond the longest wait of any device, until what has not come is shown as missing
@@ -93,10 +94,11 @@ class Watched:
         self._stack = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
         self._pollers: dict[str, Poller] = {}
+        self._proofs = Proofs(loaded)
 
     async def __aenter__(self) -> "Watched":
         """Raises: PermissionError (an agent of another user runs), SpoolError (it is not known if one does)."""
-        path = socket_path(self._loaded.spool_path)
+        path = socket_path(self._loaded.spool_path).absolute()
         agent = await self._stack.enter_async_context(agent_at(path))
         if agent is not None:
             self.through = str(path)
@@ -193,6 +195,7 @@ class Watched:
             self._tasks.append(asyncio.create_task(poller.run(), name=f"poll {device.name}"))
 
     def _take(self, device: str, row: Row) -> None:
+        self._proofs.judge(device, row)
         words = getattr(self._pollers[device].link, "words", None)
         raw = {i: found.hex() for i in range(len(row.values)) if words and (found := words(i)) is not None}
         values = [None if np.isnan(value) else value for value in row.values.tolist()]

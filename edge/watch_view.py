@@ -14,6 +14,7 @@ from edge.texts import Texts
 from edge.watch import Seen, Watched
 
 WIDTH = 100
+HEAD_LINES, TABLE_LINES = 3, 5  # around the points
 LONGEST_RAW = 24  # characters
 STYLES = {
     Quality.GOOD: "green",
@@ -23,11 +24,19 @@ STYLES = {
 }
 
 
-def view(watched: Watched, texts: Texts) -> RenderableType:
-    """All devices, as they are at this instant."""
+def view(watched: Watched, texts: Texts, height: int | None = None) -> RenderableType:
+    """All devices, as they are at this instant; as many of them as fit into `height` lines, one at least."""
     head = texts("watch.through", path=watched.through) if watched.through else texts("watch.direct")
     parts: list[RenderableType] = [Text(head, style="dim")]
-    parts += [_device(seen, texts) for seen in watched.devices.values()]
+    left, hidden = (height or 10**6) - HEAD_LINES, []
+    for i, seen in enumerate(watched.devices.values()):
+        left -= len(seen.profile.points) + TABLE_LINES if seen.scans else 2
+        if left < 0 and i:
+            hidden.append(seen.name)
+        else:
+            parts.append(_device(seen, texts))
+    if hidden:
+        parts.append(Text(texts("watch.hidden", names=", ".join(hidden)), style="yellow"))
     if watched.trouble:
         parts.append(Text(texts("watch.gone", why=watched.trouble), style="bold red"))
     return Group(*parts)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from drivers.address import ModbusAddress
@@ -195,6 +196,29 @@ async def test_a_device_is_known_by_its_answers_and_told_apart_from_all_other_pr
         assert best.reading is not None and best.reading.answered == best.reading.asked and not best.swap
 
 
+async def test_a_sunspec_device_is_known_by_its_marker() -> None:
+    common, model = [1, 66, *[0] * 66], [213, 124, *[0] * 124]
+    words = dict(enumerate([0x5375, 0x6E53, *common, *model, 0xFFFF, 0], 40_000))
+    of_213 = {26: 50.01, 28: 15_000.0, 30: 5_000.0, 32: 5_000.0, 34: 5_000.0}  # Hz, W, W of each phase
+    for at, number in ((40_070 + offset, number) for offset, number in of_213.items()):
+        high, low = np.array([number], ">f4").view(">u2").tolist()
+        words |= {at: high, at + 1: low}
+
+    async def ask(pdu: bytes) -> bytes:
+        first, count = int.from_bytes(pdu[1:3], "big"), int.from_bytes(pdu[3:5], "big")
+        if pdu[0] != 3 or any(a not in words for a in range(first, first + count)):
+            error = DeviceRefused("exception 2")
+            error.fault = "exception_2"
+            raise error
+        return bytes((3, 2 * count)) + b"".join(words[a].to_bytes(2, "big") for a in range(first, first + count))
+
+    best = (await matches(Asker(ask, pause_s=0.0)))[0]
+    assert best.name == "SunSpec" and best.reading is not None
+    assert best.reading.profile.model.endswith("SunSpec model 213") and not best.reading.doubts
+    index, values = best.reading.profile.index, best.reading.row.values
+    assert values[index["frequency_hz"]] == pytest.approx(50.01) and values[index["power_w"]] == 15_000.0
+
+
 async def test_swapped_words_are_seen_in_the_match_and_in_the_reading_of_a_profile() -> None:
     ask = asker(unit(swapped=True))
     best = (await matches(ask))[0]
@@ -290,7 +314,7 @@ async def test_rtu_on_a_tcp_port_is_told_from_modbus_tcp_and_the_other_way_round
 async def test_the_units_that_answer_are_named() -> None:
     server = ModbusServer({2: unit(), 10: unit()})
     port = await server.start("127.0.0.1", 0)
-    there, (hint,) = await diagnose(ModbusAddress("127.0.0.1", port, 1), read_pdu(3, 0, 1), 1.0)
+    there, (hint,) = await diagnose(ModbusAddress("127.0.0.1", port, 1), read_pdu(3, 0, 1), 2.0)
     await server.stop()
     assert there is not None and there.unit_id == 2
     assert hint.key == "other_unit" and hint.values["found"] == "2, 10"

@@ -221,6 +221,22 @@ async def test_who_owns_a_connection_is_found_without_a_site_file(gateway: Gatew
     assert not await same_bus("serial:/dev/ttyS0", "tcp:127.0.0.1:502")
 
 
+async def test_an_agent_of_another_user_is_not_gone_around(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(asyncio, "open_unix_connection", refused)
+    port = gateway.loaded.site.device[1].port or 0
+    with pytest.raises(PermissionError) as caught:
+        async with owner_of(ModbusAddress("127.0.0.1", port, 7), None):
+            pass
+    assert caught.value.filename == str(gateway.local.path)
+    async with owner_of(ModbusAddress("127.0.0.1", 1_234, 7), None) as owner:  # it polls no such thing
+        assert owner is None
+
+
 async def test_nothing_is_left_behind_when_the_agent_has_gone(gateway: Gateway, tmp_path: Path) -> None:
     async with agent_at(gateway.local.path) as client:
         assert client is not None and await client.devices()

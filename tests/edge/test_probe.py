@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import io
 import re
 import signal
 import sys
@@ -15,21 +16,32 @@ from conftest import ROOT
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from edge_rows import load
+from rich.console import Console
 from sim_battery import SimBattery
+from typer.testing import CliRunner
 
 from drivers.address import ModbusAddress
 from drivers.bus import Buses
+from drivers.errors import DeviceRefused
+from drivers.opcua_security import NotTrusted
+from drivers.opcua_settings import OpcUaSettings
+from drivers.probe_opcua import tree
 from drivers.profile import load_profile
+from edge.cli import app
 from edge.clock import WallClock
 from edge.local import LocalSocket
 from edge.poll import Poller
 from edge.probe_command import Wanted, probing
+from edge.probe_view import view
+from edge.texts import Texts
 from firmware_sim.faults import FaultBoard
 from firmware_sim.modbus_server import ModbusServer, ModbusUnit, RtuOverTcpServer
 from firmware_sim.opcua_security import server_identity
+from firmware_sim.serial_line import SerialLine
 from firmware_sim.value_faults import ValueFaults, traits_of
 
 LONG_S = 90.0
+PATIENT_S, SILENCE_S = "30", "2"  # for an answer that comes, and for one that does not
 METER = load_profile("generic-meter")
 VALUES: dict[str, Any] = {
     "power_w": 6_998_400.0, "reactive_power_var": 812_000.0, "voltage_l1_v": 6_351.0, "voltage_l2_v": 6_340.5,
@@ -57,7 +69,7 @@ async def meter(
 async def probe(*words: str, folder: Path | None = None) -> tuple[int | None, str]:
     """Exit code and all that was said; `bollard edge probe … --lang en`."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "edge.cli", "probe", *words, "--lang", "en", cwd=folder,
+        sys.executable, "-m", "edge.cli", "probe", "--timeout-s", PATIENT_S, *words, "--lang", "en", cwd=folder,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     async with asyncio.timeout(LONG_S):
@@ -92,26 +104,51 @@ async def test_swapped_words_are_seen_as_the_readme_shows() -> None:
 
 async def test_rtu_over_tcp_is_told_as_the_readme_shows() -> None:
     async with meter(RtuOverTcpServer) as (_, port):
-        code, said = await probe(f"modbus://127.0.0.1:{port}/1", "--range", "0:20", "--once")
+        code, said = await probe(
+            f"modbus://127.0.0.1:{port}/1", "--range", "0:20", "--timeout-s", SILENCE_S, "--once"
+        )
     assert code == 0 and shown(said, port), said
+
+
+async def test_a_serial_line_is_named_in_the_url() -> None:
+    line = SerialLine({3: ModbusUnit(METER, lambda: VALUES)}, paced=False)
+    path = line.start()
+    try:
+        settings = "parity=N&listen_s=0&unit=3"
+        code, said = await probe(f"modbus+rtu://{path}?{settings}", "--range", "0:20", "--once")
+    finally:
+        await line.stop()
+    assert code == 0 and f"modbus+rtu://{path}/3" in said
+    assert "Name plate (43/14): bollard simulator" in said and "50.01 Hz?" in said
+    assert "generic-meter 100 %" in plain(said)
 
 
 async def test_a_right_profile_passes_and_a_wrong_unit_is_named() -> None:
     async with meter(unit=3) as (_, port):
         code, said = await probe(f"modbus://127.0.0.1:{port}/3", "--profile", "generic-meter", "--once")
         assert code == 0 and "✗" not in said and "passes frequency, power factor" in said
-        code, said = await probe(f"modbus://127.0.0.1:{port}/1", "--once", "--range", "0:4")
+        url = f"modbus://127.0.0.1:{port}/1"
+        code, said = await probe(url, "--once", "--range", "0:4", "--timeout-s", SILENCE_S)
     assert code == 0  # it goes on with the unit that answers
     assert "Unit 1 does not answer; on the same connection these do: 3" in plain(said)
     assert "6,998,400" in said
 
 
-async def test_what_nobody_answers_ends_with_4_and_what_is_wrong_with_2(tmp_path: Path) -> None:
-    assert (await probe("modbus://127.0.0.1:1/1", "--once"))[0] == 4
-    code, said = await probe("modbus://127.0.0.1:1/1", "--range", "9:3")
-    assert code == 2 and "--range 9:3: write FIRST:END" in said
-    code, said = await probe("http://127.0.0.1")
-    assert code == 2 and "'http' is not one of modbus" in said
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["modbus://127.0.0.1:1/1", "--once"], 4, "connection refused; nothing listens on that port"),
+        (["modbus://127.0.0.1:1/1", "--range", "9:3"], 2, "--range 9:3: write FIRST:END"),
+        (["modbus://127.0.0.1:1/1", "--table", "6"], 2, "--table 6: is not one of holding, input"),
+        (["modbus://127.0.0.1:1/1", "--profile", "sdm360"], 2, "profile 'sdm360' is not known; use"),
+        (["http://127.0.0.1"], 2, "'http' is not one of modbus"),
+        (["opc.tcp://127.0.0.1:1", "--username", "edge"], 2, "a password is only sent encrypted"),
+        (["opc.tcp://127.0.0.1:1", "--device", "bms"], 2, "--device bms: is no device"),
+    ],
+)
+def test_what_is_wrong_ends_with_2_and_where_nobody_is_with_4(words: list[str], code: int, told: str) -> None:
+    result = CliRunner().invoke(app, ["probe", *words, "--lang", "en"])
+    assert result.exit_code == code and told in result.output
 
 
 async def test_a_look_goes_through_the_agent_that_polls_the_device(
@@ -126,10 +163,9 @@ async def test_a_look_goes_through_the_agent_that_polls_the_device(
         }
         polling = asyncio.create_task(pollers["meter"].run())
         async with LocalSocket(loaded, pollers) as local:
-            for given in ([], ["--site", str(loaded.path)]):
-                code, said = await probe(f"modbus://localhost:{port}/1", "--range", "0:20", "--once", *given)
-                assert code == 0 and plain(f"whose connection it is: {local.path}") in plain(said)
-                assert "50.01 Hz?" in said and "generic-meter 100 %" in plain(said)
+            code, said = await probe(f"modbus://localhost:{port}/1", "--range", "0:20", "--once")
+            assert code == 0 and plain(f"whose connection it is: {local.path}") in plain(said)
+            assert "50.01 Hz?" in said and "generic-meter 100 %" in plain(said)
             assert len(server.connections) == 1
         polling.cancel()
         await asyncio.gather(polling, return_exceptions=True)
@@ -146,6 +182,11 @@ async def test_what_changes_is_marked_and_silence_is_told_until_it_ends() -> Non
         values["power_w"] = 2000.0
         await look.again()
         assert found.changed == {0} and not found.trouble  # 447a 0000 -> 44fa 0000
+        console = Console(width=100, file=io.StringIO())
+        console.print(view(found, Texts("en"), live=True))
+        assert isinstance(console.file, io.StringIO)
+        told = console.file.getvalue()
+        assert told.index("Profiles that the answers fit") < told.index("float32 abcd 2,000")  # may scroll away
         await server.stop()
         await look.again()
         assert "127.0.0.1" in found.trouble
@@ -158,11 +199,11 @@ async def test_what_changes_is_marked_and_silence_is_told_until_it_ends() -> Non
 async def test_a_live_view_ends_with_ctrl_c() -> None:
     async with meter() as (server, port):
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "edge.cli", "probe", f"modbus://127.0.0.1:{port}/1", "--range", "0:4",
-            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+            sys.executable, "-m", "edge.cli", "probe", f"modbus://127.0.0.1:{port}/1",
+            "--profile", "generic-meter", stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         async with asyncio.timeout(LONG_S):
-            while server.units[1].requests[3] < 30:  # noqa: ASYNC110 - past the first look, which takes fewer
+            while server.units[1].requests[3] < 8:  # noqa: ASYNC110 - 1 knocks, 3 for each look
                 await asyncio.sleep(0.05)
             process.send_signal(signal.SIGINT)
             _, err = await process.communicate()
@@ -175,21 +216,21 @@ async def test_an_opcua_server_shows_its_ways_in_and_its_tree(tmp_path: Path) ->
     try:
         code, said = await probe(battery.url, folder=tmp_path)
         assert code == 0
-        pin = hashlib.sha256(
-            x509.load_pem_x509_certificate(server_identity()[1]).public_bytes(Encoding.DER)
-        ).hexdigest()
+        pem = server_identity()[1]
+        pin = hashlib.sha256(x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)).hexdigest()
         assert f'server_fingerprint = "{pin}"' in said and "Basic256Sha256 SignAndEncrypt" in plain(said)
         assert "pack_voltage_v ns=2;s=Battery.Pack.Voltage Double" in plain(said)
         assert "vessel ns=2;s=Battery.Vessel String AURELIE Good" in plain(said)
-        secure = ("--security-policy", "Basic256Sha256", "--server-fingerprint", pin)
-        code, said = await probe(battery.url, "--node", "ns=2;s=bms", "--most", "3", *secure, folder=tmp_path)
-        assert code == 0 and "There is more than these 3 nodes" in said
-        assert (tmp_path / "opcua" / "client.der").exists()
-        code, said = await probe(battery.url, "--node", "ns=2;s=nobody", folder=tmp_path)
-        assert code == 4 and "BadNodeId" in said
-        code, said = await probe(battery.url, "--security-policy", "Basic256Sha256", folder=tmp_path)
-        assert code == 4 and "no certificate is pinned" in said
-        code, said = await probe(battery.url, "--username", "edge", folder=tmp_path)
-        assert code == 2 and "a password is only sent encrypted" in said
+        secure = OpcUaSettings(security_policy="Basic256Sha256", server_fingerprint=pin)
+        secure = secure.beside(tmp_path, tmp_path / "own")
+        some = await tree(battery.url, secure, "ns=2;s=bms", most=3, timeout_s=LONG_S)
+        assert len(some.nodes) == 3 and not some.whole
+        assert {node.status for node in some.nodes} == {"Good"} and some.nodes[0].type == "Double"
+        with pytest.raises(DeviceRefused, match="ns=2;s=nobody: BadNodeId"):
+            await tree(battery.url, OpcUaSettings(), "ns=2;s=nobody", timeout_s=LONG_S)
+        with pytest.raises(NotTrusted, match="no certificate is pinned"):
+            await tree(battery.url, secure.model_copy(update={"server_fingerprint": ""}), timeout_s=LONG_S)
+        with pytest.raises(ValueError, match="--node Pack: is no node id; write it as in ns=2"):
+            await tree(battery.url, OpcUaSettings(), "Pack")
     finally:
         await battery.server.stop()

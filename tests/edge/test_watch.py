@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from conftest import ROOT
 from rich.console import Console
 
 from drivers.profile import load_profile
@@ -74,9 +75,9 @@ async def agent(berth: Berth, kernels: None) -> AsyncIterator[asyncio.Event]:
     await running
 
 
-def drawn(watched: Watched, lang: str = "en") -> str:
+def drawn(watched: Watched, lang: str = "en", height: int | None = None) -> str:
     console = Console(width=100, file=io.StringIO())
-    console.print(view(watched, Texts(lang)))
+    console.print(view(watched, Texts(lang), height))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -92,7 +93,7 @@ async def test_without_an_agent_it_reads_by_itself_and_keeps_agents_out(berth: B
         with pytest.raises(SpoolError, match="another bollard edge run"):
             locked(berth.loaded.spool_path)
     assert "No agent runs for this site" in told
-    assert line_of(told, "power_w")[1:5] == ["6,998,400", "W", "0", "good"]
+    assert line_of(told, "power_w")[1:5] == ["6,998,400", "W", "2", "unproven"]
     assert line_of(told, "frequency_hz")[1:3] == ["50.01", "Hz"]
     assert line_of(told, "frequency_hz")[-2:] == ["4248", "0a3d"]
     assert "charger-1 · bollard generic charging tower · modbus://127.0.0.1:1/1 · away" in told
@@ -107,6 +108,9 @@ async def test_through_the_agent_it_opens_no_connection_of_its_own(berth: Berth,
     assert "Par l'agent en service" in told and watched.through is not None and watched.through in told
     assert line_of(told, "power_w")[1:6] == ["6", "998", "400", "W", "2"]  # not proven yet, as the agent has it
     assert "non prouvé" in told and "charger-1" not in told
+    english, readme = drawn(watched), (ROOT / "edge" / "README.md").read_text(encoding="utf-8")
+    for point in ("power_w", "frequency_hz", "energy_import_total_wh"):
+        assert " ".join(line_of(english, point)[:5]) == " ".join(line_of(readme, f"{point}  ")[:5])
 
 
 async def test_it_tells_when_the_agent_ends(berth: Berth, agent: asyncio.Event) -> None:
@@ -132,12 +136,19 @@ async def command(*words: str, **settings: Any) -> tuple[int | None, str, str]:
 async def test_the_command_prints_one_table_and_ends(berth: Berth) -> None:
     code, out, _ = await command("watch", "--site", str(berth.loaded.path), "--once", "--lang", "en")
     assert code == 0
-    assert line_of(out, "energy_import_total_wh")[1:4] == ["48,211,907", "Wh", "0"]
+    assert line_of(out, "energy_import_total_wh")[1:4] == ["48,211,907", "Wh", "2"]
     assert max(map(len, out.splitlines())) <= 100
     only = ("watch", "--site", str(berth.loaded.path), "--once", "--device", "charger-1")
     assert (await command(*only))[0] == 4  # nobody answers
     code, _, err = await command("watch", "--site", str(berth.loaded.path), "--device", "meter-9", "--lang", "en")
     assert code == 2 and "--device meter-9: is no device" in err and "meter-1, charger-1" in err
+
+
+async def test_what_has_no_room_on_the_screen_is_named(berth: Berth) -> None:
+    async with Watched(berth.loaded, []) as watched:
+        await watched.settled()
+        told = drawn(watched, height=12)
+    assert "power_w" in told and "No room on this screen for charger-1" in told
 
 
 def test_numbers_are_written_as_the_language_does() -> None:
