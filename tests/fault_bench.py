@@ -298,7 +298,7 @@ async def fault_bench(places: Sequence[Place], folder: Path, period_s: float) ->
     simulator = Simulator(places, folder)
     simulator.start()
     try:
-        ready = await asyncio.to_thread(simulator.ready.get, timeout=60.0)
+        ready = await asyncio.to_thread(simulator.ready.get, timeout=300.0)
         buses = Buses()
         watched = {
             place.name: _watched(

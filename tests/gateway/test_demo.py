@@ -24,8 +24,8 @@ from gateway.report.model import build
 from gateway.store import UNKNOWN, Store, open_store
 
 SPEED = 240
+SLOWER = 120  # where an agent starts again: 15 simulated minutes of silence would end the call
 LATE_KWH = 3.5 * 0.05 * SPEED / 3600  # the tower's base load while a reading takes 50 ms to arrive
-FAST = ["--speed", str(SPEED), "--interval", "3s", "--plain"]  # one call in 19 seconds
 
 
 class Figures:
@@ -52,8 +52,14 @@ class Figures:
         return self.number(r"register over them ([\d,.]+) kWh")
 
 
-def demo(out: Path, *options: str) -> Process:
-    return Process(["python", "-m", "gateway.cli", "demo", "--out", str(out), *FAST, *options], ready=None)
+def demo(out: Path, *options: str, speed: int = SPEED) -> Process:
+    command = ["python", "-m", "gateway.cli", "demo", "--out", str(out), *fast(speed), *options]
+    return Process(command, ready=None)
+
+
+def fast(speed: int) -> list[str]:
+    """At 240, one call in 19 seconds."""
+    return ["--speed", str(speed), "--interval", "3s", "--plain"]
 
 
 def finish(process: Process, out: Path) -> Figures:
@@ -64,7 +70,7 @@ def finish(process: Process, out: Path) -> Figures:
     return Figures(text)
 
 
-def kill(process: Process, out: Path, name: str, simulated_minutes: list[float]) -> None:
+def kill(process: Process, out: Path, name: str, simulated_minutes: list[float], speed: int) -> None:
     """kill -9 one process of a running demo at these simulated times after its start."""
     clock = out / "clock.json"
     while not (clock.exists() and json.loads(clock.read_text())["origin_monotonic_ns"]):
@@ -72,7 +78,7 @@ def kill(process: Process, out: Path, name: str, simulated_minutes: list[float])
         time.sleep(0.05)
     started_ns = json.loads(clock.read_text())["origin_monotonic_ns"]
     for minutes in simulated_minutes:
-        due_ns = started_ns + int(minutes * 60e9 / SPEED)
+        due_ns = started_ns + int(minutes * 60e9 / speed)
         time.sleep(max(0.0, (due_ns - time.monotonic_ns()) / 1e9))
         pid = json.loads((out / "pids.json").read_text())[name]
         os.kill(pid, signal.SIGKILL)
@@ -82,8 +88,8 @@ def kill(process: Process, out: Path, name: str, simulated_minutes: list[float])
 
 
 def test_a_killed_edge_loses_its_scans_and_nothing_else(tmp_path: Path) -> None:
-    with demo(tmp_path) as process:
-        kill(process, tmp_path, "edge", [22.0, 38.0])  # in the middle of the call
+    with demo(tmp_path, speed=SLOWER) as process:
+        kill(process, tmp_path, "edge", [22.0, 38.0], SLOWER)  # in the middle of the call
         figures = finish(process, tmp_path)
     assert figures.lost_and_doubled == (0, 0)
     assert figures.minutes_kwh == pytest.approx(figures.plant_kwh, abs=LATE_KWH)  # the register counted on
@@ -96,7 +102,7 @@ def test_a_killed_edge_loses_its_scans_and_nothing_else(tmp_path: Path) -> None:
 
 def test_a_killed_shore_changes_no_figure(tmp_path: Path) -> None:
     with demo(tmp_path) as process:
-        kill(process, tmp_path, "shore", [20.0, 40.0])
+        kill(process, tmp_path, "shore", [20.0, 40.0], SPEED)
         figures = finish(process, tmp_path)
     assert figures.lost_and_doubled == (0, 0)
     assert figures.minutes_kwh == pytest.approx(figures.plant_kwh, abs=LATE_KWH)
@@ -141,7 +147,7 @@ def test_influxdb_gives_the_same_report(
     access = influx_server.access
     options = ["--influx", access.url, "--org", access.org, "--bucket", "demo"]
     with Process(
-        ["python", "-m", "gateway.cli", "demo", "--out", str(tmp_path), *FAST, *options],
+        ["python", "-m", "gateway.cli", "demo", "--out", str(tmp_path), *fast(SPEED), *options],
         ready=None, env={"BOLLARD_INFLUX_TOKEN": access.token},
     ) as process:  # fmt: skip
         figures = finish(process, tmp_path)
