@@ -20,6 +20,7 @@ CLOCK = ua.NodeId(ua.ObjectIds.Server_ServerStatus_CurrentTime)
 CLOCK_HANDLE = 0  # a point's handle is its position in a row, plus 1
 SLOWEST_BEAT_S = 1.0  # servers move their clock once a second, or oftener
 SILENT_BEATS = 3.0  # without a word: the subscription is given up and made anew
+OLD_BEATS = 2.0  # what it says after so long a silence was queued, and may be older than what it kept back
 LIFETIME_S = 60.0  # what is left of it on a server that lost us
 FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 300.0
 NO_FILTER = frozenset(
@@ -231,8 +232,11 @@ class Watch:
         number = message.SequenceNumber
         data = list(message.NotificationData or [])
         ours = result.SubscriptionId == self._id and self._exists.is_set()
+        silent_s = monotonic() - self._heard_s
         if ours and data:
-            if self._last_number and number != self._last_number + 1:
+            if silent_s > OLD_BEATS * self._beat_s:
+                self._end("silent_subscription", f"spoke after {silent_s:.1f} s, perhaps of what is past")
+            elif self._last_number and number != self._last_number + 1:
                 self._end("lost_publish", f"publish {number} came after {self._last_number}")
             else:
                 self._last_number = number

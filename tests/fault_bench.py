@@ -53,6 +53,7 @@ PLANTS = {"meter": "point-1", "charger": "berth-1", "battery": "berth-1"}
 MODBUS_PROFILES = {"meter": "meter-float32.toml", "charger": "generic-charger", "lock": "generic-lock"}
 BAUD = 115_200
 TIMEOUT_S = 0.5
+Address = Mapping[str, Any]  # where the simulator serves a device, as its ready line says
 REFRESHED_NS = 3 * NS  # an OPC UA server of the simulator sets its values twice a second; a busy machine later
 
 
@@ -65,6 +66,7 @@ class Place:
     transport: str  # tcp, rtu-over-tcp, rtu or opcua
     bus: str = ""
     unit_id: int = 1
+    history: str = ""  # OPC UA: the point of which the server keeps a history
 
 
 @dataclass
@@ -184,6 +186,8 @@ def scenario(places: Sequence[Place], folder: Path) -> Path:
             text += f'transport = "{place.transport}"\n'
         if place.transport == "rtu":
             text += f"baud = {BAUD}\n"
+        if place.history:
+            text += f'history = ["{place.history}"]\n'
         if place.bus:
             text += f'bus = "{place.bus}"\n'
     path = folder / "faults.toml"
@@ -194,9 +198,14 @@ def scenario(places: Sequence[Place], folder: Path) -> Path:
 class FaultBench:
     """The bench while it runs: its devices by name, and a switch for their faults."""
 
-    def __init__(self, watched: Mapping[str, Watched], control: int) -> None:
+    def __init__(self, watched: Mapping[str, Watched], control: int, stalls: Sequence["Stalls"]) -> None:
         self.watched = watched
         self._control = control
+        self._stalls = stalls
+
+    def stalled_ns(self, first_ns: int, last_ns: int) -> int:
+        """How long the readers' loop or the simulator's stood still between two instants."""
+        return sum(stalls.within(first_ns, last_ns) for stalls in self._stalls)
 
     async def switch(self, name: str, device: str, on: bool, options: Mapping[str, object] | None = None) -> None:
         """Switch a fault; return when it has come about."""
@@ -216,9 +225,7 @@ class FaultBench:
             await asyncio.sleep(0.02)
 
 
-def device_config(
-    place: Place, address: Mapping[str, Any], profile: str, timeout_s: float, period_s: float
-) -> DeviceConfig:
+def device_config(place: Place, address: Address, profile: str, timeout_s: float, period_s: float) -> DeviceConfig:
     """The device as a site file would have it."""
     table: dict[str, Any] = {
         "name": place.name, "profile": profile, "interval_s": period_s, "timeout_s": timeout_s,
@@ -263,6 +270,28 @@ class Served:
             return [values for noted_ns, values in self._last if noted_ns >= t_ns]
 
 
+class Stalls:
+    """When the machine held an event loop up: what a busy one does to a scan is no fault of the drivers."""
+
+    STEP_S = 0.05
+
+    def __init__(self) -> None:
+        self._lags: list[tuple[int, int]] = []  # end and length [ns]
+
+    async def watch(self) -> None:
+        while True:
+            before_ns = time.monotonic_ns()
+            await asyncio.sleep(self.STEP_S)
+            now_ns = time.monotonic_ns()
+            lag_ns = now_ns - before_ns - int(self.STEP_S * NS)
+            if lag_ns > int(self.STEP_S * NS):
+                self._lags.append((now_ns, lag_ns))
+
+    def within(self, first_ns: int, last_ns: int) -> int:
+        """How long the loop stood still between two instants. [ns]"""
+        return sum(max(0, min(end_ns, last_ns) - max(end_ns - lag_ns, first_ns)) for end_ns, lag_ns in self._lags)
+
+
 class Simulator(threading.Thread):
     """The simulated PLCs, on a loop of their own: what they are busy with does not hold up who reads them."""
 
@@ -271,6 +300,7 @@ class Simulator(threading.Thread):
         self._loaded = load_scenario(str(scenario(places, folder)))
         self.served = {place.name: Served() for place in places}
         self.ready: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.stalls = Stalls()
         self._done = asyncio.Event()
 
     def run(self) -> None:
@@ -284,7 +314,9 @@ class Simulator(threading.Thread):
         clock = SimClock.started(int(self._loaded.scenario.start.timestamp()) * NS, 1.0)
         async with serving(bench, clock, Ports(), self._done) as ready:
             self.ready.put(ready)
+            watching = asyncio.create_task(self.stalls.watch())
             await self._done.wait()
+            watching.cancel()
 
     def end(self) -> None:
         self._loop.call_soon_threadsafe(self._done.set)
@@ -293,22 +325,33 @@ class Simulator(threading.Thread):
 
 
 @contextlib.asynccontextmanager
-async def fault_bench(places: Sequence[Place], folder: Path, period_s: float) -> AsyncIterator[FaultBench]:
-    """Serve the places, poll each of them, and note what they serve and what comes out."""
+async def fault_bench(
+    places: Sequence[Place],
+    folder: Path,
+    period_s: float,
+    through: Callable[[Place, Address], Address] | None = None,
+) -> AsyncIterator[FaultBench]:
+    """Serve the places, poll each of them, and note what they serve and what comes out.
+
+    Args:
+        through: The address at which a place is polled, from that at which it is served: that of a tap, say.
+    """
     simulator = Simulator(places, folder)
     simulator.start()
     try:
         ready = await asyncio.to_thread(simulator.ready.get, timeout=300.0)
         buses = Buses()
-        watched = {
-            place.name: _watched(
-                place, ready["devices"][place.name], folder, simulator.served[place.name], period_s, buses
-            )
-            for place in places
-        }
+        watched = {}
+        for place in places:
+            address = ready["devices"][place.name]
+            address = through(place, address) if through else address
+            served = simulator.served[place.name]
+            watched[place.name] = _watched(place, address, folder, served, period_s, buses)
+        stalls = Stalls()
         tasks = [asyncio.create_task(each.poller.run(), name=name) for name, each in watched.items()]
+        tasks.append(asyncio.create_task(stalls.watch(), name="stalls"))
         try:
-            yield FaultBench(watched, ready["control"])
+            yield FaultBench(watched, ready["control"], (stalls, simulator.stalls))
         finally:
             for task in tasks:
                 task.cancel()
@@ -319,7 +362,7 @@ async def fault_bench(places: Sequence[Place], folder: Path, period_s: float) ->
 
 
 def _watched(
-    place: Place, address: Mapping[str, Any], folder: Path, served: "Served", period_s: float, buses: Buses
+    place: Place, address: Address, folder: Path, served: "Served", period_s: float, buses: Buses
 ) -> Watched:
     name = profile_of(place, folder)
     profile = load_profile(name)

@@ -1,9 +1,15 @@
-"""A TCP proxy on loopback that writes down what a client sends. What it hears is what was on the wire."""
+"""Proxies that write down what a client sends, over TCP or on a serial line: what they hear was on the wire."""
 
 import asyncio
 import contextlib
+import os
+import pty
+import select
 import threading
+import tty
 from typing import Self
+
+from firmware_sim.modbus_rtu import crc16
 
 
 class Tap:
@@ -46,9 +52,13 @@ class Tap:
         except OSError:
             writer.close()
             return
-        back = asyncio.create_task(_pass(upstream, writer, None))
-        await _pass(reader, sink, heard)
-        back.cancel()
+        ways = [
+            asyncio.create_task(_pass(upstream, writer, None)),
+            asyncio.create_task(_pass(reader, sink, heard)),
+        ]
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)  # who hangs up hangs up on the other
+        for way in ways:
+            way.cancel()
         sink.close()
         writer.close()
 
@@ -60,6 +70,52 @@ async def _pass(source: asyncio.StreamReader, sink: asyncio.StreamWriter, heard:
                 heard += data
             sink.write(data)
             await sink.drain()
+
+
+class LineTap:
+    """A pty of its own before that of a serial line, `target`; `streams` has one stream, the client's bytes."""
+
+    def __init__(self, target: str) -> None:
+        self._far = os.open(target, os.O_RDWR | os.O_NOCTTY)  # set as the simulator has set it
+        self._ours, self._theirs = pty.openpty()
+        tty.setraw(self._theirs)
+        self.path = os.ttyname(self._theirs)
+        self.streams = [bytearray()]
+        self._end, self._stop = os.pipe()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.write(self._stop, b"x")
+        self._thread.join(10)
+        for each in (self._far, self._ours, self._theirs, self._end, self._stop):
+            os.close(each)
+
+    def _run(self) -> None:
+        while True:
+            ready = select.select([self._ours, self._far, self._end], [], [])[0]
+            if self._end in ready:
+                return
+            if self._ours in ready:
+                data = os.read(self._ours, 4096)
+                self.streams[0] += data
+                os.write(self._far, data)
+            if self._far in ready:
+                os.write(self._ours, os.read(self._far, 4096))
+
+
+def rtu_functions(stream: bytes) -> list[int]:
+    """Function code of each RTU request in a client's stream: 8 bytes, or 7 for a name plate, checksum right."""
+    codes, at = [], 0
+    while at < len(stream):
+        size = next((n for n in (8, 7) if crc16(stream[at : at + n - 2]) == stream[at + n - 2 : at + n]), 0)
+        assert size, f"byte {at} begins no request that reads: {stream[at : at + 8].hex(' ')}"
+        codes.append(stream[at + 1])
+        at += size
+    return codes
 
 
 def modbus_functions(stream: bytes) -> list[int]:

@@ -78,7 +78,7 @@ async def trouble(bench: FaultBench, mates: list[Watched], told: Told, seed: int
         for mate in mates:
             if mate is not hit and kind.name not in OF_THE_CONNECTION:
                 told.complaints += [
-                    f"{hole} ({kind.name} beside it)" for hole in holes(mate, first[mate.place.name])
+                    f"{hole} ({kind.name} beside it)" for hole in holes(bench, mate, first[mate.place.name])
                 ]
             n = len(mate.rows)
             await bench.until(lambda mate=mate, n=n: mate.is_healthy(n, 1), f"{mate.place.name} after {kind.name}")
@@ -89,17 +89,17 @@ async def quiet(bench: FaultBench, mates: list[Watched], told: Told, rest_s: flo
     starts = [len(mate.rows) for mate in mates]
     await asyncio.sleep(rest_s)
     for mate, start in zip(mates, starts, strict=True):
-        told.complaints += holes(mate, max(0, start - 1))
+        told.complaints += holes(bench, mate, max(0, start - 1))
 
 
-def holes(watched: Watched, start: int) -> list[str]:
-    """Where two scans in a row, or more, are missing."""
+def holes(bench: FaultBench, watched: Watched, start: int) -> list[str]:
+    """Where two scans in a row, or more, are missing, and the machine did not stand still meanwhile."""
     good = [t_ns for t_ns, row in watched.rows[start:] if is_healthy(row)]
     limit_ns = int(2.5 * PERIOD_S * NS)
     return [
         f"{watched.place.name}: nothing for {(b - a) / NS:.2f} s without a fault of its own"
         for a, b in pairwise(good)
-        if b - a > limit_ns
+        if b - a > limit_ns + bench.stalled_ns(a, b)
     ]
 
 

@@ -133,6 +133,19 @@ async def test_a_silent_subscription_is_read_and_made_anew(battery: SimBattery, 
         await held(link)
 
 
+async def test_what_is_said_after_a_silence_is_not_taken_for_new(battery: SimBattery) -> None:
+    async with device(battery.url).open() as link:
+        await held(link)
+        first = link._watch._id
+        link._watch._heard_s -= 2.5  # it was silent for so long; the next scan would come too late to notice
+        await battery.show(soc_bms=0.6)
+        async with asyncio.timeout(30.0):
+            while not link.faults["silent_subscription"]:
+                await asyncio.sleep(0.02)
+        assert (await link.scan("live", time.time_ns)).values[SOC] == 0.6  # read
+        await scanned_until(link, lambda _: link._watch._id != first and link._watch.spoke_ns)
+
+
 async def test_a_subscription_that_the_server_loses_is_made_anew(battery: SimBattery) -> None:
     async with device(battery.url).open() as link:
         await held(link)
