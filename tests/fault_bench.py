@@ -92,21 +92,21 @@ class Watched:
 
     def take_faults(self) -> Counter[str]:
         """What the link counted since the last call."""
-        self._before = self.counted()
+        self._before = self.counted() - Counter(live=len(self.rows))
         counts = self.poller.take_counts()
         return Counter(counts.faults) + Counter(unreachable=counts.unreachable)
 
     def counted(self) -> Counter[str]:
-        """All requests, scans and failures so far."""
+        """All requests, live rows and failures so far."""
         counts: LinkCounts = self.poller.counts
-        now = Counter(requests=counts.requests, scans=counts.scans, unreachable=counts.unreachable)
-        return self._before + now
+        now = Counter(requests=counts.requests, unreachable=counts.unreachable)
+        return self._before + now + Counter(live=len(self.rows))
 
     def tries_since(self, before: Counter[str]) -> int:
-        """Scans that asked something, and failures, since `counted`."""
+        """Live scans that asked something, and failures, since `counted`; a loss is a row and a failure."""
         new = self.counted()
         new.subtract(before)
-        return min(new["requests"], new["scans"]) + new["unreachable"]
+        return min(new["requests"], new["live"]) + new["unreachable"]
 
     def is_healthy(self, since: int, rows: int = 2) -> bool:
         """Whether the last rows since a number of them have no value that is worse than uncertain."""

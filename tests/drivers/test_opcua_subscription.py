@@ -140,8 +140,8 @@ async def test_what_is_said_after_a_silence_is_not_taken_for_new(battery: SimBat
         link._watch._heard_s -= 2.5  # it was silent for so long; the next scan would come too late to notice
         await battery.show(soc_bms=0.6)
         async with asyncio.timeout(30.0):
-            while not link.faults["silent_subscription"]:
-                await asyncio.sleep(0.02)
+            while not link.faults["silent_subscription"]:  # noqa: ASYNC110 # no scan may notice it first
+                await asyncio.sleep(PUBLISHING_S)
         assert (await link.scan("live", time.time_ns)).values[SOC] == 0.6  # read
         await scanned_until(link, lambda _: link._watch._id != first and link._watch.spoke_ns)
 
