@@ -73,6 +73,7 @@ class Pipeline:
         """
         profile = self._profiles[device]
         _make_whole(profile, row)
+        self._proofs.mark(device, row)
         vessel, since_ns = self._aboard.get(device, ("", 0))
         tags = self._tags[device] | {"vessel": "unknown" if vessel and row.t_ns < since_ns else vessel}
         fields = _fields(profile, row, self.trusted) | {"late": 1}
