@@ -102,7 +102,7 @@ class Agent:
                 group.create_task(task, name=name)
                 for name, task in (
                     ("flush", self._flush_forever()), ("send", self._send_forever()),
-                    ("report", self._report_forever()),
+                    ("report", self._report_forever()), ("broker", self._uplink.lasting()),
                 )
             ]  # fmt: skip
             await stop.wait()

@@ -55,6 +55,11 @@ class Uplink:
         )  # fmt: skip
         self._connection.start()
 
+    async def lasting(self) -> None:
+        """Never returns; raises what has ended the connection for good. After `start`."""
+        assert self._connection is not None
+        await self._connection.lasting()
+
     def _connected(self) -> None:
         assert self._connection is not None
         self._connection.subscribe([self._topic("receipt")])
