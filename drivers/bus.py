@@ -295,7 +295,8 @@ class Bus:
         return again
 
     def _timed_out(self, wire: Wire, unit_id: int) -> None:
-        self._silent.add(unit_id)
+        if unit_id in self.units:  # a tool may look for others: that nobody is there says nothing of the bus
+            self._silent.add(unit_id)
         alone = len(self.units) < 2
         dead = not alone and len(self._silent) >= min(len(self.units), SILENT_UNITS)
         if dead:
