@@ -160,11 +160,11 @@ async def name_plate(asker: Asker) -> list[str]:
             break
         at = 7
         for _ in range(pdu[6] if len(pdu) > 6 else 0):
+            if at >= len(pdu):
+                break
             number, length = pdu[at], pdu[at + 1] if at + 1 < len(pdu) else 0
             shown[number] = pdu[at + 2 : at + 2 + length].decode("latin-1").strip("\0 ")
             at += 2 + length
-            if at >= len(pdu):
-                break
         if len(pdu) < 7 or pdu[4] != 0xFF or pdu[5] <= first:
             break
         first = pdu[5]

@@ -259,6 +259,7 @@ async def test_a_name_plate_cut_short_is_taken_as_far_as_it_goes() -> None:
         lambda: b"\x2b\x0e",
         lambda: b"\x2b\x0e\x01\x01\xff\x01\x01\x00\x04ACME",  # more follows from 1 on
         lambda: b"\x2b\x0e\x01\x01\x00\x00\x01\x01\x02M3",
+        lambda: b"\x2b\x0e\x01\x01\x00\x00\x05",  # five texts are announced, none comes
     ]
 
     def ask(*which: int) -> Callable[[bytes], Awaitable[bytes]]:
@@ -272,6 +273,7 @@ async def test_a_name_plate_cut_short_is_taken_as_far_as_it_goes() -> None:
     assert await name_plate(Asker(ask(0), pause_s=0.0)) == ["ACME", "X"]
     assert await name_plate(Asker(ask(1), pause_s=0.0)) == []
     assert await name_plate(Asker(ask(2, 3), pause_s=0.0)) == ["ACME", "M3"]
+    assert await name_plate(Asker(ask(4), pause_s=0.0)) == []
 
 
 async def test_rtu_on_a_tcp_port_is_told_from_modbus_tcp_and_the_other_way_round() -> None:

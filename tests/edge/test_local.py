@@ -219,6 +219,7 @@ async def test_who_owns_a_connection_is_found_without_a_site_file(gateway: Gatew
         assert owner is None
     assert await same_bus("serial:/dev/ttyS0", "serial:/dev/ttyS0")
     assert not await same_bus("serial:/dev/ttyS0", "tcp:127.0.0.1:502")
+    assert not await same_bus("tcp:10.20..7:502", "tcp:127.0.0.1:502")
 
 
 async def test_nothing_is_left_behind_when_the_agent_has_gone(gateway: Gateway, tmp_path: Path) -> None:
