@@ -203,7 +203,8 @@ async def diagnose(
         there = replace(address, unit_id=found[0])
         values = {"unit": address.unit_id, "found": ", ".join(map(str, found)), "url": there.endpoint}
         return there, [Hint("other_unit", values)]
-    return None, [Hint("nobody", {"units": ", ".join(map(str, [address.unit_id, *units]))})]
+    nobody = "nobody_serial" if address.is_serial else "nobody"
+    return None, [Hint(nobody, {"units": ", ".join(map(str, [address.unit_id, *units]))})]
 
 
 async def _who_answers(address: ModbusAddress, pdu: bytes, timeout_s: float, units: list[int]) -> list[int]:

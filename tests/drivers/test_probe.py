@@ -307,3 +307,15 @@ async def test_where_nobody_answers_the_units_tried_are_named() -> None:
     there, (hint,) = await diagnose(ModbusAddress("127.0.0.1", port, 1), read_pdu(3, 0, 1), 0.05)
     server.close()
     assert there is None and hint.key == "nobody" and str(hint.values["units"]).startswith("1, 255, 0, 2")
+
+
+async def test_a_silent_line_has_advice_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nobody(*_: object) -> list[int]:
+        return []
+
+    monkeypatch.setattr("drivers.probe._who_answers", nobody)
+    line = ModbusAddress(transport="rtu", serial="/dev/ttyUSB0")
+    _, hints = await diagnose(line, read_pdu(3, 0, 1), 0.1)
+    assert [hint.key for hint in hints] == ["nobody_serial"]
+    _, hints = await diagnose(ModbusAddress("10.20.0.7"), read_pdu(3, 0, 1), 0.1)
+    assert [hint.key for hint in hints] == ["nobody"]
