@@ -36,7 +36,6 @@ class Bus:
         connections: Opened so far.
         requests: Sent so far.
         faults: How often what went wrong.
-        busy_s: Time that requests have taken, from sending to answer or time-out. [s]
     """
 
     def __init__(self, address: ModbusAddress) -> None:
@@ -44,7 +43,6 @@ class Bus:
         self.connections = 0
         self.requests = 0
         self.faults: Counter[str] = Counter()
-        self.busy_s = 0.0
         self._wire: Wire | None = None
         self.units: set[int] = set()
         self._users = 0  # links that are open
@@ -215,7 +213,6 @@ class Bus:
             raise self._fault(DeviceUnreachable, "connection_lost", str(error), unit_id, pdu) from error
         finally:  # a cancellation, too, leaves an answer that may still come
             now_s = loop.time()
-            self.busy_s += now_s - sent_s
             self._next_s = max(now_s + self.address.pause_s, sent_s + self._spacing_s)
             if may_come:
                 self._owes(unit_id, expected)
@@ -295,7 +292,8 @@ class Bus:
         return again
 
     def _timed_out(self, wire: Wire, unit_id: int) -> None:
-        self._silent.add(unit_id)
+        if unit_id in self.units:  # a tool may look for others: that nobody is there says nothing of the bus
+            self._silent.add(unit_id)
         alone = len(self.units) < 2
         dead = not alone and len(self._silent) >= min(len(self.units), SILENT_UNITS)
         if dead:

@@ -137,6 +137,8 @@ async def open_wire(address: ModbusAddress, timeout_s: float) -> Wire:
         ) from error
     except ssl.SSLError as error:
         raise OSError(f"TLS was refused: {error.reason or error}; does it ask for tls_cert?") from error
+    except ValueError as error:  # 10.20..7: the name cannot even be asked for
+        raise OSError(f"host = {address.host!r} is no name and no address: {error}") from error
 
 
 def tls_context(address: ModbusAddress) -> ssl.SSLContext:
@@ -150,7 +152,13 @@ def tls_context(address: ModbusAddress) -> ssl.SSLContext:
     context.load_verify_locations(cafile=address.tls_ca)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a pinned certificate needs no authority above it
     if address.tls_cert:
-        context.load_cert_chain(address.tls_cert, address.tls_key or None)
+        try:  # without a password OpenSSL would ask on the terminal, and stop all devices until somebody answers
+            context.load_cert_chain(address.tls_cert, address.tls_key or None, password="")
+        except ssl.SSLError as error:
+            raise OSError(
+                f"tls_cert = {address.tls_cert!r} is not used: {error.reason or error};"
+                " give a certificate and the key that belongs to it (PEM, key without password)"
+            ) from error
     return context
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from math import isfinite
 
 import numpy as np
 from asyncua import ua
@@ -181,9 +182,9 @@ def _taker(point: Point) -> Callable[[object], Taken]:
             return np.nan, Quality.UNKNOWN, ""
         if whole and not float(value).is_integer():
             return np.nan, Quality.NONSENSE, f"wrong_type: {value!r} is not {point.type}"
-        if unknown and int(value) & ones in unknown:
+        if unknown and isfinite(value) and int(value) & ones in unknown:
             return np.nan, Quality.UNKNOWN, ""
-        if abs(value) > EXACT_INTEGER and isinstance(value, int):
+        if abs(value) > EXACT_INTEGER and (whole or isinstance(value, int)):
             return np.nan, Quality.TOO_LARGE, ""
         if point.type == "bool":
             value = value != 0 if point.bit is None else int(value) >> point.bit & 1

@@ -192,7 +192,7 @@ class Session:
             async with asyncio.timeout(min(CLOSING_S, self.timeout_s)):
                 await self._client.uaclient.close_session(True)
                 await self._client.close_secure_channel()
-        except (OSError, ua.UaError) as error:
+        except Exception as error:  # as on opening: a goodbye answered with nonsense must not end the agent
             log.debug("%s: the server did not close the session: %s", self.endpoint, reason(error))
         finally:
             self._client.disconnect_socket()

@@ -106,10 +106,14 @@ class Plausible:
             if finding.passed:
                 self.proven.add("energy")
             told += self._failed(finding, at=3)
+        self.mark(row)
+        return told
+
+    def mark(self, row: Row) -> None:
+        """Mark what is not proven yet, in place, and learn nothing from the row: it may be one of the past."""
         for group, members in self._members.items():
             if group not in self.proven:
                 row.quality[members & (row.quality == Quality.GOOD)] = Quality.UNPROVEN
-        return told
 
     def _judge_electrical(self, row: Row, values: Mapping[str, float]) -> list[Finding]:
         findings = [*self._unreadable(row, values)]

@@ -160,11 +160,11 @@ async def name_plate(asker: Asker) -> list[str]:
             break
         at = 7
         for _ in range(pdu[6] if len(pdu) > 6 else 0):
+            if at >= len(pdu):
+                break
             number, length = pdu[at], pdu[at + 1] if at + 1 < len(pdu) else 0
             shown[number] = pdu[at + 2 : at + 2 + length].decode("latin-1").strip("\0 ")
             at += 2 + length
-            if at >= len(pdu):
-                break
         if len(pdu) < 7 or pdu[4] != 0xFF or pdu[5] <= first:
             break
         first = pdu[5]
@@ -203,12 +203,8 @@ async def diagnose(
         there = replace(address, unit_id=found[0])
         values = {"unit": address.unit_id, "found": ", ".join(map(str, found)), "url": there.endpoint}
         return there, [Hint("other_unit", values)]
-    return None, [
-        Hint(
-            "nobody_serial" if address.is_serial else "nobody",
-            {"units": ", ".join(map(str, [address.unit_id, *units]))},
-        )
-    ]
+    nobody = "nobody_serial" if address.is_serial else "nobody"
+    return None, [Hint(nobody, {"units": ", ".join(map(str, [address.unit_id, *units]))})]
 
 
 async def _who_answers(address: ModbusAddress, pdu: bytes, timeout_s: float, units: list[int]) -> list[int]:

@@ -28,7 +28,6 @@ class Node:
         type: Of a variable's value, as in Double or Double[3]; empty where it has none.
         value: As text.
         status: Good, or the name of another status code; empty for what is no variable.
-        source_time: When the source had it, UTC; empty where the server does not say.
         more: Whether it has children that are not shown.
     """
 
@@ -39,7 +38,6 @@ class Node:
     type: str = ""
     value: str = ""
     status: str = ""
-    source_time: str = ""
     more: bool = False
 
 
@@ -160,8 +158,6 @@ async def _read(session: Session, nodes: Sequence[tuple[Node, Any]]) -> None:
         return
     for (shown, _), found in zip(variables, await session.read([node for _, node in variables]), strict=True):
         shown.status = name_of(found.StatusCode.value) if found.StatusCode is not None else "Good"
-        if found.SourceTimestamp is not None:
-            shown.source_time = found.SourceTimestamp.strftime("%Y-%m-%d %H:%M:%S")
         if found.Value is not None and found.Value.Value is not None:
             shown.type, shown.value = _text(found.Value)
 

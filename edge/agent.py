@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from drivers.bus import Buses
@@ -25,6 +26,7 @@ T = TypeVar("T")
 NS = 1_000_000_000
 CHECKPOINT_S = 60.0  # of the agent's clock: how much a start has to replay
 LINK_REPORT_S, GATEWAY_REPORT_S, STATUS_S = 10.0, 30.0, 10.0
+CERTIFICATES_S = 86_400.0
 MOST_ROWS_IN_MEMORY = 200_000  # while the disk refuses; some 100 MB
 MOST_ROWS_PER_BATCH = 500
 DETAIL_EVERY_S = 5.0  # real seconds that detail rows are collected for one batch
@@ -102,7 +104,7 @@ class Agent:
                 group.create_task(task, name=name)
                 for name, task in (
                     ("flush", self._flush_forever()), ("send", self._send_forever()),
-                    ("report", self._report_forever()),
+                    ("report", self._report_forever()), ("broker", self._uplink.lasting()),
                 )
             ]  # fmt: skip
             await stop.wait()
@@ -239,7 +241,7 @@ class Agent:
 
     async def _report_forever(self) -> None:
         """Publish what the links and the gateway itself are doing."""
-        next_link_ns = next_gateway_ns = next_status_ns = self._clock.now_ns()
+        next_link_ns = next_gateway_ns = next_status_ns = next_certificates_ns = self._clock.now_ns()
         while True:
             now_ns = self._clock.now_ns()
             self._pipeline.trusted = self._clock.trusted()
@@ -254,6 +256,9 @@ class Agent:
             if now_ns >= next_gateway_ns:
                 next_gateway_ns = now_ns + int(GATEWAY_REPORT_S * NS)
                 await self._report_gateway(now_ns)
+            if now_ns >= next_certificates_ns:
+                next_certificates_ns = now_ns + int(CERTIFICATES_S * NS)
+                await self._tell_certificates(now_ns)
             if now_ns >= next_status_ns or self._status_due:
                 self._status_due = False
                 next_status_ns = now_ns + int(STATUS_S * NS)
@@ -268,6 +273,17 @@ class Agent:
         fields = self._health.report(self._tally, size, len(self._waiting), oldest_s, self._pipeline.trusted)
         fields["dropped_rows"] = self._tally.dropped + self._lost_rows
         self._pipeline.take_report("gateway", None, dict(fields), now_ns)
+
+    async def _tell_certificates(self, now_ns: int) -> None:
+        """An event for each that ends soon: from that day on the broker takes nothing from us, not even this."""
+        now = datetime.now(UTC)  # of the world that made them, also where time is simulated
+        for seen in await asyncio.to_thread(self._uplink.expiring):
+            days = seen.days_left(now)
+            log.warning("event=certificate_expires file=%s days=%d", seen.file, days)
+            told: dict[str, wire.Value] = {
+                "value": float(days), "text": seen.name, "detail": seen.ends.isoformat(),
+            }  # fmt: skip
+            self._pipeline.take_event("certificate_expires", None, now_ns, **told)
 
     def _whoami(self, state: str) -> dict[str, Any]:
         """What the broker tells when we are gone: nothing that we could not know beforehand."""

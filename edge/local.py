@@ -42,6 +42,7 @@ MOST_CLIENTS = 8
 MOST_UNREAD = 1 << 20  # bytes that a client has not taken
 LONGEST_LINE = 1 << 12  # of a request
 LONGEST_PATH = 107  # of a unix socket's address; man 7 unix
+SERVICE_FOLDER = Path("/run/bollard")
 PACE_S = 0.05  # silence of tools between two requests, so that polling comes first
 
 
@@ -253,16 +254,26 @@ def _listen(path: Path) -> socket.socket:
 def _folders() -> list[Path]:
     """Where running agents are named, the best first."""
     user = os.environ.get("XDG_RUNTIME_DIR")
-    shared = [Path("/run/bollard")] + ([Path(user) / "bollard"] if user else [])
+    shared = [SERVICE_FOLDER] + ([Path(user) / "bollard"] if user else [])
     return [*shared, Path(tempfile.gettempdir()) / f"bollard-edge-{os.getuid()}"]
+
+
+def _is_ours(folder: Path) -> bool:
+    """In /tmp anybody may have been first, and a link in there leads wherever its owner wants. Raises: OSError.
+
+    In /run only root makes folders: that of the service is believed by root's tools, too.
+    """
+    return folder == SERVICE_FOLDER or folder.lstat().st_uid in (0, os.getuid())
 
 
 def _announce(path: Path, buses: list[str]) -> None:
     """Let tools find us without the site file. Where that cannot be written, they have to be told of it."""
     for folder in _folders():
         with contextlib.suppress(OSError):
-            if folder != Path("/run/bollard"):  # made by the service's unit, or not at all
+            if folder != SERVICE_FOLDER:  # made by the service's unit, or not at all
                 folder.mkdir(mode=0o700, exist_ok=True)
+            if not _is_ours(folder):
+                continue
             (folder / _entry(path)).write_text(json.dumps({"socket": str(path), "buses": buses}))
             return
 
@@ -281,7 +292,7 @@ def announced() -> Iterator[tuple[Path, list[str]]]:
     """Sockets of agents that have said where they listen, and what they poll. A killed one is still among them."""
     for folder in _folders():
         try:
-            if folder.stat().st_uid not in (0, os.getuid()):  # in /tmp anybody may have been first
+            if not _is_ours(folder):
                 continue
             entries = sorted(folder.glob("*.json"))
         except OSError:

@@ -138,6 +138,6 @@ async def same_bus(one: str, other: str) -> bool:
             {info[4][0] for info in await loop.getaddrinfo(name, int(port), type=socket.SOCK_STREAM)}
             for name in (host, other_host)
         ]
-    except OSError:
+    except (OSError, ValueError):  # nobody knows the name, or it is none
         return False
     return bool(found[0] & found[1])

@@ -156,14 +156,20 @@ class Connection:
         if self.connected and last is not None:
             info = self.publish(*last, retain=True)
             end_s = time.monotonic() + GOODBYE_S
-            while not (heard := info.is_published()) and time.monotonic() < end_s:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+            with suppress(RuntimeError, ValueError):  # the connection has gone in this instant
+                while not (heard := info.is_published()) and time.monotonic() < end_s:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
         self.connected = False  # on purpose: nothing to warn of
         self._task.cancel()
         await asyncio.wait([self._task])
         await self._hang_up(politely=heard)
         if not self._task.cancelled() and (error := self._task.exception()) is not None:
             raise error
+
+    async def lasting(self) -> None:
+        """Never returns: it is for a task group, which ends with whatever bug has ended the connection."""
+        assert self._task is not None
+        await asyncio.shield(self._task)
 
     def cut(self) -> None:
         """End the connection at once, without a goodbye; the broker publishes the will."""

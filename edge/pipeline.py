@@ -73,6 +73,7 @@ class Pipeline:
         """
         profile = self._profiles[device]
         _make_whole(profile, row)
+        self._proofs.mark(device, row)
         vessel, since_ns = self._aboard.get(device, ("", 0))
         tags = self._tags[device] | {"vessel": "unknown" if vessel and row.t_ns < since_ns else vessel}
         fields = _fields(profile, row, self.trusted) | {"late": 1}
@@ -138,12 +139,14 @@ class Pipeline:
             if profile is None or profile.kind != decoded.kind:
                 continue  # the device has left the site file since
             row = _row(profile, decoded)
-            late = "late" in decoded.fields
-            if not late:
+            if "late" in decoded.fields:
+                told = self._compute.feed_late(device, row)
+            else:
                 self._last_ns[device] = row.t_ns
-                self._proofs.judge(device, row)
+                told = self._proofs.judge(device, row)
                 self._compute.vessel_of(device, row)
-            for out in self._compute.feed_late(device, row) if late else self._compute.feed(device, row):
+                told += self._compute.feed(device, row)
+            for out in told:
                 if out.kind == "event":
                     self._later("event", out.t_ns)
             replayed += 1

@@ -116,6 +116,7 @@ class Poller:
         if self.bus is not None:
             self.bus.on_return(self._wake.set)
         self._has_history = False
+        self._planned_s = dict.fromkeys(self._intervals_ns, time.monotonic())  # when the next scan was decided
         self._last_ns = 0  # of the last row that was taken
         self._last_fastest_ns = 0  # 0: the one before is not its neighbour
         self.counts = LinkCounts()
@@ -135,7 +136,7 @@ class Poller:
 
     async def run(self) -> None:
         while True:
-            lost_ns = self._clock.now_ns()
+            lost_s = time.monotonic()
             try:
                 async with self._source.open() as link:
                     self.link = link
@@ -145,15 +146,19 @@ class Poller:
                         due_ns, scan = due[0]
                         await self._clock.sleep_until(due_ns)
                         await self._scan(link, scan)
-                        lost_ns = self._clock.now_ns()
+                        lost_s = time.monotonic()
                         if scan == self._fastest and (self._failures or not self.counts.connected):
                             log.info("device=%s event=answers failures=%d", self._device.name, self._failures)
                             self._failures, self.counts.connected, self.tried = 0, True, True
                         heapq.heapreplace(due, (self._next(due_ns, scan), scan))
             except DeviceUnreachable as error:
                 await self._back_off(error)
-                away_ns = self._clock.now_ns() - lost_ns
+                away_ns = self._passed_ns(lost_s)
                 self.counts.missed += away_ns // self._intervals_ns.get("live", NS)
+
+    def _passed_ns(self, since_s: float) -> int:
+        """Time of the clock that has passed since a monotonic instant, whatever steps the clock has made."""
+        return int((time.monotonic() - since_s) * self._clock.speed * NS)
 
     async def _back_off(self, error: DeviceUnreachable) -> None:
         """Tell once that values are unknown from here on, and wait; longer each time, or until `reset`."""
@@ -237,6 +242,7 @@ class Poller:
         now_ns = self._clock.now_ns()
         slow_first = sorted(self._intervals_ns, key=lambda scan: scan == "live")
         due = [(now_ns + i, scan) for i, scan in enumerate(slow_first)]
+        self._planned_s = dict.fromkeys(slow_first, time.monotonic())
         heapq.heapify(due)
         return due
 
@@ -245,7 +251,8 @@ class Poller:
         interval_ns, lag_ns = self._intervals_ns[scan], self._lags_ns[scan]
         now_ns = self._clock.now_ns()
         next_ns = ((max(due_ns, now_ns) - lag_ns) // interval_ns + 1) * interval_ns + lag_ns
-        late = (now_ns - due_ns) // interval_ns
+        late = min(now_ns - due_ns, self._passed_ns(self._planned_s[scan])) // interval_ns
+        self._planned_s[scan] = time.monotonic()
         if late > 0:
             self.counts.overruns += 1
             self.counts.missed += late

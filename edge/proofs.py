@@ -34,6 +34,11 @@ class Proofs:
         found = judge.judge(row) if judge is not None else []
         return [_event(device, finding, row.t_ns) for finding in found]
 
+    def mark(self, device: str, row: Row) -> None:
+        """Mark what is not proven yet, in place. For rows of the past: they prove nothing."""
+        if (judge := self._judges.get(device)) is not None:
+            judge.mark(row)
+
     def states(self) -> dict[str, list[str]]:
         """Per meter what its proof holds for, and which groups of points are proven."""
         return {name: [self._keys[name], *sorted(judge.proven)] for name, judge in self._judges.items()}

@@ -14,7 +14,7 @@ from typing import Any
 
 from edge import wire
 from edge.config import BrokerConfig
-from edge.mqtt import Connection
+from edge.mqtt import Connection, tls_files
 from edge.spool import Batch
 from edge.tls import Expiry, expiring
 
@@ -55,6 +55,11 @@ class Uplink:
         )  # fmt: skip
         self._connection.start()
 
+    async def lasting(self) -> None:
+        """Never returns; raises what has ended the connection for good. After `start`."""
+        assert self._connection is not None
+        await self._connection.lasting()
+
     def _connected(self) -> None:
         assert self._connection is not None
         self._connection.subscribe([self._topic("receipt")])
@@ -73,8 +78,9 @@ class Uplink:
         self._on_receipt(receipt)
 
     def expiring(self) -> list[Expiry]:
-        """Certificates that end within 30 days, ours and the CA's: an event's worth, once a day."""
-        files = self._broker.access(self._folder).tls
+        """Certificates that end within 30 days, ours and the CA's. Reads files."""
+        broker = self._broker
+        files = tls_files(self._folder, broker.tls_ca, broker.tls_cert, broker.tls_key)
         return expiring(files) if files is not None else []
 
     def confirmed(self, batch: int) -> None:

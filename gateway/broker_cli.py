@@ -107,7 +107,7 @@ def _gateway_of(file: Path) -> tuple[str, str, int | None]:
         port = broker.get("port", PORT if "tls_ca" in broker else None)
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}; give an existing site file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # also not TOML, not UTF-8
         raise ConfigError(f"{file}: is no site file ({error!r}); see `bollard edge check`") from error
     return name, gateway, port
 

@@ -170,6 +170,7 @@ async def run_ingest(
         told = (lambda: ready(broker.port, probes)) if ready else None
         async with _connected(broker, settings.sites, pulse, told) as connection, asyncio.TaskGroup() as group:
             group.create_task(_publish_counters(intake.counters, book), name="counters")
+            group.create_task(connection.lasting(), name="broker")
             group.create_task(_take_care(settings, store, pulse), name="care")
             while True:
                 await _confirm(await inbox.group(), intake, pulse, connection)

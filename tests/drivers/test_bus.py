@@ -227,6 +227,18 @@ async def test_a_dead_bus_is_probed_by_one_with_one_register_and_the_rest_are_to
     assert await rightly(bus, 3, unit=2) == []
 
 
+async def test_units_that_a_tool_looks_for_say_nothing_of_the_bus(plant: Plant, bus: Bus) -> None:
+    bus.units.symmetric_difference_update({1, 3, 4})  # 1 is the fixture's
+    plant.board.on("silence", "u1")
+    plant.board.on("silence", "u2")
+    for unit in (1, 2):
+        with pytest.raises(DeviceUnreachable):
+            await words(bus, 0, 4, unit)
+    plant.board.off("silence")
+    await recovers(bus)
+    assert bus.connections == 1
+
+
 async def test_reset_ends_the_rest_of_a_bus(plant: Plant, bus: Bus) -> None:
     bus.units.update({1, 2})
     bus._rest("the test says so")

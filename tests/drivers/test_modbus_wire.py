@@ -109,6 +109,23 @@ async def test_a_plc_that_wants_a_certificate_gets_one_or_nothing_is_read(secure
         await ask(changed(secure, tls_cert="", tls_key=""))
 
 
+async def test_a_locked_key_is_refused_and_nobody_is_asked_for_its_password(
+    secure: ModbusAddress, tmp_path: Path
+) -> None:
+    key = serialization.load_pem_private_key((tmp_path / "gateway.key").read_bytes(), None)
+    locked = serialization.BestAvailableEncryption(b"secret")
+    pkcs8 = serialization.PrivateFormat.PKCS8
+    (tmp_path / "locked.key").write_bytes(key.private_bytes(serialization.Encoding.PEM, pkcs8, locked))
+    with pytest.raises(DeviceUnreachable, match=r"tls_cert = .* key without password"):
+        await ask(changed(secure, tls_key=str(tmp_path / "locked.key")))
+
+
+@pytest.mark.parametrize("host", ["10.20..7", 70 * "a" + ".local"])
+async def test_a_mistyped_host_is_a_device_that_is_not_there(host: str) -> None:
+    with pytest.raises(DeviceUnreachable, match="is no name and no address"):
+        await ask(ModbusAddress(host, 502))
+
+
 def test_each_transport_has_its_port_and_its_url() -> None:
     assert ModbusAddress("plc").endpoint == "modbus://plc:502/1"
     assert ModbusAddress("plc", transport="tls", unit_id=3).endpoint == "modbus+tls://plc:802/3"

@@ -115,6 +115,8 @@ async def test_the_shipped_battery_is_read_each_point_with_its_own_value(battery
         (value(-1, ua.VariantType.Int32), {"type": "int32", "invalid": 0xFFFF_FFFF}, (np.nan, Quality.UNKNOWN)),
         (value(float("nan")), {"type": "float64"}, (np.nan, Quality.UNKNOWN)),
         (value(float("inf")), {"type": "float64"}, (np.nan, Quality.OUT_OF_RANGE)),
+        (value(float("inf")), {"type": "float64", "invalid": 0}, (np.nan, Quality.OUT_OF_RANGE)),
+        (value(1e300), {"type": "uint32"}, (np.nan, Quality.TOO_LARGE)),
         (value(1.5), {"type": "float64", "range": (0, 1)}, (np.nan, Quality.OUT_OF_RANGE)),
         (value(1.5), {"type": "uint16"}, (np.nan, Quality.NONSENSE)),
         (value("1.5"), {"type": "float64"}, (np.nan, Quality.NONSENSE)),

@@ -283,6 +283,7 @@ async def test_a_name_plate_cut_short_is_taken_as_far_as_it_goes() -> None:
         lambda: b"\x2b\x0e",
         lambda: b"\x2b\x0e\x01\x01\xff\x01\x01\x00\x04ACME",  # more follows from 1 on
         lambda: b"\x2b\x0e\x01\x01\x00\x00\x01\x01\x02M3",
+        lambda: b"\x2b\x0e\x01\x01\x00\x00\x05",  # five texts are announced, none comes
     ]
 
     def ask(*which: int) -> Callable[[bytes], Awaitable[bytes]]:
@@ -296,6 +297,7 @@ async def test_a_name_plate_cut_short_is_taken_as_far_as_it_goes() -> None:
     assert await name_plate(Asker(ask(0), pause_s=0.0)) == ["ACME", "X"]
     assert await name_plate(Asker(ask(1), pause_s=0.0)) == []
     assert await name_plate(Asker(ask(2, 3), pause_s=0.0)) == ["ACME", "M3"]
+    assert await name_plate(Asker(ask(4), pause_s=0.0)) == []
 
 
 async def test_rtu_on_a_tcp_port_is_told_from_modbus_tcp_and_the_other_way_round() -> None:
@@ -329,3 +331,15 @@ async def test_where_nobody_answers_the_units_tried_are_named() -> None:
     there, (hint,) = await diagnose(ModbusAddress("127.0.0.1", port, 1), read_pdu(3, 0, 1), 0.05)
     server.close()
     assert there is None and hint.key == "nobody" and str(hint.values["units"]).startswith("1, 255, 0, 2")
+
+
+async def test_a_silent_line_has_advice_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nobody(*_: object) -> list[int]:
+        return []
+
+    monkeypatch.setattr("drivers.probe._who_answers", nobody)
+    line = ModbusAddress(transport="rtu", serial="/dev/ttyUSB0")
+    _, hints = await diagnose(line, read_pdu(3, 0, 1), 0.1)
+    assert [hint.key for hint in hints] == ["nobody_serial"]
+    _, hints = await diagnose(ModbusAddress("10.20.0.7"), read_pdu(3, 0, 1), 0.1)
+    assert [hint.key for hint in hints] == ["nobody"]

@@ -19,7 +19,11 @@ from servers.mosquitto import Mosquitto
 from edge import wire
 from edge.agent import Agent
 from edge.clock import WallClock
+from edge.config import LoadedSite
+from gateway.events import sentence
+from gateway.pki import Pki
 from gateway.store import open_store
+from gateway.texts import load_texts
 
 SITE = """
 schema = 1
@@ -97,6 +101,20 @@ def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.strip().splitlines()
     return line
+
+
+async def test_the_end_of_the_gateways_certificate_is_told(tmp_path: Path) -> None:
+    pki = Pki.init(tmp_path / "pki")
+    pki.issue("gateway", "port/gw", days=10)
+    tls = 'tls_ca = "pki/ca.pem"\ntls_cert = "pki/port.gw.pem"\ntls_key = "pki/port.gw.key"\n[spool]'
+    file = tmp_path / "site.toml"
+    file.write_text(SITE.format(good=1, silent=2).replace("[spool]", tls))
+    agent = Agent(LoadedSite.load(file), WallClock(), "1")
+    await agent._tell_certificates(time.time_ns())
+    (told,) = [wire.decode_row(entry.line) for entry in agent._pipeline.entries]
+    assert (told.kind, told.tags["code"], told.fields["text"]) == ("event", "certificate_expires", "port/gw")
+    assert told.fields["value"] in (9.0, 10.0)
+    assert "port/gw" in sentence(told, load_texts("fr"))
 
 
 def test_a_damaged_spool_is_told_in_one_sentence_and_left_alone(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from drivers.bus import Buses
 from drivers.errors import DeviceRefused, DeviceUnreachable
 from drivers.modbus_pdu import read_pdu
 from drivers.profile import load_profile
+from edge import local
 from edge.clock import WallClock
 from edge.config import LoadedSite
 from edge.local import MOST_CLIENTS, MOST_UNREAD, LocalSocket
@@ -219,6 +221,7 @@ async def test_who_owns_a_connection_is_found_without_a_site_file(gateway: Gatew
         assert owner is None
     assert await same_bus("serial:/dev/ttyS0", "serial:/dev/ttyS0")
     assert not await same_bus("serial:/dev/ttyS0", "tcp:127.0.0.1:502")
+    assert not await same_bus("tcp:10.20..7:502", "tcp:127.0.0.1:502")
 
 
 async def test_an_agent_of_another_user_is_not_gone_around(
@@ -244,3 +247,19 @@ async def test_nothing_is_left_behind_when_the_agent_has_gone(gateway: Gateway, 
         with pytest.raises(AgentGone):
             await client.devices()
     assert not [name for name in os.listdir(tmp_path / "bollard") if name.endswith(".json")]
+
+
+def test_a_folder_of_somebody_else_is_neither_written_nor_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, path, owner = tmp_path / "agents", tmp_path / "spool.db.sock", os.getuid() + 1
+    monkeypatch.setattr(local, "_folders", lambda: [folder])
+    monkeypatch.setattr(Path, "lstat", lambda _: SimpleNamespace(st_uid=owner))
+    local._announce(path, ["tcp:plc:502"])
+    assert not list(folder.iterdir())
+    owner = os.getuid()
+    local._announce(path, ["tcp:plc:502"])
+    owner = os.getuid() + 1
+    assert not list(local.announced())
+    monkeypatch.setattr(local, "SERVICE_FOLDER", folder)  # the service's user is not root, and root looks
+    assert list(local.announced()) == [(path, ["tcp:plc:502"])]

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -223,3 +224,30 @@ async def test_nobody_there_is_said_once(caplog: pytest.LogCaptureFixture) -> No
         f"event=no_broker broker=127.0.0.1:{port} reason='no answer (Connection refused);"
         " check [broker] host and port'"
     ]
+
+
+@pytest.mark.mosquitto
+async def test_a_goodbye_in_the_instant_of_a_loss_is_no_error(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker:
+        connection = Connection(Access((("127.0.0.1", broker.port),)), "gw", lambda: None, lambda _t, _p: None)
+        connection.start()
+        await until(lambda: connection.connected)
+        connection.cut()
+        while connection._client.socket() is not None:  # the event loop has not heard of it yet
+            time.sleep(0.01)  # noqa: ASYNC251 - it must not hear
+        assert connection.connected
+        await connection.stop(("status", b"{}"))
+
+
+async def test_a_bug_in_the_connection_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(Connection, "_open", broken)
+    access = Access((("127.0.0.1", free_port()),))
+    connection = Connection(access, "gw", lambda: None, lambda _t, _p: None)
+    connection.start()
+    with pytest.raises(KeyError, match="a bug"):
+        await connection.lasting()
+    with pytest.raises(KeyError, match="a bug"):
+        await connection.stop()

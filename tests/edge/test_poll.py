@@ -87,6 +87,26 @@ async def test_a_loss_is_one_row_and_no_invented_misses(device, monkeypatch) -> 
     assert poller.counts.missed <= 12  # since the loss, not since the connection
 
 
+@pytest.mark.parametrize("lives", [10**6, 3])
+async def test_a_step_of_the_clock_is_no_missed_scan(device, lives: int) -> None:
+    """A gateway without a battery for its clock boots years ago; its first time server ends that."""
+
+    class Stepping(WallClock):
+        step_ns = 0
+
+        def now_ns(self) -> int:
+            return super().now_ns() + self.step_ns
+
+    poller = poller_of(device, Scripted(lives), [])
+    poller._clock = clock = Stepping()
+    task = asyncio.create_task(poller.run())
+    await until(lambda: poller.counts.scans >= 3)
+    clock.step_ns = 10 * 365 * 86_400 * 10**9
+    await asyncio.sleep(1.5)
+    task.cancel()
+    assert poller.counts.missed < 100
+
+
 async def test_a_device_that_answers_only_slow_scans_is_backed_off_from(device, monkeypatch) -> None:
     source = Scripted(0)
     await run(device, source, 2.5, monkeypatch)

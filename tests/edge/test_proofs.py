@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drivers.row import Quality, Row, empty_row
+from drivers.row import HISTORY, Quality, Row, empty_row
 from edge import wire
 from edge.config import LoadedSite
 from edge.pipeline import Pipeline
@@ -96,6 +96,18 @@ def test_rows_after_the_checkpoint_prove_as_they_did(tmp_path: Path) -> None:
     again.resume(None, [e.line for e in first.entries if e.line.startswith("meter,")])
     again.take("meter", scan(loaded, 31))
     assert marked(again) == [False]
+
+
+def test_rows_of_the_past_are_marked_too_and_prove_nothing(tmp_path: Path) -> None:
+    loaded = site(tmp_path)
+    pipeline = Pipeline(loaded)
+    for second in range(30):
+        past = scan(loaded, second)
+        past.scan = HISTORY
+        pipeline.take("meter", past)
+    assert marked(pipeline) == 30 * [True]
+    pipeline.take("meter", scan(loaded, 31))
+    assert marked(pipeline)[-1]
 
 
 def test_a_counter_with_fractions_travels_and_counts_as_whole_watt_hours(tmp_path: Path) -> None:
