@@ -93,6 +93,9 @@ class Lock:
         self._unfed_mark = struct.unpack("<q", hashlib.sha256(self._unfed.encode()).digest()[:8])[0] | 1
         self._told = np.zeros(1, "i8")  # which list of rules without signals has been told
         self._maintenance = np.zeros(1, "i8")
+        drives = [signal.point for signal in (*shape.gates, *shape.sluices)]
+        order = drives, shape.gate_head, shape.sluice_head, shape.lights, shape.level_names
+        self._signs = hashlib.sha256(repr(order).encode()).digest()[:8]  # a state of other signals is not ours
 
     def feed(self, device: str, row: Row) -> Iterator[Output]:
         energy_wh = value_of(row, self._energy)
@@ -270,10 +273,11 @@ class Lock:
         ]  # fmt: skip
 
     def state(self) -> bytes:
-        return join(self._parts())
+        return self._signs + join(self._parts())
 
     def restore(self, state: bytes) -> None:
-        split(self._parts(), state)
+        if state.startswith(self._signs):
+            split(self._parts(), state[len(self._signs) :])
 
 
 def layout() -> list[str]:

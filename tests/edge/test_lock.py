@@ -260,3 +260,19 @@ def test_a_catalogue_says_what_is_evaluated(tmp_path: Path) -> None:
     rules: dict[str, Any] = device["rules"]
     assert rules["not_evaluated"] == {"level_still_sluice_open": "no size of a sluice declared"}
     assert "gates_opposite_open" in rules["evaluated"]
+
+
+def test_a_state_belongs_to_the_signals_that_made_it(tmp_path: Path) -> None:
+    """Two gates that change places in the site file leave as many bytes, of the other's drive times."""
+
+    def lock_of(text: str) -> Any:
+        return Pipeline(load(tmp_path, text, str(PROFILE)))._compute._units["lock lock"]
+
+    first, same = lock_of(WITH_MIDDLE_GATE), lock_of(WITH_MIDDLE_GATE)
+    first._maintenance[0] = 7
+    other = lock_of(WITH_MIDDLE_GATE.replace('gates = ["mid"]', 'gates = ["x"]').replace(
+        'gates = ["down"]', 'gates = ["mid"]').replace('gates = ["x"]', 'gates = ["down"]'))  # fmt: skip
+    assert len(other.state()) == len(first.state())
+    for lock, kept in ((same, 7), (other, 0)):
+        lock.restore(first.state())
+        assert lock._maintenance[0] == kept
