@@ -141,6 +141,11 @@ class OpcUaLink(Session):
         self._compare_sources(row)
         return row
 
+    @property
+    def history_due(self) -> bool:
+        """Whether history may be asked for: a server that took too long is left in peace for a while."""
+        return self._history_retry.due
+
     async def history(self, from_ns: int, to_ns: int) -> list[Row]:
         """What the server has kept of the time between two instants, both left out; oldest first.
 

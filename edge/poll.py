@@ -23,6 +23,7 @@ from drivers.profile import Profile
 from drivers.row import Quality, Row, empty_row
 from edge.clock import Clock, SimulatedClock
 from edge.config import BerthConfig, DeviceConfig
+from edge.gaps import Gaps
 from edge.modbus_settings import modbus_address
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ class Poller:
         self.tried = False  # it has answered, or has been found away
         if self.bus is not None:
             self.bus.on_return(self._wake.set)
-        self._has_history = False
+        self._has_history, self._gaps = False, Gaps(device.name)
         self._planned_s = dict.fromkeys(self._intervals_ns, time.monotonic())  # when the next scan was decided
         self._last_ns = 0  # of the last row that was taken
         self._last_fastest_ns = 0  # 0: the one before is not its neighbour
@@ -151,6 +152,7 @@ class Poller:
                             log.info("device=%s event=answers failures=%d", self._device.name, self._failures)
                             self._failures, self.counts.connected, self.tried = 0, True, True
                         heapq.heapreplace(due, (self._next(due_ns, scan), scan))
+                        await self._gaps.fill(link, self._hand_on)
             except DeviceUnreachable as error:
                 await self._back_off(error)
                 away_ns = self._passed_ns(lost_s)
@@ -199,12 +201,10 @@ class Poller:
 
     async def _fill_gap(self, link: Link) -> None:
         """Have the device tell what was while nobody asked, if it can: rows with their own times."""
-        history = getattr(link, "history", None)
-        self._has_history = history is not None
-        if history is None or not self._last_ns:
-            return
-        for row in await history(self._last_ns + 1, self._clock.now_ns()):
-            self._hand_on(row)
+        self._has_history = hasattr(link, "history")
+        if self._has_history and self._last_ns:
+            self._gaps.add(self._last_ns + 1, self._clock.now_ns())
+            await self._gaps.fill(link, self._hand_on)
 
     def _hand_on(self, row: Row) -> None:
         self._take(self._device.name, row)
