@@ -19,7 +19,7 @@ from edge.wire import RowLine, topic
 from gateway.book import Book
 from gateway.broker import EmbeddedBroker
 from gateway.config import BrokerSettings, ShoreSettings
-from gateway.errors import StoreUnavailable
+from gateway.errors import StoreError, StoreUnavailable
 from gateway.intake import Counters, Intake, Message
 from gateway.probes import Answers, exposition, serving
 from gateway.store import Store
@@ -285,6 +285,9 @@ async def _quietly(work: Callable[[], T]) -> T | None:
         return await asyncio.shield(attempt)
     except StoreUnavailable as error:
         log.info("%s; done again in an hour", error)
+        return None
+    except StoreError as error:  # what is wrong for good ends the writing of batches, not this care
+        log.error("%s; tried again in an hour", error)
         return None
     except asyncio.CancelledError:
         await asyncio.wait([attempt])
