@@ -112,6 +112,19 @@ async def test_what_nobody_answers_ends_with_4_and_what_is_wrong_with_2(tmp_path
     assert code == 2 and "--range 9:3: write FIRST:END" in said
     code, said = await probe("http://127.0.0.1")
     assert code == 2 and "'http' is not one of modbus" in said
+    code, said = await probe("modbus://127.0.0.1:1/1", "--profile", "generic-bms")
+    assert code == 2 and "--profile generic-bms: speaks opcua" in said
+    code, said = await probe("opc.tcp://127.0.0.1:1", "--profile", "generic-meter")
+    assert code == 2 and "--profile generic-meter: speaks modbus" in said
+    code, said = await probe("opc.tcp://127.0.0.1:1", "--profile", "generic-bms")
+    assert code == 2 and "bollard edge watch" in said
+    code, said = await probe("opc.tcp://127.0.0.1:1", "--device", "bms-1")
+    assert code == 2 and "--site FILE" in said
+
+
+async def test_the_help_names_the_table_of_the_site_file() -> None:
+    code, said = await probe("--help")
+    assert code == 0 and said.count("[device.opcua]") == 2
 
 
 async def test_a_look_goes_through_the_agent_that_polls_the_device(
