@@ -6,6 +6,7 @@ reconnects and retries by itself, and it answers questions that must stay open (
 """
 
 import asyncio
+import os
 import ssl
 import termios
 from functools import partial
@@ -149,6 +150,12 @@ def tls_context(address: ModbusAddress) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    for name in ("tls_ca", "tls_cert", "tls_key"):
+        file = getattr(address, name)
+        if file and not os.path.isfile(file):
+            raise OSError(f"{name} = {file!r}: there is no such file; give a PEM file")
+    if not address.tls_ca:
+        raise OSError("tls_ca is not given; give the PEM file of the authority (or the very certificate) to trust")
     context.load_verify_locations(cafile=address.tls_ca)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a pinned certificate needs no authority above it
     if address.tls_cert:

@@ -22,6 +22,11 @@ from drivers.opcua_subscription import Backoff, Watch
 from drivers.profile import Profile
 from drivers.row import Quality, Row, empty_row
 
+TO_DO = {  # where the server knows the node, so that the profile is not to blame
+    Quality.UNKNOWN: "the server has no value for it now",
+    Quality.NO_ANSWER: "the server does not reach what is behind it",
+}
+
 HISTORY_WAIT_S = 60.0  # at least, before a server whose history cost the session is asked for it again
 
 
@@ -220,11 +225,11 @@ class OpcUaLink(Session):
     def _decode(self, batch: Batch, results: Sequence[Any], row: Row) -> None:
         """Put results into the row, and tell what is wrong with them."""
         problems = batch.decode(results, row, self.source_t_ns)
-        for point, problem in zip(batch.wanted, problems, strict=True):
+        for index, point, problem in zip(batch.points.tolist(), batch.wanted, problems, strict=True):
             if problem:
                 self.faults[problem.split(":")[0]] += 1
-                told = f"{self.endpoint}: {point.name} ({point.node}): {problem}"
-                problem = f"{told}; compare the profile with the server"
+                todo = TO_DO.get(Quality(row.quality[index]), "compare the profile with the server")
+                problem = f"{self.endpoint}: {point.name} ({point.node}): {problem}; {todo}"
             self.tell(point.name, problem)
 
     def _set_aside(self, batch: Batch, row: Row) -> None:

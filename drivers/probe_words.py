@@ -18,7 +18,7 @@ HZ_BAND, VOLT_BAND = 1.0, 0.06
 STRONG, SANE = 3, 1  # votes for a byte order
 FEWEST, RARE = 2, 8  # votes, and one in so many pairs: less is chance
 MOST_HIGH = 0x0FFF  # high word of a 32-bit counter that is not a float: up to 268 435 455
-SHORTEST_TEXT = 3  # words
+SHORTEST_TEXT, SURE_TEXT = 3, 5  # words; in a shorter one voltages may have been taken for letters
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,12 @@ def guesses(words: Mapping[int, int]) -> dict[int, Guess]:
     One byte order for all: the one, with the alignment, in which most pairs look like measurements. A device
     that mixes orders is seen in the columns, not here.
     """
-    found = dict(_texts(words))
+    grid = _grid_quantities(words)
+    found = {
+        address: guess
+        for address, guess in _texts(words)
+        if guess.words >= SURE_TEXT or grid.isdisjoint(range(address, address + guess.words))
+    }
     taken = {a + i for a, guess in found.items() for i in range(guess.words)}
     free = {a: word for a, word in words.items() if a not in taken}
     order, starts = _best_floats(free)
@@ -87,6 +92,13 @@ def guesses(words: Mapping[int, int]) -> dict[int, Guess]:
             found[address] = guess
             taken |= set(range(address, address + guess.words))
     return found
+
+
+def _grid_quantities(words: Mapping[int, int]) -> set[int]:
+    """Registers of the voltages and frequencies in the best order, if there are several: 11 549 V reads `F4t2`."""
+    order, starts = _best_floats(words)
+    strong = [a for a in starts if quantity_of(float_of(order, words[a], words[a + 1]))]
+    return {a + i for a in strong for i in (0, 1)} if len(strong) >= FEWEST else set()
 
 
 def _best_floats(words: Mapping[int, int]) -> tuple[str, list[int]]:

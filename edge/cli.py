@@ -53,8 +53,6 @@ def run(
     log_to_stderr()
 
     async def serve() -> None:
-        kinds = {profile.kind for profile in loaded.profiles.values()}
-        load_kernels(kinds)  # from the cache; else the first rows would wait for them
         agent = Agent(loaded, clock, bollard_version())
         stop = asyncio.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):
@@ -65,9 +63,13 @@ def run(
     try:
         loaded = LoadedSite.load(site)
         clock = SimulatedClock(sim_clock) if sim_clock else WallClock()
+        # From the cache, else the first rows would wait for them. Before the loop: Ctrl-C ends it there, too.
+        load_kernels({profile.kind for profile in loaded.profiles.values()})
         asyncio.run(serve())
     except (ConfigError, DriverError, SpoolError, ValueError) as error:
         raise fail(str(error), 2) from error
+    except KeyboardInterrupt:  # before the agent began; it ends itself cleanly
+        raise typer.Exit(130) from None
 
 
 @app.command()

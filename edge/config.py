@@ -57,7 +57,7 @@ class SiteConfig(Table):
 
 
 class BrokerConfig(Table):
-    host: str = Field(description="the MQTT broker's address, as in 10.20.0.2")
+    host: str = Field(min_length=1, description="the MQTT broker's address, as in 10.20.0.2")
     port: int = Field(1883, ge=1, le=65_535, description="the broker's port; 8883 if not given and with tls_ca")
     fallback: tuple[Annotated[str, StringConstraints(pattern=HOST_PORT)], ...] = Field(
         (), description="further brokers of the same system, tried in this order, as in 10.20.0.3:8883"

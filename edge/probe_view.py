@@ -39,7 +39,8 @@ def view(found: Found, texts: Texts, live: bool = False) -> RenderableType:
         parts += [Text(line) for line in _findings(found.reading, texts)]
     if found.trouble:
         parts.append(Text(found.trouble, style="bold red"))
-    parts.append(Text(texts("probe.requests", requests=found.requests), style="dim"))
+    if found.requests:  # those that looked for anybody at all are in the hints
+        parts.append(Text(texts("probe.requests", requests=found.requests), style="dim"))
     return Group(*parts)
 
 

@@ -98,10 +98,10 @@ def probe(
     depth: Annotated[int, typer.Option(min=1, max=20, help="OPC UA: levels of the tree.")] = 5,
     most: Annotated[int, typer.Option(min=1, max=5000, help="OPC UA: nodes of the tree.")] = 200,
     device: Annotated[
-        str, typer.Option(help="OPC UA: sign on as this device of --site does, with its [device.opcua].")
+        str, typer.Option(help="OPC UA: sign on as this device of --site does, with its \\[device.opcua].")
     ] = "",
     security_policy: Annotated[
-        str, typer.Option(help="OPC UA: as in [device.opcua]; with it the next five.")
+        str, typer.Option(help="OPC UA: as in \\[device.opcua]; with it the next five.")
     ] = "None",
     mode: Annotated[str, typer.Option(help="Sign or SignAndEncrypt.")] = "SignAndEncrypt",
     server_fingerprint: Annotated[str, typer.Option(help="SHA-256 of the server's certificate.")] = "",
@@ -126,6 +126,15 @@ def probe(
     from edge.texts import texts_for
 
     set_cache_folder()
+    try:
+        texts = texts_for(lang)
+        known = load_profile(profile) if profile else None
+        if known is not None and (known.protocol == "opcua") != url.startswith("opc.tcp://"):
+            raise ValueError(texts("probe.other_protocol", profile=profile, protocol=known.protocol, url=url))
+        if known is not None and known.protocol == "opcua":
+            raise ValueError(texts("probe.opcua_profile", profile=profile))
+    except (DriverError, ValueError) as error:
+        raise fail(str(error), 2) from error
     if url.startswith("opc.tcp://"):
         settings: dict[str, Any] = {
             "security_policy": security_policy, "mode": mode, "server_fingerprint": server_fingerprint,
@@ -134,7 +143,6 @@ def probe(
         _probe_opcua(url, settings, identity, site, device, (node, depth, most), max(4.0, timeout_s), lang)
         return
     try:
-        texts = texts_for(lang)
         from edge.probe_command import Wanted, probing
         from edge.probe_view import WIDTH, view
 
@@ -142,7 +150,6 @@ def probe(
         if table not in TABLES:
             raise ValueError(f"--table {table}: is not one of {', '.join(TABLES)}")
         spool = LoadedSite.load(site).spool_path if site is not None else None
-        known = load_profile(profile) if profile else None
         wanted = Wanted(parse_url(url), cast("Table", table), first, count, known, timeout_s, spool)
     except (ConfigError, DriverError, ValueError) as error:
         raise fail(str(error), 2) from error
@@ -203,7 +210,9 @@ def _probe_opcua(
         here = Path.cwd()
         settings = OpcUaSettings.model_validate(given).beside(here, here / (identity or "opcua"))
         if device:
-            known = {d.name: d for d in LoadedSite.load(site).site.device if d.url} if site is not None else {}
+            if site is None:
+                raise ConfigError(texts("probe.device_without_site", name=device))
+            known = {d.name: d for d in LoadedSite.load(site).site.device if d.url}
             if device not in known:
                 raise ConfigError(texts("watch.no_device", name=device, site=site, known=", ".join(known) or "-"))
             settings = known[device].opcua or settings

@@ -137,7 +137,9 @@ def _figure(count: int, size: tuple[float, float], heights: list[int]) -> tuple[
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise NoPictureError("matplotlib is not installed; pip install 'bollard[sim]'") from error
+        raise NoPictureError(
+            "matplotlib is not installed; from the clone: pip install -c constraints.txt '.[sim]'"
+        ) from error
     figure = Figure(figsize=size, dpi=100, layout="constrained")
     return figure, figure.subplots(count, 1, sharex=True, height_ratios=heights)
 

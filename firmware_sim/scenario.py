@@ -70,6 +70,11 @@ def load_scenario(
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"{path}: not TOML: {error}") from error
+    if typed and not any("recording" in table for table in data.get("berth", []) if isinstance(table, dict)):
+        options = ", ".join(_OPTIONS[key] for key in typed)
+        raise ScenarioError(
+            f"{options}: no berth of {path.stem} replays a recording; leave it out, or use demo-port"
+        )
     for table in data.get("berth", []):
         _override(table, recording or {}, pack or {})
     problems: list[str] = []

@@ -19,8 +19,8 @@ PLOT_REMEDY = "--plot needs matplotlib, which bollard does not install; add it w
 
 @app.command("fit")
 def fit_command(
-    ocv: Annotated[list[str], typer.Option(help="Slow curve or SoC-OCV table, FILE[@TEMP_C]; repeatable.")],
-    pulse: Annotated[list[str], typer.Option(help="Pulse test or drive, FILE[@TEMP_C]; repeatable.")],
+    ocv: Annotated[list[str], typer.Option(help="Slow curve or SoC-OCV table, FILE\\[@TEMP_C]; repeatable.")],
+    pulse: Annotated[list[str], typer.Option(help="Pulse test or drive, FILE\\[@TEMP_C]; repeatable.")],
     out: Annotated[Path, typer.Option(help="The cell file to write.")],
     name: Annotated[str | None, typer.Option(help="Name of the cell; by default the file's.")] = None,
     chemistry: Annotated[str | None, typer.Option(help="NMC or LFP; by default from the voltages.")] = None,

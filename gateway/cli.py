@@ -52,7 +52,10 @@ def _load(command: str, module: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         extra = "sim" if command in ("sim", "hil") else "shore"
-        sys.exit(f"bollard {command} needs {error.name}; install it with: pip install 'bollard[{extra}]'")
+        sys.exit(
+            f"bollard {command} needs {error.name}; install it from the clone:"
+            f" pip install -c constraints.txt '.[{extra}]'"
+        )
 
 
 def _mount(front: Any, name: str, target: Any, text: str) -> None:

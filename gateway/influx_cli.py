@@ -32,9 +32,9 @@ def setup(
         bool, typer.Option("--shorten", help="allow a shorter retention: older raw rows are lost")
     ] = False,
 ) -> None:
-    """Create buckets and tokens; a second run changes nothing.
+    r"""Create buckets and tokens; a second run changes nothing.
 
-    [store] raw_days is the retention of the raw bucket. Needs a token that may manage the organisation, in the
+    \[store] raw_days is the retention of the raw bucket. Needs a token that may manage the organisation, in the
     environment variable BOLLARD_INFLUX_ADMIN_TOKEN; it is used here and kept nowhere.
     """
     try:

@@ -23,11 +23,11 @@ def _group() -> None:
 @app.command()
 def prune(
     shore: Annotated[Path, typer.Option(help="the shore file", show_default=False)],
-    days: Annotated[int | None, typer.Option(min=1, help="keep so many; [store] raw_days if left out")] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="keep so many; \\[store] raw_days if left out")] = None,
 ) -> None:
-    """Remove raw rows older than so many days. Minutes, calls, lockages and events never go.
+    r"""Remove raw rows older than so many days. Minutes, calls, lockages and events never go.
 
-    Ingest does the same each hour where [store] raw_days is set. Freed space is used again, the file does not
+    Ingest does the same each hour where \[store] raw_days is set. Freed space is used again, the file does not
     shrink. In InfluxDB the bucket's retention does it: `bollard influx setup`.
     """
     try:

@@ -84,7 +84,8 @@ class Gateway:
         program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
         if program is None:
             raise UnreachableError(
-                "no broker for the agent: pip install 'bollard[shore]', or apt-get install mosquitto"
+                "no broker for the agent; from the clone: pip install -c constraints.txt '.[shore]',"
+                " or apt-get install mosquitto"
             )
         self.broker = "mosquitto"
         return stack.enter_context(_mosquitto(program, self._folder))

@@ -191,8 +191,10 @@ def _from_scenario(asked: Asked, problems: list[str]) -> tuple[Profile | None, s
     of_kind = [d for d in loaded.scenario.device if loaded.profiles[d.name].kind == asked.kind]
     found = [d for d in of_kind if asked.device in (None, d.name)]
     if not found:
-        known = ", ".join(d.name for d in of_kind) or f"no {asked.kind} in {asked.scenario}"
-        problems.append(f"--device {asked.device}: scenario {asked.scenario} has: {known}")
+        if asked.kind in KINDS:  # else that is told already
+            known = ", ".join(d.name for d in of_kind) or f"no {asked.kind}"
+            option = f"--device {asked.device}" if asked.device else f"--kind {asked.kind}"
+            problems.append(f"{option}: scenario {asked.scenario} has: {known}")
         return None, "", "", 0
     start_ns = round(loaded.scenario.start.timestamp()) * 1_000_000_000
     return loaded.profiles[found[0].name], found[0].profile, found[0].name, start_ns

@@ -99,6 +99,13 @@ async def test_a_stranger_is_not_trusted(secure: ModbusAddress, tmp_path: Path) 
         await ask(changed(secure, tls_ca=str(tmp_path / "stranger.crt")))
 
 
+async def test_a_file_that_is_missing_is_named(secure: ModbusAddress) -> None:
+    with pytest.raises(DeviceUnreachable, match=r"tls_key = '/none\.key': there is no such file"):
+        await ask(changed(secure, tls_key="/none.key"))
+    with pytest.raises(DeviceUnreachable, match="tls_ca is not given"):
+        await ask(changed(secure, tls_ca="", tls_cert="", tls_key=""))
+
+
 async def test_another_name_than_the_certificates_is_not_trusted(secure: ModbusAddress) -> None:
     with pytest.raises(DeviceUnreachable, match=r"certificate is not trusted: .*plc-7"):
         await ask(changed(secure, tls_name="plc-7"))

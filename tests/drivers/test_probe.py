@@ -168,6 +168,19 @@ def test_integers_and_texts_are_told_from_floats() -> None:
     assert guesses({0: 0, 1: 0, 2: 0xFFFF}) == {}
 
 
+def test_voltages_that_read_as_letters_stay_voltages() -> None:
+    """11 549 V is `F4t2` in ASCII; a text there would turn the order of the whole meter."""
+    volts = [0x4634, 0x4CF2, 0x4634, 0x7432, 0x4634, 0x82F0]
+    right = [0x470C, 0xAD87, *volts, 0x4248, 0x00E3, 0x3F7E, 0x4548]
+    swapped = [word for high, low in zip(right[::2], right[1::2], strict=True) for word in (low, high)]
+    for order, words in (("abcd", right), ("cdab", swapped)):
+        found = guesses(dict(enumerate(words)))
+        assert [a for a, guess in found.items() if (guess.type, guess.order) == ("float32", order)] == [
+            *range(0, 12, 2)
+        ]
+        assert [found[a].quantity for a in (2, 4, 6, 8)] == ["v", "v", "v", "hz"]
+
+
 # --- profiles ---
 
 

@@ -143,12 +143,20 @@ async def test_a_right_profile_passes_and_a_wrong_unit_is_named() -> None:
         (["modbus://127.0.0.1:1/1", "--profile", "sdm360"], 2, "profile 'sdm360' is not known; use"),
         (["http://127.0.0.1"], 2, "'http' is not one of modbus"),
         (["opc.tcp://127.0.0.1:1", "--username", "edge"], 2, "a password is only sent encrypted"),
-        (["opc.tcp://127.0.0.1:1", "--device", "bms"], 2, "--device bms: is no device"),
+        (["opc.tcp://127.0.0.1:1", "--device", "bms"], 2, "--site FILE"),
+        (["modbus://127.0.0.1:1/1", "--profile", "generic-bms"], 2, "--profile generic-bms: speaks opcua"),
+        (["opc.tcp://127.0.0.1:1", "--profile", "generic-meter"], 2, "--profile generic-meter: speaks modbus"),
+        (["opc.tcp://127.0.0.1:1", "--profile", "generic-bms"], 2, "bollard edge watch"),
     ],
 )
 def test_what_is_wrong_ends_with_2_and_where_nobody_is_with_4(words: list[str], code: int, told: str) -> None:
     result = CliRunner().invoke(app, ["probe", *words, "--lang", "en"])
     assert result.exit_code == code and told in result.output
+
+
+async def test_the_help_names_the_table_of_the_site_file() -> None:
+    code, said = await probe("--help")
+    assert code == 0 and said.count("[device.opcua]") == 2
 
 
 async def test_a_look_goes_through_the_agent_that_polls_the_device(

@@ -106,6 +106,11 @@ def test_a_start_beyond_the_end_is_named(tmp_path: Path) -> None:
         load_scenario("demo-port", recording={"start_s": 9000})
 
 
+def test_a_recording_that_no_berth_would_replay_is_not_passed_over() -> None:
+    with pytest.raises(ScenarioError, match=r"^--recording, --series: no berth of port-day replays a recording"):
+        load_scenario("port-day", recording={"file": "/none.csv"}, pack={"series": 10})
+
+
 PORT = """
 schema = 1
 name = "port"

@@ -58,6 +58,14 @@ def test_all_problems_are_told_at_once() -> None:
         assert any(line.startswith(start) for line in lines), f"{start} is not in {lines}"
 
 
+def test_an_option_that_was_not_given_is_not_blamed() -> None:
+    with pytest.raises(SettingsError) as told:
+        settings_of(Asked("metre", "sim"))
+    assert str(told.value) == "--kind metre: is not one of charger, meter, battery, lock"
+    with pytest.raises(SettingsError, match=r"^--kind meter: scenario canal-lock has: no meter$"):
+        settings_of(Asked("meter", "sim", scenario="canal-lock"))
+
+
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
