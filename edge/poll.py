@@ -171,13 +171,13 @@ class Poller:
             self._hand_on(empty_row(len(self._profile.points), lost_ns, Quality.NO_ANSWER))
         self._last_fastest_ns = 0
         self.counts.connected, self.tried = False, True
-        self.counts.unreachable += 1
         longest_s, factor = self._growth
         wait_s = random.uniform(0.5, 1.0) * min(longest_s, 0.5 * factor ** min(self._failures + 1, 16))
         if isinstance(error, BusDown):  # nothing was sent: this device is no more silent than its neighbours
             wait_s = error.wait_s + random.uniform(0.0, 0.5)
         else:
             self._failures += 1
+            self.counts.unreachable += 1
         level = logging.WARNING if self._failures == 1 else logging.DEBUG
         log.log(level, "device=%s event=unreachable retry_s=%.1f error=%r", name, wait_s, str(error))
         self._wake.clear()

@@ -21,7 +21,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _listen_to_ctrl_c() -> None:
+def listen_to_ctrl_c() -> None:
     """A shell that runs in the background starts its children with SIGINT ignored, and they hand it on."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -48,7 +48,7 @@ class Process:
     def __enter__(self) -> Self:
         self.child = subprocess.Popen(
             self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self._env,
-            cwd=self._cwd, start_new_session=True, preexec_fn=_listen_to_ctrl_c,
+            cwd=self._cwd, start_new_session=True, preexec_fn=listen_to_ctrl_c,
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

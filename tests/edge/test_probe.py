@@ -16,6 +16,7 @@ from conftest import ROOT
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from edge_rows import load
+from processes import listen_to_ctrl_c
 from rich.console import Console
 from sim_battery import SimBattery
 from typer.testing import CliRunner
@@ -209,6 +210,7 @@ async def test_a_live_view_ends_with_ctrl_c() -> None:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "edge.cli", "probe", f"modbus://127.0.0.1:{port}/1",
             "--profile", "generic-meter", stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+            preexec_fn=listen_to_ctrl_c,
         )  # fmt: skip
         async with asyncio.timeout(LONG_S):
             while server.units[1].requests[3] < 8:  # noqa: ASYNC110 - 1 knocks, 3 for each look
