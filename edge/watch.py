@@ -138,7 +138,7 @@ class Watched:
     def look(self) -> None:
         """Take over what only our own pollers know; raise what has gone wrong in one."""
         for name, poller in self._pollers.items():
-            if poller.counts.unreachable:
+            if poller.tried:
                 self.devices[name].connected = poller.counts.connected
         for task in self._tasks:
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
