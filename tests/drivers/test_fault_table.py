@@ -162,8 +162,8 @@ def expected(cell: Cell) -> tuple[str, str, str]:
     return quality, fault, after
 
 
-@pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[Cell, Seen]]:
+@pytest.fixture(scope="session")  # of a module it would be made anew whenever a worker comes back to it
+def seen() -> dict[str, dict[Cell, Seen]]:
     return {}
 
 
