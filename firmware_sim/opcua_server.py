@@ -28,6 +28,7 @@ _POLICIES = {
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _GOOD = ua.StatusCode(ua.StatusCodes.Good)
 _NO_DATA = ua.StatusCode(ua.StatusCodes.BadNoData)
+_NO_NODE = ua.StatusCode(ua.StatusCodes.BadNodeIdUnknown)
 _SENSOR_FAILURE = ua.StatusCode(ua.StatusCodes.BadSensorFailure)
 HISTORY_LENGTH = 20_000  # values of a node that are kept
 
@@ -114,7 +115,7 @@ class OpcUaServer:
             jump = self._board.get(self._name, "clock-jump")
             now_ns += round(jump.number("by_s") * 1e9) if jump is not None else 0
             failed = self._faulty_point("bad-sensor-failure")
-            self._hide(self._faulty_point("unknown-node"))
+            await self._hide(self._faulty_point("unknown-node"))
             self._subscriptions.silence(self._board.get(self._name, "silent-subscription"))
         source = _EPOCH + timedelta(microseconds=now_ns // 1000)
         for node_id, point in self._nodes:
@@ -183,15 +184,21 @@ class OpcUaServer:
         fault = self._board.get(self._name, fault_name)
         return None if fault is None else fault.text("point") or self._points[0].name
 
-    def _hide(self, name: str | None) -> None:
-        """Take the node of one point out of the address space, and put back the others."""
+    async def _hide(self, name: str | None) -> None:
+        """Take the node of one point out of the address space, and put back the others.
+
+        Who watches it is told, as a server that deletes a node has to; asyncua forgets to.
+        """
         space = self._server.iserver.aspace
         wanted = {node_id for node_id, point in self._nodes if point.name == name}
         for node_id in set(self._hidden) - wanted:
             space[node_id] = self._hidden.pop(node_id)
         for node_id in wanted - set(self._hidden):
-            self._hidden[node_id] = space[node_id]
+            self._hidden[node_id] = node = space[node_id]
             del space[node_id]
+            gone = ua.DataValue(ua.Variant(None, ua.VariantType.Null), _NO_NODE)
+            for handle, told in list(node.attributes[ua.AttributeIds.Value].datachange_callbacks.items()):
+                await told(handle, gone)
 
     def _data_value(self, point: Point, value: Value, source: datetime) -> ua.DataValue:
         variant = _VARIANTS[point.type]
