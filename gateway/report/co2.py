@@ -5,7 +5,7 @@ line, and the reason is kept instead.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import prod
 from typing import Any, Literal
@@ -27,6 +27,7 @@ class Line:
     perimeter: str
     gas: str  # CO2 or CO2e
     co2_kg: Fraction
+    berths: tuple[str, ...] = ()  # whose calls it counts
 
 
 @dataclass(frozen=True)
@@ -60,18 +61,19 @@ def account(
         factors: From `load_factors`.
     """
     lines = [_line("grid_site", "", site_wh, (factors[GRID],), factors[GRID].perimeter)]
-    refusals, by_baseline = [], dict[str, int]()
+    refusals, by_baseline = [], dict[str, list[str]]()
     for berth in sorted({c.berth for c in calls}):
         energy_wh = sum(c.energy_wh or 0 for c in calls if c.berth == berth)
         settings = berths.get(berth, {})
         use, baseline = settings.get("use") or "", settings.get("baseline") or ""
         reason = _refusal(use, baseline, factors)
         if reason is None:
-            by_baseline[baseline] = by_baseline.get(baseline, 0) + energy_wh
+            by_baseline.setdefault(baseline, []).append(berth)
         else:
             refusals.append(Refusal(berth, reason, baseline, use, energy_wh))
-    for baseline, energy_wh in sorted(by_baseline.items()):
-        lines += _avoided(baseline, energy_wh, factors)
+    for baseline, named in sorted(by_baseline.items()):
+        energy_wh = sum(c.energy_wh or 0 for c in calls if c.berth in named)
+        lines += [replace(line, berths=tuple(named)) for line in _avoided(baseline, energy_wh, factors)]
     used = {f.id: f for line in lines for f in line.factors}
     return Carbon(
         lines=tuple(lines),

@@ -81,8 +81,11 @@ class Window:
 
 @dataclass(frozen=True)
 class Reading:
+    """What a register showed at `t_ns`, and the minute whose row carries it."""
+
     t_ns: int
     wh: int
+    minute_ns: int
 
 
 @dataclass(frozen=True)
@@ -213,6 +216,8 @@ def register_spans(before: Minutes, minutes: Minutes) -> tuple[RegisterSpan, ...
         t_ns = np.concatenate([before.register_t_ns, minutes.register_t_ns])
         epoch = np.concatenate([before.epoch, minutes.epoch])
         energy_wh = np.concatenate([getattr(m, f"{direction}_wh") for m in (before, minutes)])
+        start_ns = np.concatenate([before.t_ns, minutes.t_ns])
+
         for number in np.unique(minutes.epoch):
             rows = np.flatnonzero((epoch == number) & (register >= 0))
             earlier, inside = rows[rows < len(before)], rows[rows >= len(before)]
@@ -222,10 +227,10 @@ def register_spans(before: Minutes, minutes: Minutes) -> tuple[RegisterSpan, ...
             between = np.arange(first + 1, last + 1)
             between = between[epoch[between] == number]
             readings = register[rows[rows >= first]]
+            opening, closing = (Reading(int(t_ns[i]), int(register[i]), int(start_ns[i])) for i in (first, last))
             found.append(
                 RegisterSpan(
-                    direction, int(number),
-                    Reading(int(t_ns[first]), int(register[first])), Reading(int(t_ns[last]), int(register[last])),
+                    direction, int(number), opening, closing,
                     int(energy_wh[between].sum()), bool((np.diff(readings) < 0).any()),
                 )
             )  # fmt: skip

@@ -32,6 +32,11 @@ class Factor:
     uses: tuple[str, ...] = ()
     emissions: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def cited(self) -> str:
+        """Id and version, as a figure names it."""
+        return f"{self.id}@{self.year}"
+
 
 @cache
 def load_factors() -> Mapping[str, Factor]:

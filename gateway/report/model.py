@@ -25,6 +25,8 @@ from gateway.report.energy import (
 )
 from gateway.report.errors import NoData, WrongInput
 from gateway.report.factors import load_factors
+from gateway.report.figure import Figure
+from gateway.report.ledger import figures_of
 from gateway.report.month import NS, Month
 from gateway.report.source import site_settings
 from gateway.store.base import Store
@@ -67,6 +69,10 @@ class Report:
     def coverage(self) -> Fraction:
         """Of the month, by the counted meter that covers least; 0 without meters."""
         return min((m.coverage_month for m in self.counted), default=Fraction(0))
+
+    def figures(self) -> tuple[Figure, ...]:
+        """Every number of the report by key, in one stable order."""
+        return figures_of(self)
 
     @property
     def complete(self) -> bool:

@@ -1,0 +1,41 @@
+"""Figures of the carbon lines: grid, avoided and net are three, never one."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gateway.report.co2 import Line
+from gateway.report.figure import Figure, key_of
+from gateway.report.figures_calls import call_key
+
+if TYPE_CHECKING:
+    from gateway.report.model import Report
+
+
+def carbon_figures(report: "Report") -> Iterator[Figure]:
+    measured = bool(report.counted)
+    for line in report.carbon.lines:
+        known = measured or line.subject != "grid_site"
+        yield Figure(
+            key=_key(line.subject, line), value=line.co2_kg if known else None, unit=f"kg{line.gas}",
+            perimeter=line.perimeter,
+            formula="grid_minus_avoided" if line.subject == "net" else "energy_times_factors",
+            factors=tuple(f.cited for f in line.factors),
+            inputs=_inputs(report, line),
+            coverage=report.coverage if line.subject == "grid_site" else None,
+            open=True,
+        )  # fmt: skip
+
+
+def _key(subject: str, line: Line) -> str:
+    where = {"baseline": line.baseline} if line.baseline else {}
+    return key_of(f"co2.{subject}_kg", **where)
+
+
+def _inputs(report: "Report", line: Line) -> tuple[str, ...]:
+    if line.subject == "grid_site":
+        return ("energy.import_wh",)
+    if line.subject == "net":
+        return _key("grid_calls", line), _key("avoided", line)
+    return tuple(
+        call_key("energy_wh", c) for c in report.calls if c.berth in line.berths and c.energy_wh is not None
+    )
