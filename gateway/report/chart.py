@@ -141,7 +141,9 @@ def staircases(plot: Plot, values: Sequence[float | None], look: str) -> None:
             plot.line(corners, look)
 
 
-def duration_curve(alt: str, unit: str, ticks: Ticks, labels: Sequence[tuple[float, str]], values: Sequence[float]) -> str:
+def duration_curve(
+    alt: str, unit: str, ticks: Ticks, labels: Sequence[tuple[float, str]], values: Sequence[float]
+) -> str:
     """Values in falling order: for how long was at least this much drawn."""
     plot = Plot(unit, ticks, len(values))
     plot.line([(x, v) for i, v in enumerate(sorted(values, reverse=True)) for x in (i, i + 1)], LOOKS[0])
@@ -149,7 +151,9 @@ def duration_curve(alt: str, unit: str, ticks: Ticks, labels: Sequence[tuple[flo
     return plot.svg(alt)
 
 
-def lying_bars(alt: str, labels: Sequence[str], values: Sequence[float], texts: Sequence[str], pale: Sequence[bool]) -> str:
+def lying_bars(
+    alt: str, labels: Sequence[str], values: Sequence[float], texts: Sequence[str], pale: Sequence[bool]
+) -> str:
     """A bar a line, with its name before it and its value behind."""
     row, left, room = 19, 150, 110
     height = 8 + row * len(values)
@@ -165,7 +169,9 @@ def lying_bars(alt: str, labels: Sequence[str], values: Sequence[float], texts: 
     return plot.svg(alt)
 
 
-def ranges(alt: str, unit: str, ticks: Ticks, labels: Sequence[str], spans: Sequence[tuple[float, float] | None]) -> str:
+def ranges(
+    alt: str, unit: str, ticks: Ticks, labels: Sequence[str], spans: Sequence[tuple[float, float] | None]
+) -> str:
     """From where to where: a pale bar each, with a dark end. Nothing where it is unknown."""
     plot = Plot(unit, ticks, len(spans))
     tall = (ticks[-1][0] - ticks[0][0]) * 0.018

@@ -135,9 +135,7 @@ def charge(w: Words) -> Drawing | None:
         return Drawing(w("figure.charge"), alt, chart.ranges(alt, "", scale, days, spans))
     counts = np.histogram(left, SOC_CLASSES, (0.0, 1.0))[0].tolist()
     edges = [w.t.percent(Fraction(i, SOC_CLASSES), 0) for i in range(SOC_CLASSES + 1)]
-    svg = chart.histogram(
-        alt, w("figure.calls"), ticks(w, max(counts)), edges, [(w("figure.departure"), counts)]
-    )
+    svg = chart.histogram(alt, w("figure.calls"), ticks(w, max(counts)), edges, [(w("figure.departure"), counts)])
     return Drawing(w("figure.charge_spread"), alt, svg)
 
 
@@ -165,9 +163,7 @@ def _time_labels(w: Words, first_ns: int, step_ns: int, count: int) -> Sequence[
         return [((t - first_ns) / step_ns, f"{local(t, zone):%H:%M}") for t in hours]
     day = local(first_ns, zone).replace(hour=0, minute=0, second=0, microsecond=0)
     starts = [int((day + timedelta(days=i)).timestamp()) * NS for i in range(33)]
-    return [
-        ((t - first_ns) / step_ns, str(local(t, zone).day)) for t in starts if first_ns <= t < last_ns
-    ]
+    return [((t - first_ns) / step_ns, str(local(t, zone).day)) for t in starts if first_ns <= t < last_ns]
 
 
 def ticks(w: Words, top: float) -> list[tuple[float, str]]:
