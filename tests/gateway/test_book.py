@@ -119,6 +119,7 @@ def test_an_older_book_is_taken_along(book: Book, tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "book.db") as db:  # as the first release made it
         db.execute("DROP TABLE pinned")
         db.execute("DROP TABLE filed")
+        db.execute("DROP TABLE journal")
         db.execute("PRAGMA user_version = 1")
     db.close()
     for _ in range(2):
@@ -126,6 +127,7 @@ def test_an_older_book_is_taken_along(book: Book, tmp_path: Path) -> None:
         assert len(again.catalogues()) == 1
         assert again.pin({"charger": {"power_w": "float"}}) == {"charger": {"power_w": "float"}}
         assert again.filed("demo-port", "2026-10") == []
+        assert again.journal() == []
         again.close()
 
 
