@@ -16,7 +16,7 @@ def carbon_figures(report: "Report") -> Iterator[Figure]:
     for line in report.carbon.lines:
         known = measured or line.subject != "grid_site"
         yield Figure(
-            key=_key(line.subject, line), value=line.co2_kg if known else None, unit=f"kg{line.gas}",
+            key=carbon_key(line), value=line.co2_kg if known else None, unit=f"kg{line.gas}",
             perimeter=line.perimeter,
             formula="grid_minus_avoided" if line.subject == "net" else "energy_times_factors",
             factors=tuple(f.cited for f in line.factors),
@@ -26,16 +26,17 @@ def carbon_figures(report: "Report") -> Iterator[Figure]:
         )  # fmt: skip
 
 
-def _key(subject: str, line: Line) -> str:
+def carbon_key(line: Line, subject: str = "") -> str:
+    """Of a line, or of another `subject` with the same baseline."""
     where = {"baseline": line.baseline} if line.baseline else {}
-    return key_of(f"co2.{subject}_kg", **where)
+    return key_of(f"co2.{subject or line.subject}_kg", **where)
 
 
 def _inputs(report: "Report", line: Line) -> tuple[str, ...]:
     if line.subject == "grid_site":
         return ("energy.import_wh",)
     if line.subject == "net":
-        return _key("grid_calls", line), _key("avoided", line)
+        return carbon_key(line, "grid_calls"), carbon_key(line, "avoided")
     return tuple(
         call_key("energy_wh", c) for c in report.calls if c.berth in line.berths and c.energy_wh is not None
     )

@@ -5,10 +5,13 @@ from fractions import Fraction
 
 from gateway.report.calls import Call
 from gateway.report.co2 import Line
-from gateway.report.document import Align, Block, Bullets, Document, Facts, Heading, Paragraph, Table
+from gateway.report.document import Align, Block, Bullets, Document, Drawing, Facts, Heading, Paragraph, Table
 from gateway.report.energy import MINUTE_NS, WINDOW_NS, MeterMonth
 from gateway.report.factors import GRID, Factor
-from gateway.report.figures import daily_bars, power_bars
+from gateway.report.figure import key_of
+from gateway.report.figures import MOST_METERS, charge, daily_bars, duration, peak_windows, power_bars, site_load
+from gateway.report.figures_calls import call_key
+from gateway.report.figures_carbon import carbon_key
 from gateway.report.model import WHOLE_ENOUGH, Report
 from gateway.report.month import NS
 from gateway.report.words import Words
@@ -17,15 +20,19 @@ from gateway.texts import Texts
 MOST_GAPS = 20  # longest first; the rest is summed
 
 
-def compose(report: Report, texts: Texts) -> Document:
-    """The whole document, section by section."""
-    w = Words(report, texts)
+def compose(report: Report, texts: Texts, final: bool = False) -> Document:
+    """The whole document, section by section. `final`: filed, its rows are frozen."""
+    w = Words(report, texts, final)
     sections: tuple[Callable[[Words], list[Block]], ...] = (
         _header, _essentials, _reservations, _energy, _peaks, _calls, _locks, _carbon, _gaps, _method,
     )  # fmt: skip
     return Document(
         lang=texts.lang,
         title=w("title", site=report.site, month=w.month),
+        site=report.site,
+        month=w.month,
+        status=w.status,
+        coverage=w.t.percent(report.coverage, 2) if report.counted else w("not_measured"),
         mark=w("mark") if report.simulated else None,
         warning=w("simulated", origins=", ".join(report.origins)) if report.simulated else None,
         blocks=tuple(block for section in sections for block in section(w)),
@@ -47,7 +54,7 @@ def _header(w: Words) -> list[Block]:
     pairs = [
         (w("header.site"), r.site),
         (w("header.month"), bounds),
-        (w("header.status"), w("header.provisional")),
+        (w("header.status"), w.status),
         (w("header.data"), w("header.span", start=w.at(r.first_ns), stop=w.at(r.stop_ns))),
         (w("header.gateways"), gateways or w("none")),
         (w("header.counted"), ", ".join(m.device for m in r.counted) or w("none")),
@@ -57,18 +64,23 @@ def _header(w: Words) -> list[Block]:
 
 def _essentials(w: Words) -> list[Block]:
     r = w.report
-    rows = []
+    rows: list[tuple[str, str, str]] = []  # name, value, key
     if r.counted:
-        rows.append((w("essentials.import"), w.kwh_unit(r.import_wh)))
-    rows += [(w("essentials.peak", meter=m.device), w.peak_at(m.peak)) for m in r.counted]
+        rows.append((w("essentials.import"), w.kwh_unit(r.import_wh), "energy.import_wh"))
+    rows += [
+        (w("essentials.peak", meter=m.device), w.peak_at(m.peak), key_of("peak.power_w", meter=m.device))
+        for m in r.counted
+    ]
     calls_wh = sum(c.energy_wh or 0 for c in r.calls)
-    rows.append((w("essentials.calls"), w("essentials.calls_value", n=len(r.calls), energy=w.kwh_unit(calls_wh))))
-    rows += [(w("essentials.lockages", lock=lock.device), str(lock.total)) for lock in r.locks if lock.total]
+    value = w("essentials.calls_value", n=len(r.calls), energy=w.kwh_unit(calls_wh))
+    rows.append((w("essentials.calls"), value, "calls.energy_wh"))
+    rows += [(w("essentials.lockages", lock=lock.device), str(lock.total), "") for lock in r.locks if lock.total]
     for line in r.carbon.lines:
         if line.subject in ("grid_site", "avoided", "net") and (r.counted or line.subject != "grid_site"):
-            rows.append((w(f"co2.{line.subject}"), w.t.quantity(line.co2_kg, f"kg {w.gas(line.gas)}", 1)))
-    rows.append((w("essentials.coverage"), w.t.percent(r.coverage, 2)))
-    return [Heading(w("essentials.heading")), Facts(rows)]
+            mass = w.t.quantity(line.co2_kg, f"kg {w.gas(line.gas)}", 1)
+            rows.append((w(f"co2.{line.subject}"), mass, carbon_key(line)))
+    rows.append((w("essentials.coverage"), w.t.percent(r.coverage, 2), "coverage.month"))
+    return [Heading(w("essentials.heading")), Facts([row[:2] for row in rows], [row[2] for row in rows])]
 
 
 def _reservations(w: Words) -> list[Block]:
@@ -132,35 +144,48 @@ def _energy(w: Words) -> list[Block]:
     )  # fmt: skip
     blocks: list[Block] = [
         Heading(w("energy.heading")),
-        Table(w("energy.caption"), header, rows, total=len(r.counted) > 1),
+        Table(
+            w("energy.caption"), header, rows, total=len(r.counted) > 1,
+            names=("", "energy.import_wh", "energy.export_wh", "", "", "", "coverage.month"),
+            where=[*(f"meter={m.device}" for m in r.meters), *[""] * (len(r.counted) > 1)],
+        ),
         Paragraph(w("energy.coverage_note", stop=w.at(r.meters[0].span_stop_ns))),
-    ]
-    blocks += [chart for m in r.counted if (chart := daily_bars(w, m)) is not None]
+    ]  # fmt: skip
+    blocks += _drawn(site_load(w), *(daily_bars(w, m) for m in r.counted[:MOST_METERS]), duration(w))
     return [*blocks, *_registers(w)]
 
 
+def _drawn(*drawings: Drawing | None) -> list[Drawing]:
+    return [drawing for drawing in drawings if drawing is not None]
+
+
 def _registers(w: Words) -> list[Block]:
-    rows = []
+    rows, where = [], []
     for m in w.report.meters:
         for s in m.registers:
             difference = s.difference_wh
+            where.append(f"meter={m.device},direction={s.direction},epoch={s.epoch}")
             rows.append([
                 m.device, w(f"registers.{s.direction}"), str(s.epoch), w.kwh(s.opening.wh),
                 w.at(s.opening.t_ns, seconds=True), w.kwh(s.closing.wh), w.at(s.closing.t_ns, seconds=True),
                 w("registers.wrapped") if difference is None else w.kwh(difference), w.kwh(s.minutes_wh),
                 "" if difference is None else w.kwh(s.minutes_wh - difference),
             ])  # fmt: skip
+        unseen = [d for d in ("import", "export") if not any(s.direction == d for s in m.registers)]
         rows += [
-            [m.device, w(f"registers.{direction}"), "", w("not_measured"), "", w("not_measured"), *[""] * 4]
-            for direction in ("import", "export")
-            if not any(s.direction == direction for s in m.registers)
+            [m.device, w(f"registers.{d}"), "", w("not_measured"), "", w("not_measured"), *[""] * 4]
+            for d in unseen
         ]
+        where += [""] * len(unseen)
     header = _columns(
         w, "registers",
         "meter direction epoch> opening> opening_at closing>"
         " closing_at difference> minutes> gap>",
     )  # fmt: skip
-    return [Table(w("registers.caption"), header, rows), Paragraph(w("registers.note"))]
+    names = [""] * len(header)
+    names[3], names[5], names[7] = (f"register.{name}_wh" for name in ("opening", "closing", "difference"))
+    table = Table(w("registers.caption"), header, rows, names=names, where=where)
+    return [table, Paragraph(w("registers.note"))]
 
 
 def _peaks(w: Words) -> list[Block]:
@@ -173,11 +198,12 @@ def _peaks(w: Words) -> list[Block]:
         for m in w.report.meters
     ]  # fmt: skip
     header = _columns(w, "peaks", "meter power> start stop kind incomplete")
-    charts = [chart for m in w.report.counted if (chart := power_bars(w, m)) is not None]
+    meters = w.report.counted[:MOST_METERS]
+    where = [f"meter={m.device}" for m in w.report.meters]
     return [
         Heading(w("peaks.heading")),
-        Table(w("peaks.caption"), header, rows),
-        *charts,
+        Table(w("peaks.caption"), header, rows, names=("", "peak.power_w"), where=where),
+        *_drawn(*(power_bars(w, m) for m in meters), *(peak_windows(w, m) for m in meters)),
         Paragraph(w("peaks.note")),
     ]
 
@@ -197,9 +223,14 @@ def _calls(w: Words) -> list[Block]:
     )  # fmt: skip
     blocks: list[Block] = [
         Heading(w("calls.heading")),
-        Table(w("calls.caption"), header, rows, total=len(r.calls) > 1),
+        Table(
+            w("calls.caption"), header, rows, total=len(r.calls) > 1,
+            names=("", "", "", "", "call.duration_s", "call.energy_wh", "call.peak_10min_w"),
+            where=[*(call_key("", c).partition("/")[2] for c in r.calls), *[""] * (len(r.calls) > 1)],
+        ),
         Paragraph(w("calls.note")),
-    ]
+        *_drawn(charge(w)),
+    ]  # fmt: skip
     checks = [
         [w.at(c.start_ns), c.meter, w.kwh_or_none(c.register_open_wh), w.kwh_or_none(c.register_close_wh),
          w.kwh_or_none(c.energy_wh), w.kwh(c.minutes_low_wh), w.kwh(c.minutes_high_wh),
@@ -276,7 +307,10 @@ def _locks(w: Words) -> list[Block]:
         "lock total> up> down> unknown> empty>"
         " incomplete> mean_up> mean_down> volume> energy>",
     )  # fmt: skip
-    return [heading, Table(w("locks.caption"), header, rows), Paragraph(w("locks.note"))]
+    quantities = "up down unknown empty incomplete mean_up_s mean_down_s volume_m3 energy_wh"
+    names = ("", "", *(f"lock.{name}" for name in quantities.split()))
+    where = [f"lock={k.device}" for k in w.report.locks]
+    return [heading, Table(w("locks.caption"), header, rows, names=names, where=where), Paragraph(w("locks.note"))]
 
 
 def _carbon(w: Words) -> list[Block]:
@@ -292,7 +326,8 @@ def _carbon(w: Words) -> list[Block]:
         blocks.append(Paragraph(w("co2.no_grid")))
     if rows:
         header = _columns(w, "co2", "line energy> factor kg> gas perimeter")
-        blocks.append(Table(w("co2.caption"), header, rows))
+        keys = [carbon_key(line) for line in lines]  # the quantity differs by row: the whole key stands there
+        blocks.append(Table(w("co2.caption"), header, rows, where=keys))
     if not any(line.subject == "avoided" for line in lines):
         blocks.append(Paragraph(w("co2.no_avoided" if w.report.calls else "co2.no_call")))
     factors = [

@@ -10,8 +10,9 @@ from gateway.texts import Texts
 class Words:
     """`w("energy.heading")` is a sentence of the report; the methods write figures with their units."""
 
-    def __init__(self, report: Report, texts: Texts) -> None:
+    def __init__(self, report: Report, texts: Texts, final: bool = False) -> None:
         self.report, self.t = report, texts
+        self.status = self("header.final" if final else "header.provisional")
         self.month = texts.month(report.month.year, report.month.month)
 
     def __call__(self, key: str, **values: object) -> str:
