@@ -11,6 +11,7 @@ from itertools import groupby
 WIDTH, HEIGHT = 760, 240
 LEFT, RIGHT, TOP, BOTTOM = 64, 10, 26, 26
 MOST_LABELS = 12
+FEW = 16  # bars that fill the width; fewer stay slender
 # the first family that is there counts: a browser's own, or the one that the PDF carries
 FONT = "system-ui, 'Libertinus Serif', sans-serif"
 DARK, MIDDLE, PALE, GRID = "#1f4e79", "#b35c00", "#c9d8e6", "#ccc"
@@ -173,7 +174,7 @@ def ranges(
     alt: str, unit: str, ticks: Ticks, labels: Sequence[str], spans: Sequence[tuple[float, float] | None]
 ) -> str:
     """From where to where: a pale bar each, with a dark end. Nothing where it is unknown."""
-    plot = Plot(unit, ticks, len(spans))
+    plot = Plot(unit, ticks, max(len(spans), FEW))
     tall = (ticks[-1][0] - ticks[0][0]) * 0.018
     for i, span in enumerate(spans):
         if span is not None:
