@@ -25,6 +25,15 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
+class Band:
+    """Where a level is meant to be, both ends included."""
+
+    point: str
+    low_m: float
+    high_m: float
+
+
+@dataclass(frozen=True)
 class LockPoints:
     """What the catalogue says of a lock: which points it has, what their codes mean, how often they come."""
 
@@ -32,6 +41,8 @@ class LockPoints:
     names: frozenset[str]
     modes: Mapping[str, float]  # meaning (LOCAL, REMOTE, MAINTENANCE, …) -> code
     hold_ns: Mapping[str, int]  # of each point: a silence up to this long does not part two rows
+    bands: tuple[Band, ...]  # those of the site file, as long as their point is there
+    pumps_in_register: bool | None  # does energy_total_wh count them too? None: nobody said
 
     @classmethod
     def of(cls, catalogues: Sequence[Catalogue], device: str) -> "LockPoints":
@@ -43,15 +54,17 @@ class LockPoints:
         points = {p["name"]: p for p in found.get("points", ())}
         codes = points.get("mode", {}).get("codes") or {}
         modes = {str(name).upper(): float(code) for code, name in codes.items()}
-        wanted = (settings.get("lock") or {}).get("maintenance_mode", -1)
-        if wanted is not None and wanted >= 0:  # the site file has the last word
+        lock = settings.get("lock") or {}
+        wanted = lock.get("maintenance_mode", -1)
+        if wanted >= 0:  # the site file has the last word
             modes["MAINTENANCE"] = float(wanted)
         every_s = {"live": found.get("interval_s") or 1.0} | dict(settings.get("scan") or {})
         hold_ns = {
             name: max(BLIND_NS, round(SCANS * every_s.get(p.get("scan", "live"), OTHER_SCAN_S) * NS))
             for name, p in points.items()
         }
-        return cls(device, frozenset(points), modes, hold_ns)
+        bands = tuple(Band(**band) for band in lock.get("band", ()) if band["point"] in points)
+        return cls(device, frozenset(points), modes, hold_ns, bands, lock.get("pumps_in_register"))
 
 
 @dataclass(frozen=True)

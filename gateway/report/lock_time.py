@@ -11,8 +11,8 @@ share is printed beside it. Teleoperation is available while the lock is, its mo
 is up where a point tells.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from gateway.report.intervals import NOTHING, Spans, intersect, spans, subtract, total_ns, union
 from gateway.report.lock_signals import (
+    Band,
     HourlyLevels,
     LockPoints,
     Mask,
@@ -40,21 +41,12 @@ LONGEST_TAKEOVER_NS = 3600 * NS  # a take-over that comes later than this did no
 
 
 @dataclass(frozen=True)
-class Band:
-    """Where a level is meant to be, both ends included."""
-
-    point: str
-    low_m: float
-    high_m: float
-
-
-@dataclass(frozen=True)
 class Schedule:
     """What people wrote down of a lock. `hours` None: no opening hours, so the calendar counts."""
 
     hours: Spans | None = None
-    planned: Spans = NOTHING
-    unplanned: Spans = NOTHING
+    planned: Spans = field(default_factory=NOTHING.copy)
+    unplanned: Spans = field(default_factory=NOTHING.copy)
 
 
 @dataclass(frozen=True)
@@ -113,8 +105,12 @@ class LockTime:
 
     @cached_property
     def available(self) -> Share:
-        scheduled_ns, seen_ns = total_ns(self.scheduled), total_ns(self._seen)
-        return Share(seen_ns, seen_ns - total_ns(self.down), scheduled_ns)
+        return self._known_share(self._seen, subtract(self._seen, self.down))
+
+    @property
+    def unseen_ns(self) -> int:
+        """Scheduled time of which nobody knows."""
+        return total_ns(self.scheduled) - total_ns(self._seen)
 
     @cached_property
     def teleoperable(self) -> Share | None:
@@ -126,8 +122,7 @@ class LockTime:
             known = intersect(known, self.runs["centre_link"].known)
             could = intersect(could, self.runs["centre_link"].where(_set))
         known = union(intersect(known, self.scheduled), self.down)
-        could = intersect(subtract(could, self.down), known)
-        return Share(total_ns(known), total_ns(could), total_ns(self.scheduled))
+        return self._known_share(known, intersect(subtract(could, self.down), known))
 
     def in_mode(self, name: str) -> Share | None:
         """Scheduled time in a mode; None where the profile does not name it."""
@@ -195,6 +190,13 @@ class LockTime:
         changes = self.runs["takeover_request"].changes()
         return tuple(t for t, before, after in changes if before == 0 and after != 0 and self._inside(t))
 
+    def _known_share(self, known: Spans, part: Spans) -> Share:
+        """Where stoppages are all that is known, nothing is known of the rest: no share at all."""
+        known_ns, asked_ns = total_ns(known), total_ns(self.scheduled)
+        if known_ns == total_ns(self.down) < asked_ns:
+            return Share(0, 0, asked_ns)
+        return Share(known_ns, total_ns(part), asked_ns)
+
     def _inside(self, t_ns: int) -> bool:
         return self.start_ns <= t_ns < self.stop_ns
 
@@ -213,12 +215,11 @@ def _set(values: NDArray[np.float64]) -> Mask:
 
 
 def read_time(
-    store: Store, site: str, points: LockPoints, schedule: Schedule, bands: Sequence[Band],
-    start_ns: int, stop_ns: int,
+    store: Store, site: str, points: LockPoints, schedule: Schedule, start_ns: int, stop_ns: int
 ) -> LockTime:  # fmt: skip
     """A lock's time in [start_ns, stop_ns). Rows a little before and after it are read too: they hold into it."""
     states = {name: RunReader(points.hold_ns.get(name, 0)) for name in STATES}
-    kept = {band: RunReader(points.hold_ns.get(band.point, 0)) for band in bands if band.point in points.names}
+    kept = {band: RunReader(points.hold_ns.get(band.point, 0)) for band in points.bands}
     levels = {name: HourlyLevels(start_ns, stop_ns) for name in LEVELS if name in points.names}
     pump = PowerReader(points.hold_ns[POWER]) if POWER in points.names else None
     wanted = [n for n in dict.fromkeys((*STATES, *levels, *(b.point for b in kept), POWER)) if n in points.names]
