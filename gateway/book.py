@@ -1,4 +1,4 @@
-"""The book: a small SQLite file beside the store, always there. Catalogues, refused rows, counters."""
+"""The book: a small SQLite file beside the store, always there. Catalogues, refused rows, issues, counters."""
 
 import hashlib
 import threading
@@ -11,10 +11,17 @@ from edge.wire import Catalogue, FieldType, Header, decode_catalogue
 from gateway.sqlitefile import explained, open_file, transaction
 
 APPLICATION_ID = 0x626F_6C62  # "bolb"
-VERSION = 2
+VERSION = 3
 PINNED = """
 CREATE TABLE pinned (
   kind TEXT NOT NULL, field TEXT NOT NULL, type TEXT NOT NULL, PRIMARY KEY (kind, field)
+) STRICT, WITHOUT ROWID;
+"""
+FILED = """
+CREATE TABLE filed (
+  site TEXT NOT NULL, month TEXT NOT NULL, status TEXT NOT NULL, rows_sha256 TEXT NOT NULL,
+  figures_sha256 TEXT NOT NULL, software TEXT NOT NULL, totals TEXT NOT NULL, filed_ns INTEGER NOT NULL,
+  PRIMARY KEY (site, month, status, rows_sha256, figures_sha256, software)
 ) STRICT, WITHOUT ROWID;
 """
 SCHEMA = f"""
@@ -34,8 +41,8 @@ CREATE TABLE malformed (
   PRIMARY KEY (topic, digest)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-{PINNED}"""
-STEPS = {1: PINNED}
+{PINNED}{FILED}"""
+STEPS = {1: PINNED, 2: FILED}
 MALFORMED_KEPT = 1000  # messages; the least recently seen go first, since anyone can send nonsense
 MALFORMED_BYTES = 65_536  # kept of each
 
@@ -61,6 +68,20 @@ class Malformed:
     reason: str
     payload: bytes  # its first 64 KiB
     times: int
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """An issue of a month's report. `totals`: the site's figures by key, as exact fractions in text, in JSON."""
+
+    site: str
+    month: str
+    status: str  # provisional or final
+    rows_sha256: str
+    figures_sha256: str
+    software: str
+    totals: str
+    filed_ns: int
 
 
 class Book:
@@ -207,6 +228,23 @@ class Book:
                 "SELECT topic, reason, payload, times FROM malformed ORDER BY last_seen_ns"
             ).fetchall()
         return [Malformed(*row) for row in found]
+
+    def file_report(self, issue: Filed) -> bool:
+        """Register an issue; True if it is new. The same one made again keeps its first time."""
+        values = tuple(getattr(issue, name) for name in Filed.__slots__)
+        with self._lock, transaction(self._db, self._path, "book"):
+            marks = ", ".join("?" * len(values))
+            return self._db.execute(f"INSERT OR IGNORE INTO filed VALUES ({marks})", values).rowcount > 0
+
+    def filed(self, site: str, month: str) -> list[Filed]:
+        """Issues of a month's report, the earliest first."""
+        with self._lock, explained(self._path, "book"):
+            found = self._db.execute(
+                f"SELECT {', '.join(Filed.__slots__)} FROM filed WHERE site = ? AND month = ?"
+                " ORDER BY filed_ns, status, rows_sha256, figures_sha256, software",
+                (site, month),
+            ).fetchall()
+        return [Filed(*row) for row in found]
 
     def add(self, counts: Mapping[str, int]) -> None:
         """Add to the counters, which outlive the process."""

@@ -1,6 +1,6 @@
 """A report as a list of blocks, between the figures and the formats: every format shows the same."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,6 +56,28 @@ class Drawing:
 
 
 Block = Heading | Paragraph | Bullets | Facts | Table | Drawing
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An issue that was made of other rows or by other software, before this one was first made."""
+
+    filed_ns: int
+    status: str
+    software: str
+    rows_sha256: str
+    totals: Mapping[str, str]  # the site's figures then: key -> exact value
+
+
+@dataclass(frozen=True)
+class Edition:
+    """What an issue is besides its figures."""
+
+    final: bool = False  # filed, its rows are frozen
+    earlier: Sequence[Earlier] = ()
+
+
+PROVISIONAL = Edition()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-from gateway.report.document import Block, Bullets, Drawing, Facts, Heading, Paragraph, Table
+from gateway.report.document import PROVISIONAL, Block, Bullets, Drawing, Edition, Facts, Heading, Paragraph, Table
 from gateway.report.model import Report
 from gateway.report.sections import compose
 from gateway.texts import load_texts
@@ -46,9 +46,9 @@ EVERY_PAGE = """
 SHORT = 20  # characters that stay on one line: dates and names do not break at a hyphen
 
 
-def render_html(report: Report, lang: str = "fr", final: bool = False) -> str:
+def render_html(report: Report, lang: str = "fr", edition: Edition = PROVISIONAL) -> str:
     """The report as one page. Raises: ValueError if the language is unknown."""
-    document = compose(report, load_texts(lang), final)
+    document = compose(report, load_texts(lang), edition)
     mark = f'<span class="mark">{escape(document.mark)}</span>' if document.mark else ""
     name = f"{document.title} — {document.mark}" if document.mark else document.title
     body = [f"<h1>{escape(document.title)}{mark}</h1>"]

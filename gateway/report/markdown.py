@@ -2,15 +2,26 @@
 
 import re
 
-from gateway.report.document import Block, Bullets, Document, Drawing, Facts, Heading, Paragraph, Table
+from gateway.report.document import (
+    PROVISIONAL,
+    Block,
+    Bullets,
+    Document,
+    Drawing,
+    Edition,
+    Facts,
+    Heading,
+    Paragraph,
+    Table,
+)
 from gateway.report.model import Report
 from gateway.report.sections import compose
 from gateway.texts import load_texts
 
 
-def render_markdown(report: Report, lang: str = "fr", final: bool = False) -> str:
+def render_markdown(report: Report, lang: str = "fr", edition: Edition = PROVISIONAL) -> str:
     """The report as one text. Raises: ValueError if the language is unknown."""
-    document = compose(report, load_texts(lang), final)
+    document = compose(report, load_texts(lang), edition)
     mark = f" — {document.mark}" if document.mark else ""
     parts = [f"# {escape(document.title)}{mark}"]
     if document.mark and document.warning:

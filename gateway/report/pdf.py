@@ -49,7 +49,8 @@ def render_pdf(document: Document, words: Words, attachments: Sequence[Attachmen
         "document.json": json.dumps(data, ensure_ascii=False).encode(),
         **{a.name: a.data for a in attachments},
     }
-    return bytes(typst.compile(files, format="pdf", ignore_system_fonts=True, pdf_standards=STANDARDS))
+    compile_: Any = typst.compile  # its types do not know of files from memory
+    return bytes(compile_(files, format="pdf", ignore_system_fonts=True, pdf_standards=STANDARDS))
 
 
 def _block(block: Block) -> dict[str, Any]:

@@ -5,7 +5,19 @@ from fractions import Fraction
 
 from gateway.report.calls import Call
 from gateway.report.co2 import Line
-from gateway.report.document import Align, Block, Bullets, Document, Drawing, Facts, Heading, Paragraph, Table
+from gateway.report.document import (
+    PROVISIONAL,
+    Align,
+    Block,
+    Bullets,
+    Document,
+    Drawing,
+    Edition,
+    Facts,
+    Heading,
+    Paragraph,
+    Table,
+)
 from gateway.report.energy import MINUTE_NS, WINDOW_NS, MeterMonth
 from gateway.report.factors import GRID, Factor
 from gateway.report.figure import key_of
@@ -14,6 +26,7 @@ from gateway.report.figures_calls import call_key
 from gateway.report.figures_carbon import carbon_key
 from gateway.report.model import WHOLE_ENOUGH, Report
 from gateway.report.month import NS
+from gateway.report.sections_issues import issues
 from gateway.report.sections_locks import lock_reserves, lock_sections
 from gateway.report.words import Words
 from gateway.texts import Texts
@@ -21,11 +34,11 @@ from gateway.texts import Texts
 MOST_GAPS = 20  # longest first; the rest is summed
 
 
-def compose(report: Report, texts: Texts, final: bool = False) -> Document:
-    """The whole document, section by section. `final`: filed, its rows are frozen."""
-    w = Words(report, texts, final)
+def compose(report: Report, texts: Texts, edition: Edition = PROVISIONAL) -> Document:
+    """The whole document, section by section."""
+    w = Words(report, texts, edition)
     sections: tuple[Callable[[Words], list[Block]], ...] = (
-        _header, _essentials, _reservations, _energy, _peaks, _calls, _locks, _carbon, _gaps, _method,
+        _header, _essentials, _reservations, _energy, _peaks, _calls, _locks, _carbon, _gaps, issues, _method,
     )  # fmt: skip
     return Document(
         lang=texts.lang,

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+from gateway.report.document import PROVISIONAL, Edition
 from gateway.report.energy import Window
 from gateway.report.model import Report
 from gateway.texts import Texts
@@ -10,9 +11,9 @@ from gateway.texts import Texts
 class Words:
     """`w("energy.heading")` is a sentence of the report; the methods write figures with their units."""
 
-    def __init__(self, report: Report, texts: Texts, final: bool = False) -> None:
-        self.report, self.t = report, texts
-        self.status = self("header.final" if final else "header.provisional")
+    def __init__(self, report: Report, texts: Texts, edition: Edition = PROVISIONAL) -> None:
+        self.report, self.t, self.edition = report, texts, edition
+        self.status = self("header.final" if edition.final else "header.provisional")
         self.month = texts.month(report.month.year, report.month.month)
 
     def __call__(self, key: str, **values: object) -> str:
