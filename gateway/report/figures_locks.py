@@ -5,33 +5,31 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from gateway.report.figure import Figure, RowRange, key_of
-from gateway.report.intervals import total_ns
-from gateway.report.lock_time import Share
+from gateway.report.lock_time import Count, Share
 from gateway.report.lockages import CYCLES, P95, WAYS, Amount
-from gateway.report.locks import LockMonth
+from gateway.report.locks import MODES, LockFacts
 from gateway.report.month import NS
 
 if TYPE_CHECKING:
     from gateway.report.model import Report
 
 Value = int | Fraction | None
-MODES = ("remote", "local", "maintenance", "auto")
 
 
 def lock_figures(report: "Report") -> Iterator[Figure]:
-    for lock in report.locks:
+    facts = [lock.facts for lock in report.locks]
+    for lock in facts:
         yield from figures_of_lock(lock)
-    yield from figures_of_group(report.locks)
+    yield from figures_of_group(facts)
 
 
-def figures_of_group(locks: Sequence[LockMonth]) -> Iterator[Figure]:
+def figures_of_group(locks: Sequence[LockFacts]) -> Iterator[Figure]:
     """How far teleoperation has come across several locks."""
     if not locks:
         return
-    names = [lock.device for lock in locks]
-    shares = [share for lock in locks if (share := lock.time.in_mode("REMOTE")) is not None]
+    shares = [share for lock in locks if (share := lock.modes["REMOTE"]) is not None]
     together = sum(shares, Share(0, 0, 0))
-    inputs = tuple(key_of("lock.remote_share", lock=name) for name in names)
+    inputs = tuple(key_of("lock.remote_share", lock=lock.device) for lock in locks)
     remote = sum(share.part_ns > 0 for share in shares)
     for name, value, unit, formula in (
         ("count", len(locks), "count", "locks"),
@@ -44,7 +42,7 @@ def figures_of_group(locks: Sequence[LockMonth]) -> Iterator[Figure]:
         )  # fmt: skip
 
 
-def figures_of_lock(lock: LockMonth) -> Iterator[Figure]:
+def figures_of_lock(lock: LockFacts) -> Iterator[Figure]:
     """The figures of one lock in one period, in a stable order."""
     of = _Maker(lock)
     yield from _lockages(of)
@@ -58,8 +56,8 @@ def figures_of_lock(lock: LockMonth) -> Iterator[Figure]:
 class _Maker:
     """Makes figures of one lock; `rows` names the kind of rows that they stand on."""
 
-    def __init__(self, lock: LockMonth) -> None:
-        self.lock, self.time = lock, lock.time
+    def __init__(self, lock: LockFacts) -> None:
+        self.lock = lock
 
     def key(self, name: str, **where: object) -> str:
         return key_of(f"lock.{name}", lock=self.lock.device, **where)
@@ -68,10 +66,12 @@ class _Maker:
         self, name: str, value: Value, unit: str, formula: str, *, rows: str = "", inputs: tuple[str, ...] = (),
         coverage: Fraction | None = None, **where: str,
     ) -> Figure:  # fmt: skip
-        ranges = (RowRange(rows, self.lock.device, self.time.start_ns, self.time.stop_ns),) if rows else ()
+        lock = self.lock
         return Figure(
             key=self.key(name, **where), value=value, unit=unit, perimeter="lock", formula=f"lock.{formula}",
-            inputs=tuple(self.key(i) for i in inputs), rows=ranges, coverage=coverage, open=True,
+            inputs=tuple(self.key(i) for i in inputs),
+            rows=(RowRange(rows, lock.device, lock.start_ns, lock.stop_ns),) if rows else (),
+            coverage=coverage, open=True,
         )  # fmt: skip
 
     def share(self, name: str, share: Share | None, formula: str, **where: str) -> Figure:
@@ -79,91 +79,84 @@ class _Maker:
         value, coverage = (None, None) if share is None else (share.value, share.coverage)
         return self(name, value, "1", formula, rows="lock", inputs=(), coverage=coverage, **where)
 
+    def count(self, name: str, count: Count, rows: str = "lock") -> Figure:
+        return self(name, count.value, "count", name, rows=rows, coverage=count.coverage)
+
+    def amount(self, name: str, amount: Amount, value: Value, unit: str, rows: str = "lock_cycle") -> Figure:
+        formula = name.rpartition("_")[0]
+        return self(name, value, unit, formula, rows=rows, coverage=amount.coverage)
+
 
 def _lockages(of: _Maker) -> Iterator[Figure]:
-    found = of.lock.lockages
+    lock = of.lock
     for way in WAYS:
-        yield of(way, found.by_way[way], "count", "count", rows="lock_cycle")
-    yield of("total", of.lock.total, "count", "sum_of_ways", inputs=WAYS)
-    complete = int(found.complete.sum())
-    told = Fraction(found.vessel_told, complete) if complete else None
-    yield of("empty", found.empty, "count", "empty", rows="lock_cycle", coverage=told)
-    yield of("incomplete", found.incomplete, "count", "incomplete", rows="lock_cycle")
+        yield of(way, lock.ways[way], "count", "count", rows="lock_cycle")
+    yield of("total", lock.total, "count", "sum_of_ways", inputs=WAYS)
+    yield of.count("empty", lock.empty, "lock_cycle")
+    yield of("incomplete", lock.incomplete, "count", "incomplete", rows="lock_cycle")
 
 
 def _cycles(of: _Maker) -> Iterator[Figure]:
     for way in CYCLES:
-        times = of.lock.lockages.cycle_times(way)
+        times = of.lock.cycles[way]
         yield of("cycle_count", times.count, "count", "cycle_count", rows="lock_cycle", direction=way)
         yield of("cycle_mean_s", times.mean_s, "s", "cycle_mean", rows="lock_cycle", direction=way)
         yield of("cycle_p95_s", times.quantile_s(P95), "s", "cycle_p95", rows="lock_cycle", direction=way)
         for against, earlier in (("previous", of.lock.before), ("year", of.lock.year_before)):
-            change_s = of.lock.change_s(way, earlier)
-            name = f"cycle_change_{against}"
+            change_s, name = of.lock.change_s(way, earlier), f"cycle_change_{against}"
             yield of(f"{name}_s", change_s, "s", name, rows="lock_cycle", direction=way)
 
 
 def _amounts(of: _Maker) -> Iterator[Figure]:
-    found = of.lock.lockages
-
-    def amount(name: str, amount: Amount, value: Value, unit: str, formula: str) -> Figure:
-        return of(name, value, unit, formula, rows="lock_cycle", coverage=amount.coverage)
-
-    yield amount("water_drawn_m3", found.drawn_m3, found.drawn_m3.value, "m3", "water_drawn")
-    yield amount("water_released_m3", found.released_m3, found.released_m3.value, "m3", "water_released")
-    yield amount("water_mean_m3", found.moved_m3, found.moved_m3.mean, "m3", "water_mean")
-    yield amount("energy_wh", found.energy, found.energy.value, "Wh", "energy")
-    yield amount("energy_mean_wh", found.energy, found.energy.mean, "Wh", "energy_mean")
-    yield of("pump_wh", of.lock.pump_wh, "Wh", "pump", rows="lock", coverage=of.lock.pump_coverage)
-    per_lockage = of.lock.pump_wh / of.lock.total if of.lock.pump_wh is not None and of.lock.total else None
-    yield of(
-        "drives_wh",
-        of.lock.drives_wh,
-        "Wh",
-        "drives",
-        inputs=("energy_wh", "pump_wh"),
-        coverage=of.lock.pump_coverage,
-    )
-    yield of("pump_mean_wh", per_lockage, "Wh", "pump_mean", inputs=("pump_wh", "total"))
+    lock = of.lock
+    yield of.amount("water_drawn_m3", lock.drawn_m3, lock.drawn_m3.value, "m3")
+    yield of.amount("water_released_m3", lock.released_m3, lock.released_m3.value, "m3")
+    yield of.amount("water_mean_m3", lock.moved_m3, lock.moved_m3.mean, "m3")
+    yield of.amount("energy_wh", lock.energy_wh, lock.energy_wh.value, "Wh")
+    yield of.amount("energy_mean_wh", lock.energy_wh, lock.energy_wh.mean, "Wh")
+    pump_wh = lock.pump_wh.value
+    yield of.amount("pump_wh", lock.pump_wh, pump_wh, "Wh", "lock")
+    per_lockage = pump_wh / lock.total if pump_wh is not None and lock.total else None
+    coverage = lock.pump_wh.coverage
+    yield of("pump_mean_wh", per_lockage, "Wh", "pump_mean", inputs=("pump_wh", "total"), coverage=coverage)
+    yield of("drives_wh", lock.drives_wh, "Wh", "drives", inputs=("energy_wh", "pump_wh"), coverage=coverage)
 
 
 def _availability(of: _Maker) -> Iterator[Figure]:
-    time, share = of.time, of.time.available
-    scheduled = "scheduled" if time.schedule.hours is not None else "scheduled_calendar"
-    yield of("scheduled_s", Fraction(share.asked_ns, NS), "s", scheduled, rows="lock")
-    yield of("down_s", Fraction(total_ns(time.down), NS), "s", "down", rows="lock")
-    yield of("unseen_s", Fraction(time.unseen_ns, NS), "s", "unseen", rows="lock")
+    lock = of.lock
+    scheduled = "scheduled_calendar" if lock.calendar else "scheduled"
+    yield of("scheduled_s", Fraction(lock.scheduled_ns, NS), "s", scheduled, rows="lock")
+    yield of("down_s", Fraction(lock.down_ns, NS), "s", "down", rows="lock")
+    yield of("unseen_s", Fraction(lock.unseen_ns, NS), "s", "unseen", rows="lock")
     yield of(
-        "availability", share.value, "1", "availability", inputs=("scheduled_s", "down_s", "unseen_s"),
-        coverage=share.coverage,
+        "availability", lock.available.value, "1", "availability", inputs=("scheduled_s", "down_s", "unseen_s"),
+        coverage=lock.available.coverage,
     )  # fmt: skip
-    for band, in_band in time.in_band.items():
+    for band, in_band in lock.bands.items():
         yield of.share("in_band", in_band, "in_band", point=band.point)
 
 
 def _teleoperation(of: _Maker) -> Iterator[Figure]:
-    time = of.time
-    yield of.share("teleoperation", time.teleoperable, "teleoperation")
+    lock = of.lock
+    yield of.share("teleoperation", lock.teleoperable, "teleoperation")
     for mode in MODES:
-        yield of.share(f"{mode}_share", time.in_mode(mode.upper()), "mode")
-    yield of.share("link_share", time.linked, "link")
-    yield of("takeovers", time.takeovers, "count", "takeovers", rows="lock")
-    yield of("takeover_requests", time.requests, "count", "takeover_requests", rows="lock")
-    answers_ns = time.responses_ns
+        yield of.share(f"{mode.lower()}_share", lock.modes[mode], "mode")
+    yield of.share("link_share", lock.linked, "link")
+    yield of.count("takeovers", lock.takeovers)
+    yield of.count("takeover_requests", lock.requests)
+    answers_ns = lock.responses_ns
     mean_s = Fraction(sum(answers_ns), len(answers_ns) * NS) if answers_ns else None
     longest_s = Fraction(max(answers_ns), NS) if answers_ns else None
     yield of("takeover_response_mean_s", mean_s, "s", "response_mean", rows="lock")
     yield of("takeover_response_max_s", longest_s, "s", "response_max", rows="lock")
-    for name, value in (("mean", of.lock.answers.mean_ms), ("p95", of.lock.answers.p95_ms)):
-        seconds = None if value is None else value / 1000
-        yield of(f"plc_answer_{name}_s", seconds, "s", f"plc_answer_{name}", rows="link")
+    yield of("plc_answer_mean_s", lock.answers.mean_s, "s", "plc_answer_mean", rows="link")
+    yield of("plc_answer_p95_s", lock.answers.p95_s, "s", "plc_answer_p95", rows="link")
 
 
 def _oddities(of: _Maker) -> Iterator[Figure]:
     lock = of.lock
-    for name, count, rows in (
-        ("incoherences", lock.incoherent, "event"), ("alarms", of.time.alarms, "lock"),
-    ):  # fmt: skip
-        yield of(name, count, "count", name, rows=rows)
-        yield of(f"{name}_per_100", lock.per_100(count), "1", "per_100", inputs=(name, "total"))
-    yield of("estops", of.time.estops, "count", "estops", rows="lock")
+    for name, count, rows in (("incoherences", lock.incoherences, "event"), ("alarms", lock.alarms, "lock")):
+        yield of.count(name, count, rows)
+        yield of(f"{name}_per_100", lock.per_100(count), "1", "per_100", inputs=(name, "total"),
+                 coverage=count.coverage)  # fmt: skip
+    yield of.count("estops", lock.estops)

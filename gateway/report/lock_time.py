@@ -70,6 +70,23 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Count:
+    """How often something was seen in `known_ns` of a time; None: nothing tells of it."""
+
+    value: int | None
+    known_ns: int
+    asked_ns: int
+
+    @property
+    def coverage(self) -> Fraction | None:
+        return None if self.value is None or not self.asked_ns else Fraction(self.known_ns, self.asked_ns)
+
+    def __add__(self, other: "Count") -> "Count":
+        told = [count for count in (self.value, other.value) if count is not None]
+        return Count(sum(told) if told else None, self.known_ns + other.known_ns, self.asked_ns + other.asked_ns)
+
+
+@dataclass(frozen=True)
 class LockTime:
     """A lock's raw rows of a period. A signal that its PLC does not offer has no runs."""
 
@@ -138,16 +155,14 @@ class LockTime:
         return self._share(self.runs["centre_link"], _set)
 
     @cached_property
-    def takeovers(self) -> int | None:
+    def takeovers(self) -> Count:
         """Times that the mode went from remote to local, at any hour."""
-        return None if self._local is None else len(self._local)
+        return self._count("mode", None if self._local is None else len(self._local))
 
     @cached_property
-    def requests(self) -> int | None:
+    def requests(self) -> Count:
         """Times that a local take-over was asked for."""
-        if "takeover_request" not in self.points.names or not len(self.runs["takeover_request"]):
-            return None
-        return len(self._requested)
+        return self._count("takeover_request", len(self._requested))
 
     @cached_property
     def responses_ns(self) -> tuple[int, ...]:
@@ -161,21 +176,27 @@ class LockTime:
         return tuple(found)
 
     @cached_property
-    def alarms(self) -> int | None:
+    def alarms(self) -> Count:
         """Alarms that appeared: bits of the alarm word that were not set in the row before."""
-        if "alarm_word" not in self.points.names or not len(self.runs["alarm_word"]):
-            return None
-        return sum(
-            (int(after) & ~int(before)).bit_count()
-            for t_ns, before, after in self.runs["alarm_word"].changes()
-            if self._inside(t_ns)
-        )
+        changes = self.runs["alarm_word"].changes()
+        appeared = [(int(after) & ~int(before)).bit_count() for t, before, after in changes if self._inside(t)]
+        return self._count("alarm_word", sum(appeared))
 
     @cached_property
-    def estops(self) -> int | None:
-        if "estop" not in self.points.names or not len(self.runs["estop"]):
-            return None
-        return sum(before == 0 and self._inside(t) for t, before, _ in self.runs["estop"].changes())
+    def estops(self) -> Count:
+        changes = self.runs["estop"].changes()
+        return self._count("estop", sum(before == 0 and self._inside(t) for t, before, _ in changes))
+
+    @cached_property
+    def seen_ns(self) -> int:
+        """Time of the period of which any state was told."""
+        period = spans([(self.start_ns, self.stop_ns)])
+        return max(total_ns(intersect(runs.known, period)) for runs in self.runs.values())
+
+    def _count(self, name: str, value: int | None) -> Count:
+        known_ns = total_ns(intersect(self.runs[name].known, spans([(self.start_ns, self.stop_ns)])))
+        told = name in self.points.names and len(self.runs[name]) > 0
+        return Count(value if told else None, known_ns, self.stop_ns - self.start_ns)
 
     @cached_property
     def _local(self) -> tuple[int, ...] | None:

@@ -34,6 +34,9 @@ class CycleTimes:
     def count(self) -> int:
         return len(self.lasted_ns)
 
+    def __add__(self, other: "CycleTimes") -> "CycleTimes":
+        return CycleTimes(np.sort(np.concatenate((self.lasted_ns, other.lasted_ns))))
+
     @property
     def mean_s(self) -> Fraction | None:
         return Fraction(int(self.lasted_ns.sum()), self.count * NS) if self.count else None
@@ -61,6 +64,11 @@ class Amount:
     @property
     def mean(self) -> Fraction | None:
         return None if self.value is None or not self.measured else self.value / self.measured
+
+    def __add__(self, other: "Amount") -> "Amount":
+        told = [amount for amount in (self.value, other.value) if amount is not None]
+        total = sum(told, Fraction(0)) if told else None
+        return Amount(total, self.measured + other.measured, self.of + other.of)
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def build(store: Store, book: Book, month: str, site: str) -> Report:
         for c in sorted(touching, key=lambda c: (c.start_ns, c.berth))
     ]
     ended = tuple(c for c in calls if at_berth.ends_within(c.end_ns, when))
-    if not minutes and not ended and all(k.empty_of_rows for k in locks):
+    if not minutes and not ended and all(k.facts.nothing for k in locks):
         raise NoData(_nothing(site, when, [(s.first_ns, s.last_ns) for s in series]))
 
     span_stop_ns = max((m.stop_ns for m in minutes.values()), default=0)

@@ -88,7 +88,11 @@ def _essentials(w: Words) -> list[Block]:
     calls_wh = sum(c.energy_wh or 0 for c in r.calls)
     value = w("essentials.calls_value", n=len(r.calls), energy=w.kwh_unit(calls_wh))
     rows.append((w("essentials.calls"), value, "calls.energy_wh"))
-    rows += [(w("essentials.lockages", lock=lock.device), str(lock.total), "") for lock in r.locks if lock.total]
+    rows += [
+        (w("essentials.lockages", lock=lock.device), str(lock.facts.total), key_of("lock.total", lock=lock.device))
+        for lock in r.locks
+        if lock.facts.total
+    ]
     for line in r.carbon.lines:
         if line.subject in ("grid_site", "avoided", "net") and (r.counted or line.subject != "grid_site"):
             mass = w.t.quantity(line.co2_kg, f"kg {w.gas(line.gas)}", 1)
@@ -134,7 +138,7 @@ def _reservations(w: Words) -> list[Block]:
         for f in r.carbon.factors
         if f.id == GRID and f.year != str(r.month.year)
     ]
-    found += lock_reserves(w, r.locks)
+    found += lock_reserves(w, [lock.facts for lock in r.locks])
     return [Heading(w("reserve.heading")), Bullets(found) if found else Paragraph(w("reserve.none"))]
 
 
@@ -303,7 +307,7 @@ def _call(w: Words, c: Call) -> list[str]:
 
 
 def _locks(w: Words) -> list[Block]:
-    return lock_sections(w, w.report.locks)
+    return lock_sections(w, [lock.facts for lock in w.report.locks])
 
 
 def _carbon(w: Words) -> list[Block]:

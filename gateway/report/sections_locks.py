@@ -7,13 +7,14 @@ from gateway.report.document import Align, Block, Bullets, Heading, Paragraph, T
 from gateway.report.figure import Figure, by_key, key_of
 from gateway.report.figures_locks import figures_of_group, figures_of_lock
 from gateway.report.lockages import CYCLES
-from gateway.report.locks import LockMonth
+from gateway.report.locks import LockFacts
 from gateway.report.words import Words
 
 WHOLE = Fraction(1)
+WHOLE_ENOUGH = Fraction(99, 100)  # known for less of the time: said among the reserves
 
 
-def lock_sections(w: Words, locks: Sequence[LockMonth]) -> list[Block]:
+def lock_sections(w: Words, locks: Sequence[LockFacts]) -> list[Block]:
     """Tables of these locks, and how their figures are meant."""
     heading = Heading(w("locks.heading"))
     if not locks:
@@ -26,25 +27,25 @@ def lock_sections(w: Words, locks: Sequence[LockMonth]) -> list[Block]:
     return [*blocks, Bullets([w(f"locks.method.{name}") for name in _methods(locks)])]
 
 
-def lock_reserves(w: Words, locks: Sequence[LockMonth]) -> list[str]:
+def lock_reserves(w: Words, locks: Sequence[LockFacts]) -> list[str]:
     """What a reader must know before believing the locks' figures."""
     found = []
     for lock in locks:
         name = {"lock": lock.device}
-        if lock.empty_of_rows:
+        if lock.nothing:
             found.append(w("locks.reserve.nothing", **name))
             continue
-        if lock.time.schedule.hours is None:
+        if lock.calendar:
             found.append(w("locks.reserve.no_hours", **name))
-        seen = lock.time.available.coverage
-        if seen is not None and seen < Fraction(99, 100):
+        seen = lock.available.coverage
+        if seen is not None and seen < WHOLE_ENOUGH:
             found.append(w("locks.reserve.unseen", seen=w.t.percent(seen, 1), **name))
-        if lock.lockages.incomplete:
-            found.append(w("locks.reserve.incomplete", n=lock.lockages.incomplete, of=lock.total, **name))
-        if "REMOTE" not in lock.time.points.modes:
+        if lock.incomplete:
+            found.append(w("locks.reserve.incomplete", n=lock.incomplete, of=lock.total, **name))
+        if lock.modes["REMOTE"] is None:
             found.append(w("locks.reserve.no_mode", **name))
         if lock.not_evaluated:
-            found.append(w("locks.reserve.rules", rules=", ".join(lock.not_evaluated), **name))
+            found.append(w("locks.reserve.rules", rules=", ".join(sorted(lock.not_evaluated)), **name))
         if lock.inhibited:
             found.append(w("locks.reserve.inhibited", n=lock.inhibited, **name))
     return found
@@ -107,16 +108,16 @@ def _table(w: Words, shown: _Shown, table: str, names: str, places: Sequence[tup
     )  # fmt: skip
 
 
-def _by_lock(locks: Sequence[LockMonth]) -> list[tuple[list[str], str]]:
+def _by_lock(locks: Sequence[LockFacts]) -> list[tuple[list[str], str]]:
     return [([lock.device], f"lock={lock.device}") for lock in locks]
 
 
-def _lockages(w: Words, shown: _Shown, locks: Sequence[LockMonth]) -> Table:
+def _lockages(w: Words, shown: _Shown, locks: Sequence[LockFacts]) -> Table:
     names = "total up down unknown empty incomplete incoherences incoherences_per_100 alarms alarms_per_100 estops"
     return _table(w, shown, "lock_lockages", names, _by_lock(locks))
 
 
-def _cycles(w: Words, shown: _Shown, locks: Sequence[LockMonth]) -> Table:
+def _cycles(w: Words, shown: _Shown, locks: Sequence[LockFacts]) -> Table:
     places = [
         ([lock.device, w(f"locks.way.{way}")], f"lock={lock.device},direction={way}")
         for lock in locks
@@ -126,18 +127,18 @@ def _cycles(w: Words, shown: _Shown, locks: Sequence[LockMonth]) -> Table:
     return _table(w, shown, "lock_cycles", names, places)
 
 
-def _amounts(w: Words, shown: _Shown, locks: Sequence[LockMonth]) -> Table:
+def _amounts(w: Words, shown: _Shown, locks: Sequence[LockFacts]) -> Table:
     names = (
         "water_drawn_m3 water_released_m3 water_mean_m3 energy_wh energy_mean_wh pump_wh pump_mean_wh drives_wh"
     )
     return _table(w, shown, "lock_amounts", names, _by_lock(locks))
 
 
-def _availability(w: Words, shown: _Shown, locks: Sequence[LockMonth]) -> Table:
+def _availability(w: Words, shown: _Shown, locks: Sequence[LockFacts]) -> Table:
     return _table(w, shown, "lock_availability", "scheduled_s down_s unseen_s availability", _by_lock(locks))
 
 
-def _teleoperation(w: Words, shown: _Shown, locks: Sequence[LockMonth]) -> Table:
+def _teleoperation(w: Words, shown: _Shown, locks: Sequence[LockFacts]) -> Table:
     names = (
         "teleoperation remote_share local_share maintenance_share link_share takeovers takeover_requests"
         " takeover_response_mean_s takeover_response_max_s plc_answer_mean_s plc_answer_p95_s"
@@ -145,10 +146,10 @@ def _teleoperation(w: Words, shown: _Shown, locks: Sequence[LockMonth]) -> Table
     return _table(w, shown, "lock_teleoperation", names, _by_lock(locks))
 
 
-def _bands(w: Words, shown: _Shown, locks: Sequence[LockMonth]) -> list[Block]:
+def _bands(w: Words, shown: _Shown, locks: Sequence[LockFacts]) -> list[Block]:
     places = []
     for lock in locks:
-        for band in lock.time.in_band:
+        for band in lock.bands:
             low, high = (w.t.number(Fraction(str(m)), 2) for m in (band.low_m, band.high_m))
             between = w("locks.band", point=w(f"locks.level.{band.point}"), low=low, high=high)
             places.append(([lock.device, between], key_of("", lock=lock.device, point=band.point)[1:]))
@@ -157,15 +158,15 @@ def _bands(w: Words, shown: _Shown, locks: Sequence[LockMonth]) -> list[Block]:
     return [_table(w, shown, "lock_bands", "in_band", places)]
 
 
-def _teleoperation_of_all(w: Words, shown: _Shown, locks: Sequence[LockMonth]) -> list[Block]:
+def _teleoperation_of_all(w: Words, shown: _Shown, locks: Sequence[LockFacts]) -> list[Block]:
     if len(locks) < 2:
         return []
     values = {name: shown(f"locks.{name}", "") for name in ("count", "remote_count", "remote_share")}
     return [Paragraph(w("locks.progress", **values))]
 
 
-def _methods(locks: Sequence[LockMonth]) -> tuple[str, ...]:
-    hours = [lock.time.schedule.hours is not None for lock in locks]
+def _methods(locks: Sequence[LockFacts]) -> tuple[str, ...]:
+    hours = [not lock.calendar for lock in locks]
     wanted = ("cycle", "water", "energy", "down", "teleoperation", "counts")
     scheduled = ("hours",) * any(hours) + ("calendar",) * (not all(hours))
     return (*wanted[:3], *scheduled, *wanted[3:])

@@ -33,7 +33,7 @@ def lock_of(port: Any, schedule: Schedule | None = None, period: Period = OCTOBE
 
 
 def value(lock: LockMonth, name: str, where: str = "") -> Any:
-    return by_key(tuple(figures_of_lock(lock)))[f"lock.{name}/lock={LOCK}{where}"].value
+    return by_key(tuple(figures_of_lock(lock.facts)))[f"lock.{name}/lock={LOCK}{where}"].value
 
 
 # Lockages.
@@ -99,7 +99,7 @@ def test_a_lockage_belongs_to_the_month_in_which_it_ends(port: Any) -> None:
     lockage(port, START_NS - 600 * NS, 600 * NS, "up")  # ends at midnight: September's
     lockage(port, START_NS - 599 * NS, 600 * NS, "up")
     lockage(port, STOP_NS - 600 * NS, 600 * NS, "up")
-    assert lock_of(port).total == 2
+    assert lock_of(port).facts.total == 2
 
 
 def test_water_up_and_water_down_are_one_chamber_and_never_added(port: Any) -> None:
@@ -276,9 +276,9 @@ def test_incoherences_in_maintenance_are_shown_and_not_counted(port: Any) -> Non
     for i in range(8):
         lockage(port, START_NS + i * HOUR_NS, 60 * NS, "up")
     found = lock_of(port)
-    assert (found.incoherent, found.inhibited) == (2, 1)
+    assert (found.facts.incoherences.value, found.facts.inhibited) == (2, 1)
     assert value(found, "incoherences_per_100") == 25
-    assert found.not_evaluated == ("level_moves_closed",)
+    assert found.facts.not_evaluated == {"level_moves_closed"}
 
 
 def test_pumps_are_integrated_and_kept_apart(port: Any) -> None:
@@ -347,6 +347,6 @@ def test_several_locks_together_tell_how_far_teleoperation_has_come(port: Any) -
 def test_a_period_of_a_half_year_counts_all_its_months(port: Any) -> None:
     for period in (OCTOBER, OCTOBER.before(), Period.parse("2026-06", "Europe/Paris")):
         lockage(port, period.start_ns, 600 * NS, "up")
-    assert lock_of(port, period=Period.parse("2026-H2", "Europe/Paris")).total == 2
-    assert lock_of(port, period=Period.parse("2026", "Europe/Paris")).total == 3
+    assert lock_of(port, period=Period.parse("2026-H2", "Europe/Paris")).facts.total == 2
+    assert lock_of(port, period=Period.parse("2026", "Europe/Paris")).facts.total == 3
     assert replace(OCTOBER, span="year").seconds == 365 * 86_400
