@@ -1,6 +1,6 @@
-"""Calls at berths and lockages of a month, and how calls and meter minutes agree.
+"""Calls at berths of a month, and how calls and meter minutes agree.
 
-A call, like a lockage, belongs to the month in which it ends; energy belongs to its minutes.
+A call belongs to the month in which it ends; energy belongs to its minutes.
 """
 
 import math
@@ -16,12 +16,11 @@ from gateway.report.month import NS, Month
 from gateway.report.source import tag
 from gateway.store.base import Columns, Store
 
-LONGEST_NS = 31 * 86_400 * NS  # a call or lockage that ends in the month is looked for this long before it
+LONGEST_NS = 31 * 86_400 * NS  # a call that ends in the month is looked for this long before it
 CALL_FIELDS = (
     "end_ns", "energy_wh", "register_open_wh", "register_close_wh", "peak_power_w", "covered_s", "connected_s",
     "interruptions", "soc_start", "soc_end", "begin_known", "end_known", "begin_unseen_s", "end_unseen_s",
 )  # fmt: skip
-LOCKAGE_FIELDS = ("end_ns", "vessel_seen", "complete", "volume_m3", "energy_wh")
 
 
 @dataclass(frozen=True)
@@ -92,26 +91,6 @@ class Reconciliation:
         return self.difference_wh - self.outside_wh
 
 
-@dataclass(frozen=True)
-class LockMonth:
-    """Lockages of one lock. Means and sums are None where nothing was measured."""
-
-    device: str
-    up: int
-    down: int
-    unknown: int
-    empty: int  # complete, but no vessel was seen
-    incomplete: int
-    mean_s: Mapping[str, int]  # direction -> mean time of the complete ones
-    volume_m3: float | None
-    energy_wh: int | None
-    origins: frozenset[str]
-
-    @property
-    def total(self) -> int:
-        return self.up + self.down + self.unknown
-
-
 def read_calls(store: Store, site: str, charger: str, month: Month, berths: Mapping[str, Any]) -> list[Call]:
     """Calls at one charger that touch the month, also those that end after it. Sorted by start."""
     rows = store.columns(
@@ -175,34 +154,6 @@ def reconcile(meter: str, minutes: Minutes, calls: Sequence[Call], month: Month)
 def ends_within(end_ns: int, month: Month) -> bool:
     """Something that ends at midnight belongs to the day before."""
     return month.start_ns < end_ns <= month.stop_ns
-
-
-def read_lock(store: Store, site: str, lock: str, month: Month) -> LockMonth:
-    """Lockages that end in the month."""
-    rows = store.columns(
-        "lock_cycle", lock, (*LOCKAGE_FIELDS, "direction"),
-        month.start_ns - LONGEST_NS, month.stop_ns, site=site,
-    )  # fmt: skip
-    ended = [(i, end_ns) for i, end_ns in _ends(rows) if ends_within(end_ns, month)]
-    direction = {i: rows.text["direction"][i] for i, _ in ended}
-    complete = [(i, end_ns) for i, end_ns in ended if rows["complete"][i] == 1]
-    mean_s = {}
-    for way in ("up", "down"):
-        lasted_ns = [end_ns - int(rows.t_ns[i]) for i, end_ns in complete if direction[i] == way]
-        if lasted_ns:
-            mean_s[way] = round(Fraction(sum(lasted_ns), len(lasted_ns) * NS))
-    volume_m3 = [v for i, _ in ended if (v := _known(rows["volume_m3"][i])) is not None]
-    energy_wh = [v for i, _ in ended if (v := _int(_known(rows["energy_wh"][i]))) is not None]
-    counted = {way: sum(d == way for d in direction.values()) for way in ("up", "down")}
-    return LockMonth(
-        device=lock, **counted, unknown=len(ended) - counted["up"] - counted["down"],
-        empty=sum(int(rows["vessel_seen"][i] == 0) for i, _ in complete),
-        incomplete=len(ended) - len(complete),
-        mean_s=mean_s,
-        volume_m3=math.fsum(volume_m3) if volume_m3 else None,
-        energy_wh=sum(energy_wh) if energy_wh else None,
-        origins=frozenset(tag(rows, "origin")[i] for i, _ in ended),
-    )  # fmt: skip
 
 
 def _ends(rows: Columns) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from gateway.book import Book
 from gateway.report import calls as at_berth
-from gateway.report.calls import Call, LockMonth, Reconciliation
+from gateway.report.calls import Call, Reconciliation
 from gateway.report.co2 import Carbon, account
 from gateway.report.energy import (
     LOOK_BACK_NS,
@@ -27,7 +27,9 @@ from gateway.report.errors import NoData, WrongInput
 from gateway.report.factors import load_factors
 from gateway.report.figure import Figure
 from gateway.report.ledger import figures_of
+from gateway.report.locks import LockMonth, read_lock
 from gateway.report.month import NS, Month
+from gateway.report.period import Period
 from gateway.report.source import site_settings
 from gateway.store.base import Store
 from gateway.texts import local
@@ -89,7 +91,8 @@ def build(store: Store, book: Book, month: str, site: str) -> Report:
 
     Raises: WrongInput (no such month or site), NoData (no row in the month). Each is one sentence.
     """
-    settings = site_settings(book.catalogues(site))
+    catalogues = book.catalogues(site)
+    settings = site_settings(catalogues)
     when = Month.parse(month, settings["timezone"])
     series = [s for s in store.series() if s.tags.get("site") == site]
     if not series and not settings["hashes"]:
@@ -111,7 +114,9 @@ def build(store: Store, book: Book, month: str, site: str) -> Report:
         month_only = read[device].within(when.start_ns, when.stop_ns)
         if len(month_only):
             minutes[device] = month_only
-    locks = tuple(at_berth.read_lock(store, site, d, when) for d in _locks(settings, devices("lock_cycle")))
+    period = Period(when, "month")
+    with_rows = devices("lock") + devices("lock_cycle")
+    locks = tuple(read_lock(store, site, device, period, catalogues) for device in lock_names(settings, with_rows))
 
     found = {device: windows(read[device], when) for device in read}
     calls = [
@@ -119,7 +124,7 @@ def build(store: Store, book: Book, month: str, site: str) -> Report:
         for c in sorted(touching, key=lambda c: (c.start_ns, c.berth))
     ]
     ended = tuple(c for c in calls if at_berth.ends_within(c.end_ns, when))
-    if not minutes and not ended and not any(k.total for k in locks):
+    if not minutes and not ended and all(k.facts.nothing for k in locks):
         raise NoData(_nothing(site, when, [(s.first_ns, s.last_ns) for s in series]))
 
     span_stop_ns = max((m.stop_ns for m in minutes.values()), default=0)
@@ -155,7 +160,7 @@ def build(store: Store, book: Book, month: str, site: str) -> Report:
     )
 
 
-def _locks(settings: Mapping[str, Any], with_rows: list[str]) -> list[str]:
+def lock_names(settings: Mapping[str, Any], with_rows: list[str]) -> list[str]:
     """Locks of the site file, also those without a single lockage."""
     return sorted({name for name, d in settings["device"].items() if d.get("lock")} | set(with_rows))
 

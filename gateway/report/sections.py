@@ -27,6 +27,7 @@ from gateway.report.figures_carbon import carbon_key
 from gateway.report.model import WHOLE_ENOUGH, Report
 from gateway.report.month import NS
 from gateway.report.sections_issues import issues
+from gateway.report.sections_locks import lock_reserves, lock_sections
 from gateway.report.words import Words
 from gateway.texts import Texts
 
@@ -87,7 +88,11 @@ def _essentials(w: Words) -> list[Block]:
     calls_wh = sum(c.energy_wh or 0 for c in r.calls)
     value = w("essentials.calls_value", n=len(r.calls), energy=w.kwh_unit(calls_wh))
     rows.append((w("essentials.calls"), value, "calls.energy_wh"))
-    rows += [(w("essentials.lockages", lock=lock.device), str(lock.total), "") for lock in r.locks if lock.total]
+    rows += [
+        (w("essentials.lockages", lock=lock.device), str(lock.facts.total), key_of("lock.total", lock=lock.device))
+        for lock in r.locks
+        if lock.facts.total
+    ]
     for line in r.carbon.lines:
         if line.subject in ("grid_site", "avoided", "net") and (r.counted or line.subject != "grid_site"):
             mass = w.t.quantity(line.co2_kg, f"kg {w.gas(line.gas)}", 1)
@@ -133,6 +138,7 @@ def _reservations(w: Words) -> list[Block]:
         for f in r.carbon.factors
         if f.id == GRID and f.year != str(r.month.year)
     ]
+    found += lock_reserves(w, [lock.facts for lock in r.locks])
     return [Heading(w("reserve.heading")), Bullets(found) if found else Paragraph(w("reserve.none"))]
 
 
@@ -301,29 +307,7 @@ def _call(w: Words, c: Call) -> list[str]:
 
 
 def _locks(w: Words) -> list[Block]:
-    heading = Heading(w("locks.heading"))
-    if not w.report.locks:
-        return [heading, Paragraph(w("not_measured_why", why=w("locks.no_lock")))]
-
-    def duration(seconds: int | None) -> str:
-        return w("not_measured") if seconds is None else w.t.duration(seconds)
-
-    rows = [
-        [k.device, str(k.total), str(k.up), str(k.down), str(k.unknown), str(k.empty), str(k.incomplete),
-         duration(k.mean_s.get("up")), duration(k.mean_s.get("down")),
-         w("not_measured") if k.volume_m3 is None else w.t.number(Fraction(k.volume_m3)),
-         w.kwh_or_none(k.energy_wh)]
-        for k in w.report.locks
-    ]  # fmt: skip
-    header = _columns(
-        w, "locks",
-        "lock total> up> down> unknown> empty>"
-        " incomplete> mean_up> mean_down> volume> energy>",
-    )  # fmt: skip
-    quantities = "up down unknown empty incomplete mean_up_s mean_down_s volume_m3 energy_wh"
-    names = ("", "", *(f"lock.{name}" for name in quantities.split()))
-    where = [f"lock={k.device}" for k in w.report.locks]
-    return [heading, Table(w("locks.caption"), header, rows, names=names, where=where), Paragraph(w("locks.note"))]
+    return lock_sections(w, [lock.facts for lock in w.report.locks])
 
 
 def _carbon(w: Words) -> list[Block]:

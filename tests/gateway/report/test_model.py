@@ -64,7 +64,7 @@ def test_a_lock_without_a_meter_still_has_a_report(port: Any, paris_ns: Any) -> 
     port.site()
     port.lockage(paris_ns("2026-10-05T12:00"), paris_ns("2026-10-05T12:20"), "up")
     report = build(port.store, port.book, "2026-10", "demo-port")
-    assert (report.meters, report.coverage, report.locks[0].up) == ((), 0, 1)
+    assert (report.meters, report.coverage, report.locks[0].lockages.by_way["up"]) == ((), 0, 1)
 
 
 def test_rows_are_read_even_where_no_catalogue_came(port: Any, paris_ns: Any) -> None:

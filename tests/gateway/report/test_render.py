@@ -10,10 +10,13 @@ import pytest
 from markdown_it import MarkdownIt
 
 from gateway.book import Book
+from gateway.report.document import Table
 from gateway.report.html import render_html
 from gateway.report.markdown import escape, render_markdown
 from gateway.report.model import Report, build
+from gateway.report.sections import compose
 from gateway.store.sqlite import SqliteStore
+from gateway.texts import load_texts
 
 VOID = {"meta", "br", "hr", "img", "path", "rect"}
 LANGUAGES = pytest.mark.parametrize("lang", ["fr", "en"])
@@ -21,6 +24,10 @@ LANGUAGES = pytest.mark.parametrize("lang", ["fr", "en"])
 
 def october(port: Any) -> Report:
     return build(port.store, port.book, "2026-10", "demo-port")
+
+
+def tables(port: Any, lang: str) -> int:
+    return sum(isinstance(block, Table) for block in compose(october(port), load_texts(lang)).blocks)
 
 
 def plain(text: str) -> str:
@@ -70,7 +77,8 @@ def test_the_figures_of_the_demo_are_there_in_french(demo: Any) -> None:
 def test_markdown_tables_are_tables(demo: Any, lang: str) -> None:
     text = render_markdown(october(demo), lang)
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
-    assert sum(token.type == "table_open" for token in tokens) == len(re.findall(r"^\| -", text, re.M)) == 10
+    assert sum(token.type == "table_open" for token in tokens) == len(re.findall(r"^\| -", text, re.M))
+    assert text.count("\n\n| ") == tables(demo, lang) > 9
 
 
 def test_a_name_is_not_taken_for_markdown() -> None:
@@ -108,7 +116,7 @@ def test_html_nests_stands_alone_and_names_its_cells(demo: Any, lang: str) -> No
     outline.feed(html)
     assert outline.open == [] and outline.lang == lang and outline.outside == []
     assert outline.cells and set(outline.cells) == {"col", "row"}
-    assert html.count("<table>") == html.count("<caption>") == 10
+    assert html.count("<table>") == html.count("<caption>") == tables(demo, lang) > 9
     assert "<script" not in html and "url(" not in html and "@import" not in html
     assert 'role="img"' in html and 'aria-label="' in html
 
