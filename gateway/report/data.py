@@ -36,7 +36,7 @@ def render_json(report: Report, manifest: Mapping[str, Any]) -> bytes:
         "complete": report.complete,
         "coverage": float(report.coverage),
         "figures": [figure_json(figure) for figure in report.figures()],
-        "factors": [factor_json(factor) for factor in report.carbon.factors],
+        "factors": [factor_json(factor) for factor in report.factors],
         "manifest": manifest,
     }
     return (json.dumps(data, ensure_ascii=False, indent=1) + "\n").encode()

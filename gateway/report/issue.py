@@ -154,7 +154,7 @@ def manifest_of(report: Report, answers: Sequence[Answer], status: str) -> dict[
         "month": str(report.month),
         "status": status,
         "site_files": dict(report.gateways),
-        "factors": {f.cited: str(f.value) for f in report.carbon.factors},
+        "factors": {f.cited: str(f.value) for f in report.factors},
         "rows_sha256": rows_hash(answers),
         "figures_sha256": hashlib.sha256(encoded(figures)).hexdigest(),
         "rows": [
