@@ -105,6 +105,11 @@ class Recorder:
         self._journal = self._book.journal(site)
         return self._journal
 
+    @property
+    def journal_digest(self) -> str:
+        """Of the last entry read: each entry's covers those before it."""
+        return self._journal[-1].digest if self._journal else ""
+
     def index(self) -> dict[str, Any]:
         """All that was read, without the rows themselves."""
         series = [
@@ -207,11 +212,16 @@ class FrozenStore:
     def series(self) -> list[Series]:
         return [Series(*series) for series in self.raw["series"]]
 
+    def journal(self, site: str | None = None) -> list[Entry]:
+        entries = [Entry(**entry) for entry in self.raw["journal"]]
+        return [entry for entry in entries if site in (None, entry.site)]
+
+    @property
+    def journal_digest(self) -> str:
+        return str(self.raw["journal"][-1]["digest"]) if self.raw["journal"] else ""
+
     def catalogues(self, site: str | None = None) -> list[Catalogue]:
         return [decode_catalogue(encoded(c)) for c in self.raw["catalogues"] if site in (None, c["site"])]
-
-    def journal(self, site: str | None = None) -> list[Entry]:
-        return [Entry(**e) for e in self.raw.get("journal", ()) if site in (None, e["site"])]
 
 
 def encoded(data: Any) -> bytes:

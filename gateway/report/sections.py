@@ -3,15 +3,14 @@
 from collections.abc import Callable
 from fractions import Fraction
 
+from gateway.report.blocks import columns, drawn
 from gateway.report.calls import Call
 from gateway.report.co2 import Line
-from gateway.report.columns import columns
 from gateway.report.document import (
     PROVISIONAL,
     Block,
     Bullets,
     Document,
-    Drawing,
     Edition,
     Facts,
     Heading,
@@ -21,11 +20,10 @@ from gateway.report.document import (
 from gateway.report.energy import WINDOW_NS, MeterMonth
 from gateway.report.factors import Factor
 from gateway.report.figure import key_of
-from gateway.report.figures import MOST_METERS, charge, daily_bars, duration, peak_windows, power_bars, site_load
-from gateway.report.figures_calls import call_key
+from gateway.report.figures import MOST_METERS, daily_bars, duration, peak_windows, power_bars, site_load
 from gateway.report.figures_carbon import carbon_key
 from gateway.report.model import WHOLE_ENOUGH, Report
-from gateway.report.month import NS
+from gateway.report.sections_calls import calls, calls_annex, ends_unseen, verdict
 from gateway.report.sections_issues import issues
 from gateway.report.sections_locks import lock_reserves, lock_sections
 from gateway.report.sections_port import port_sections
@@ -34,13 +32,15 @@ from gateway.report.sections_ships import ship_sections
 from gateway.report.words import Words
 from gateway.texts import Texts
 
+MOST_OF_CALLS = 30  # reservations; the rest is counted
+
 
 def compose(report: Report, texts: Texts, edition: Edition = PROVISIONAL) -> Document:
     """The whole document, section by section."""
     w = Words(report, texts, edition)
     sections: tuple[Callable[[Words], list[Block]], ...] = (
-        _header, _essentials, _reservations, _energy, _peaks, port_sections, _calls, ship_sections, _locks,
-        _carbon, quality_sections, outage_sections, issues, _method,
+        _header, _essentials, _reservations, _energy, _peaks, port_sections, calls, ship_sections, _locks,
+        _carbon, quality_sections, outage_sections, issues, _method, calls_annex,
     )  # fmt: skip
     return Document(
         lang=texts.lang,
@@ -124,23 +124,24 @@ def _reservations(w: Words) -> list[Block]:
         if m.windows_incomplete:
             n, of = m.windows_incomplete, m.windows_expected
             found.append(w("reserve.windows", meter=m.device, n=n, of=of))
-    for call in r.calls:
-        if call.agrees is not True:
-            found.append(
-                w(
-                    f"reserve.call_{_verdict(call)}",
-                    berth=call.berth,
-                    at=w.at(call.start_ns),
-                    n=call.minutes_missing,
-                )
-            )
-        found += _ends_unseen(w, call)
+    of_calls = [text for call in r.calls for text in _of_call(w, call)]
+    found += of_calls[:MOST_OF_CALLS]
+    if len(of_calls) > MOST_OF_CALLS:
+        found.append(w("reserve.more_calls", n=len(of_calls) - MOST_OF_CALLS))
     found += [w(f"reserve.{x.reason}", berth=x.berth, baseline=x.baseline, use=x.use) for x in r.carbon.refusals]
     grid = r.carbon.grid
     if grid.year != str(r.month.year) and not any(p.code == "factor_year" for p in r.problems):
         found.append(w("reserve.year", id=grid.id, year=grid.year, wanted=r.month.year))
     found += lock_reserves(w, [lock.facts for lock in r.locks])
     return [Heading(w("reserve.heading")), Bullets(found) if found else Paragraph(w("reserve.none"))]
+
+
+def _of_call(w: Words, call: Call) -> list[str]:
+    found = ends_unseen(w, call)
+    if call.agrees is not True:
+        key = f"reserve.call_{verdict(call)}"
+        found.insert(0, w(key, berth=call.berth, at=w.at(call.start_ns), n=call.minutes_missing))
+    return found
 
 
 def _energy(w: Words) -> list[Block]:
@@ -171,12 +172,8 @@ def _energy(w: Words) -> list[Block]:
         ),
         Paragraph(w("energy.coverage_note", stop=w.at(r.meters[0].span_stop_ns))),
     ]  # fmt: skip
-    blocks += _drawn(site_load(w), *(daily_bars(w, m) for m in r.counted[:MOST_METERS]), duration(w))
+    blocks += drawn(site_load(w), *(daily_bars(w, m) for m in r.counted[:MOST_METERS]), duration(w))
     return [*blocks, *_registers(w)]
-
-
-def _drawn(*drawings: Drawing | None) -> list[Drawing]:
-    return [drawing for drawing in drawings if drawing is not None]
 
 
 def _registers(w: Words) -> list[Block]:
@@ -223,88 +220,9 @@ def _peaks(w: Words) -> list[Block]:
     return [
         Heading(w("peaks.heading")),
         Table(w("peaks.caption"), header, rows, names=("", "peak.power_w"), where=where),
-        *_drawn(*(power_bars(w, m) for m in meters), *(peak_windows(w, m) for m in meters)),
+        *drawn(*(power_bars(w, m) for m in meters), *(peak_windows(w, m) for m in meters)),
         Paragraph(w("peaks.note")),
     ]
-
-
-def _calls(w: Words) -> list[Block]:
-    r = w.report
-    if not r.calls:
-        return [Heading(w("calls.heading")), Paragraph(w("calls.none"))]
-    rows = [_call(w, c) for c in r.calls]
-    if len(rows) > 1:
-        total = sum(c.energy_wh or 0 for c in r.calls)
-        rows.append([w("calls.total"), "", "", "", "", w.kwh(total), *[""] * 5])
-    header = columns(
-        w, "calls",
-        "start end berth vessel duration> energy>"
-        " peak> interruptions> soc_start> soc_end> covered>",
-    )  # fmt: skip
-    blocks: list[Block] = [
-        Heading(w("calls.heading")),
-        Table(
-            w("calls.caption"), header, rows, total=len(r.calls) > 1,
-            names=("", "", "", "", "call.duration_s", "call.energy_wh", "call.peak_10min_w"),
-            where=[*(call_key("", c).partition("/")[2] for c in r.calls), *[""] * (len(r.calls) > 1)],
-        ),
-        Paragraph(w("calls.note")),
-        *_drawn(charge(w)),
-    ]  # fmt: skip
-    checks = [
-        [w.at(c.start_ns), c.meter, w.kwh_or_none(c.register_open_wh), w.kwh_or_none(c.register_close_wh),
-         w.kwh_or_none(c.energy_wh), w.kwh(c.minutes_low_wh), w.kwh(c.minutes_high_wh),
-         w(f"check.{_verdict(c)}", n=c.minutes_missing)]
-        for c in r.calls
-    ]  # fmt: skip
-    header = columns(w, "check", "start meter opening> closing> energy> low> high> agrees")
-    blocks.append(Table(w("check.caption"), header, checks))
-    sums = [
-        [
-            x.meter,
-            w.kwh(x.minutes_wh),
-            w.kwh(x.calls_wh),
-            w.kwh(x.difference_wh),
-            w.kwh(x.outside_wh),
-            w.kwh(x.edges_wh),
-        ]
-        for x in r.reconciliations
-    ]
-    header = columns(w, "sums", "meter minutes> calls> difference> outside> edges>")
-    return [*blocks, Table(w("sums.caption"), header, sums), Paragraph(w("sums.note"))] if sums else blocks
-
-
-def _ends_unseen(w: Words, call: Call) -> list[str]:
-    """What to say of a call whose begin or end lies in an outage."""
-    at_most = w("reserve.unbounded") if call.unseen_s is None else w.t.duration(round(call.unseen_s))
-    return [
-        w(f"reserve.call_{end}_unseen", berth=call.berth, at=w.at(call.start_ns), seconds=at_most)
-        for end, known in (("begin", call.begin_known), ("end", call.end_known))
-        if not known
-    ]
-
-
-def _verdict(call: Call) -> str:
-    if call.energy_wh is None:
-        return "unknown"
-    return "open" if call.agrees is None else "agrees" if call.agrees else "differs"
-
-
-def _call(w: Words, c: Call) -> list[str]:
-    def soc(value: float | None) -> str:
-        return w("not_measured") if value is None else w.t.percent(Fraction(value), 1)
-
-    lasted_s = (c.end_ns - c.start_ns) // NS
-    covered = w("not_measured") if c.covered is None else w.t.percent(c.covered, 1)
-    return [
-        w.at(c.start_ns), w.at(c.end_ns), c.berth,
-        w("calls.unknown_vessel") if c.vessel == "unknown" else c.vessel,
-        w.t.duration(lasted_s), w.kwh_or_none(c.energy_wh),
-        w("not_measured") if c.peak_10min is None else w.kw(c.peak_10min),
-        w("not_measured") if c.interruptions is None else str(c.interruptions),
-        soc(c.soc_start), soc(c.soc_end),
-        covered if c.unseen_s is not None else f"≤\u00a0{covered}",
-    ]  # fmt: skip
 
 
 def _locks(w: Words) -> list[Block]:

@@ -2,8 +2,8 @@
 
 from fractions import Fraction
 
+from gateway.report.blocks import columns
 from gateway.report.co2 import gas_of
-from gateway.report.columns import columns
 from gateway.report.document import Block, Bullets, Heading, Paragraph, Table
 from gateway.report.factors import Factor
 from gateway.report.figures_port import mass_kg_of

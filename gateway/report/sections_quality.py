@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from gateway.report.columns import columns
+from gateway.report.blocks import columns
 from gateway.report.document import Block, Heading, Paragraph, Table
 from gateway.report.figure import key_of
 from gateway.report.month import NS

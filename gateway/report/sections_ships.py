@@ -2,8 +2,8 @@
 
 from fractions import Fraction
 
+from gateway.report.blocks import columns
 from gateway.report.calls import Call
-from gateway.report.columns import columns
 from gateway.report.document import Block, Heading, Paragraph, Table
 from gateway.report.figures_ships import ship_key
 from gateway.report.ships import MJ_PER_KWH, ShipMonth
