@@ -47,7 +47,7 @@ def render_json(report: Report, manifest: Mapping[str, Any], lines: Sequence[str
         "simulated": report.simulated,
         "complete": report.complete,
         "coverage": float(report.coverage),
-        "factors": [factor_json(factor) for factor in report.carbon.factors],
+        "factors": [factor_json(factor) for factor in report.factors],
         "manifest": manifest,
     }
     head = json.dumps(data, ensure_ascii=False, indent=1).removesuffix("\n}")
