@@ -64,8 +64,9 @@ def rows_hash(answers: Sequence[Answer]) -> str:
 class Recorder:
     """A store for reading, and a book, that keep what they were asked and what they said."""
 
-    def __init__(self, store: Store, book: Book, site: str, archive: "Archive | None" = None) -> None:
-        self._store, self._book, self._site, self._archive = store, book, site, archive
+    def __init__(self, store: Store, book: Book, site: str, month: str, archive: "Archive | None" = None) -> None:
+        self._store, self._book, self._archive = store, book, archive
+        self._site, self._month = site, month
         self.answers: list[Answer] = []
         self._series: list[Series] | None = None
         self._catalogues: list[Catalogue] | None = None
@@ -106,6 +107,7 @@ class Recorder:
         return {
             "version": VERSION,
             "site": self._site,
+            "month": self._month,
             "series": series,
             "catalogues": [json.loads(c.encode()) for c in self._catalogues or ()],
             "answers": [asdict(answer) for answer in self.answers],
@@ -162,7 +164,7 @@ class FrozenStore:
         inside = (rows.t_ns >= start_ns) & (rows.t_ns < stop_ns)
         tags = {name: column[inside] for name, column in rows.tags.items()}
         held = self.answers[number].fields
-        found = {name: _column(rows, kind, name)[inside] for name in fields if name in held}
+        found = {name: column_of(rows, kind, name)[inside] for name in fields if name in held}
         nothing = np.full(int(inside.sum()), np.nan)
         return Columns(rows.t_ns[inside], rows.rev[inside], tags, {n: found.get(n, nothing) for n in fields})
 
@@ -212,13 +214,13 @@ def canonical(kind: str, fields: Sequence[str], rows: Columns) -> dict[str, byte
     parts = {"t_ns.npy": _npy(rows.t_ns), "rev.npy": _npy(rows.rev)}
     parts |= {f"tag_{name}.json": _texts(column) for name, column in sorted(rows.tags.items())}
     for name in sorted(fields):
-        column = _column(rows, kind, name)
+        column = column_of(rows, kind, name)
         text = column.dtype == object
         parts[f"{name}.json" if text else f"{name}.npy"] = _texts(column) if text else _npy(column)
     return parts
 
 
-def _column(rows: Columns, kind: str, name: str) -> Array:
+def column_of(rows: Columns, kind: str, name: str) -> Array:
     """In the type that the contract gives the field; what devices offer themselves is read as numbers."""
     types: Mapping[str, FieldType] = COMPUTED.get(kind, {}) | EVERY_ROW
     type_ = types.get(name, "float")

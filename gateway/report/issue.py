@@ -15,6 +15,7 @@ from typing import Any, cast
 from gateway.book import Book, Filed
 from gateway.report.data import figure_json, render_csv, render_json
 from gateway.report.document import Earlier, Edition
+from gateway.report.errors import WrongInput
 from gateway.report.frozen import Answer, Archive, FrozenStore, Recorder, encoded, rows_hash
 from gateway.report.html import render_html
 from gateway.report.markdown import render_markdown
@@ -41,6 +42,11 @@ class Format(StrEnum):
 MACHINE = (Format.CSV, Format.JSON)  # the same in every language
 
 
+def rows_name(site: str, month: str) -> str:
+    """Of the file that holds a final issue's frozen rows."""
+    return f"report-{site}-{month}.rows.zip"
+
+
 @dataclass(frozen=True)
 class Issue:
     """A report with its status and its manifest; `render` gives its files."""
@@ -55,8 +61,8 @@ class Issue:
 
     def name(self, kind: Format, lang: str) -> str:
         """File name; machine formats have no language."""
-        month = f"report-{self.report.site}-{self.report.month}"
-        return f"{month}.{kind}" if kind in MACHINE else f"{month}.{lang}.{kind}"
+        stem = f"report-{self.report.site}-{self.report.month}"
+        return f"{stem}.{kind}" if kind in MACHINE else f"{stem}.{lang}.{kind}"
 
     @cached_property
     def json(self) -> bytes:
@@ -98,10 +104,11 @@ def issue(store: Store, book: Book, month: str, site: str, archive: Path | None 
     Raises: WrongInput, NoData, OSError.
     """
     with _archive(archive) as frozen:
-        recorder = Recorder(store, book, site, frozen)
+        recorder = Recorder(store, book, site, month, frozen)
         report = build(cast(Store, recorder), cast(Book, recorder), month, site)  # it only reads
-        if frozen is not None:
+        if frozen is not None and archive is not None:
             frozen.close(recorder.index())
+            _keep_what_was_frozen(archive, recorder.answers)
     status = "provisional" if archive is None else "final"
     manifest = manifest_of(report, recorder.answers, status)
     manifest["earlier"] = [_earlier(found) for found in before(book.filed(site, str(report.month)), manifest)]
@@ -113,6 +120,14 @@ def again(store: FrozenStore, filed: Mapping[str, Any]) -> Issue:
     report = build(cast(Store, store), cast(Book, store), filed["month"], filed["site"])
     manifest = manifest_of(report, store.answers, filed["status"])
     return Issue(report, {**manifest, "earlier": filed["earlier"]})
+
+
+def _keep_what_was_frozen(archive: Path, answers: Sequence[Answer]) -> None:
+    if archive.exists() and rows_hash(FrozenStore(archive).answers) != rows_hash(answers):
+        raise WrongInput(
+            f"{archive}: this month was frozen with other rows, and a filed report stands on them;"
+            " give another folder with --out to file it anew"
+        )
 
 
 @contextmanager

@@ -161,7 +161,7 @@ def read_lock(
     rules = _rules(catalogues, lock)
     evaluated = rules is not None and not rules >= set(RULES)
     facts = LockFacts(
-        device=lock, start_ns=start_ns, stop_ns=stop_ns, calendar=time.schedule.hours is None,
+        device=lock, start_ns=start_ns, stop_ns=stop_ns, calendar=time.schedule.calendar,
         **_of_lockages(lockages), **_of_time(time),
         before=cycles_in(store, site, lock, period.before()),
         year_before=cycles_in(store, site, lock, period.year_before()),

@@ -27,6 +27,7 @@ from gateway.report.errors import NoData, WrongInput
 from gateway.report.factors import load_factors
 from gateway.report.figure import Figure
 from gateway.report.ledger import figures_of
+from gateway.report.lock_hours import schedule_of
 from gateway.report.locks import LockMonth, read_lock
 from gateway.report.month import NS, Month
 from gateway.report.period import Period
@@ -116,7 +117,11 @@ def build(store: Store, book: Book, month: str, site: str) -> Report:
             minutes[device] = month_only
     period = Period(when, "month")
     with_rows = devices("lock") + devices("lock_cycle")
-    locks = tuple(read_lock(store, site, device, period, catalogues) for device in lock_names(settings, with_rows))
+    written = book.journal(site)
+    locks = tuple(
+        read_lock(store, site, device, period, catalogues, schedule_of(written, device, period))
+        for device in lock_names(settings, with_rows)
+    )
 
     found = {device: windows(read[device], when) for device in read}
     calls = [

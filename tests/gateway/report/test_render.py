@@ -1,7 +1,6 @@
 """The report as Markdown and HTML: what an officer reads, and that its bytes hang on the rows alone."""
 
 import re
-import uuid
 from contextlib import closing
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
-from servers.influx import TOKEN
 
 from gateway.book import Book
 from gateway.report.document import Table
@@ -17,7 +15,6 @@ from gateway.report.html import render_html
 from gateway.report.markdown import escape, render_markdown
 from gateway.report.model import Report, build
 from gateway.report.sections import compose
-from gateway.store import open_store
 from gateway.store.sqlite import SqliteStore
 from gateway.texts import load_texts
 
@@ -157,12 +154,3 @@ def test_a_report_names_no_path_and_no_moment_of_its_making(demo: Any, tmp_path:
     for text in (render_markdown(october(demo)), render_html(october(demo))):
         assert str(tmp_path) not in text and "sqlite" not in text.lower()
         assert set(re.findall(r"\d\d/\d\d/(\d{4})", text)) == {"2026"}
-
-
-@pytest.mark.influx
-def test_influxdb_and_sqlite_give_the_same_bytes(demo: Any, influx_server: Any) -> None:
-    url = influx_server.access.store_url(f"t-{uuid.uuid4().hex[:12]}")
-    with closing(open_store(url, token=TOKEN)) as store:
-        assert store.write(demo.written, {}) == []
-        for render in (render_markdown, render_html):
-            assert render(build(store, demo.book, "2026-10", "demo-port")) == render(october(demo))
