@@ -24,6 +24,7 @@ import numpy as np
 
 from edge.wire import COMPUTED, EVERY_ROW, Catalogue, FieldType, decode_catalogue
 from gateway.book import Book
+from gateway.journal import Entry
 from gateway.report.errors import WrongInput
 from gateway.store.base import Array, Columns, Series, Store
 
@@ -70,6 +71,7 @@ class Recorder:
         self.answers: list[Answer] = []
         self._series: list[Series] | None = None
         self._catalogues: list[Catalogue] | None = None
+        self._journal: list[Entry] = []
 
     def columns(
         self, kind: str, device: str | None, fields: Sequence[str], start_ns: int, stop_ns: int,
@@ -99,6 +101,15 @@ class Recorder:
         self._catalogues = self._book.catalogues(site)
         return self._catalogues
 
+    def journal(self, site: str | None = None) -> list[Entry]:
+        self._journal = self._book.journal(site)
+        return self._journal
+
+    @property
+    def journal_digest(self) -> str:
+        """Of the last entry read: each entry's covers those before it."""
+        return self._journal[-1].digest if self._journal else ""
+
     def index(self) -> dict[str, Any]:
         """All that was read, without the rows themselves."""
         series = [
@@ -110,6 +121,7 @@ class Recorder:
             "month": self._month,
             "series": series,
             "catalogues": [json.loads(c.encode()) for c in self._catalogues or ()],
+            "journal": [asdict(entry) for entry in self._journal],
             "answers": [asdict(answer) for answer in self.answers],
         }
 
@@ -199,6 +211,14 @@ class FrozenStore:
 
     def series(self) -> list[Series]:
         return [Series(*series) for series in self.raw["series"]]
+
+    def journal(self, site: str | None = None) -> list[Entry]:
+        entries = [Entry(**entry) for entry in self.raw["journal"]]
+        return [entry for entry in entries if site in (None, entry.site)]
+
+    @property
+    def journal_digest(self) -> str:
+        return str(self.raw["journal"][-1]["digest"]) if self.raw["journal"] else ""
 
     def catalogues(self, site: str | None = None) -> list[Catalogue]:
         return [decode_catalogue(encoded(c)) for c in self.raw["catalogues"] if site in (None, c["site"])]

@@ -110,7 +110,7 @@ def issue(store: Store, book: Book, month: str, site: str, archive: Path | None 
             frozen.close(recorder.index())
             _keep_what_was_frozen(archive, recorder.answers)
     status = "provisional" if archive is None else "final"
-    manifest = manifest_of(report, recorder.answers, status)
+    manifest = manifest_of(report, recorder, status)
     manifest["earlier"] = [_earlier(found) for found in before(book.filed(site, str(report.month)), manifest)]
     return Issue(report, manifest)
 
@@ -118,7 +118,7 @@ def issue(store: Store, book: Book, month: str, site: str, archive: Path | None 
 def again(store: FrozenStore, filed: Mapping[str, Any]) -> Issue:
     """The issue of a manifest once more, from its frozen rows, by the software of today."""
     report = build(cast(Store, store), cast(Book, store), filed["month"], filed["site"])
-    manifest = manifest_of(report, store.answers, filed["status"])
+    manifest = manifest_of(report, store, filed["status"])
     return Issue(report, {**manifest, "earlier": filed["earlier"]})
 
 
@@ -144,7 +144,7 @@ def _archive(path: Path | None) -> Iterator[Archive | None]:
         part.unlink(missing_ok=True)
 
 
-def manifest_of(report: Report, answers: Sequence[Answer], status: str) -> dict[str, Any]:
+def manifest_of(report: Report, source: Recorder | FrozenStore, status: str) -> dict[str, Any]:
     """What an auditor needs to find the same figures again, or to see that something is not the same."""
     figures = [figure_json(figure) for figure in report.figures()]
     return {
@@ -155,10 +155,13 @@ def manifest_of(report: Report, answers: Sequence[Answer], status: str) -> dict[
         "status": status,
         "site_files": dict(report.gateways),
         "factors": {f.cited: str(f.value) for f in report.carbon.factors},
-        "rows_sha256": rows_hash(answers),
+        "journal": source.journal_digest,
+        "rows_sha256": rows_hash(source.answers),
         "figures_sha256": hashlib.sha256(encoded(figures)).hexdigest(),
         "rows": [
-            {"kind": a.kind, "device": a.device, "rows": a.rows, "sha256": a.sha256} for a in answers if a.rows
+            {"kind": a.kind, "device": a.device, "rows": a.rows, "sha256": a.sha256}
+            for a in source.answers
+            if a.rows
         ],
         "earlier": [],
     }
