@@ -3,7 +3,7 @@
 Nothing here knows a language, a file or a clock: the same rows give the same report.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -92,8 +92,7 @@ def build(store: Store, book: Book, month: str, site: str) -> Report:
 
     Raises: WrongInput (no such month or site), NoData (no row in the month). Each is one sentence.
     """
-    catalogues = book.catalogues(site)
-    settings = site_settings(catalogues)
+    settings = site_settings(book.catalogues(site))
     when = Month.parse(month, settings["timezone"])
     series = [s for s in store.series() if s.tags.get("site") == site]
     if not series and not settings["hashes"]:
@@ -115,13 +114,7 @@ def build(store: Store, book: Book, month: str, site: str) -> Report:
         month_only = read[device].within(when.start_ns, when.stop_ns)
         if len(month_only):
             minutes[device] = month_only
-    period = Period(when, "month")
-    with_rows = devices("lock") + devices("lock_cycle")
-    written = book.journal(site)
-    locks = tuple(
-        read_lock(store, site, device, period, catalogues, schedule_of(written, device, period))
-        for device in lock_names(settings, with_rows)
-    )
+    locks = read_locks(store, book, site, when, devices("lock") + devices("lock_cycle"))
 
     found = {device: windows(read[device], when) for device in read}
     calls = [
@@ -165,9 +158,16 @@ def build(store: Store, book: Book, month: str, site: str) -> Report:
     )
 
 
-def lock_names(settings: Mapping[str, Any], with_rows: list[str]) -> list[str]:
-    """Locks of the site file, also those without a single lockage."""
-    return sorted({name for name, d in settings["device"].items() if d.get("lock")} | set(with_rows))
+def read_locks(
+    store: Store, book: Book, site: str, month: Month, with_rows: Sequence[str] = ()
+) -> tuple[LockMonth, ...]:
+    """Locks of the site file, also those without a single row, and any other that has rows."""
+    catalogues, written, period = book.catalogues(site), book.journal(site), Period(month, "month")
+    declared = {name for name, d in site_settings(catalogues)["device"].items() if d.get("lock")}
+    return tuple(
+        read_lock(store, site, lock, period, catalogues, schedule_of(written, lock, period))
+        for lock in sorted(declared | set(with_rows))
+    )
 
 
 def _counted(devices: Mapping[str, Any], metered: list[str]) -> set[str]:

@@ -17,7 +17,7 @@ from gateway.report.figure import Figure, key_of
 from gateway.report.figures_locks import figures_of_group, figures_of_lock
 from gateway.report.lock_time import Share
 from gateway.report.locks import LockFacts, cycles_in, together
-from gateway.report.model import WHOLE_ENOUGH, Report, build
+from gateway.report.model import WHOLE_ENOUGH, Report, build, read_locks
 from gateway.report.month import Month
 from gateway.report.period import Period
 from gateway.report.source import site_settings
@@ -223,7 +223,8 @@ def _slice(store: Store, book: Book, site: str, month: Month) -> Slice:
     try:
         report = build(store, book, str(month), site)
     except NoData:
-        return Slice(site, month, missing=True, coverage=Fraction(0))
+        locks = tuple(lock.facts for lock in read_locks(store, book, site, month))  # their time is not seen
+        return Slice(site, month, missing=True, coverage=Fraction(0), locks=locks)
     vessels = {
         vessel: _vessel([c.energy_wh for c in report.calls if c.vessel == vessel])
         for vessel in sorted({c.vessel for c in report.calls})
