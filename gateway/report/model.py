@@ -26,12 +26,14 @@ from gateway.report.energy import (
 from gateway.report.errors import NoData, WrongInput
 from gateway.report.factors import load_factors
 from gateway.report.figure import Figure
+from gateway.report.hourly import HourlyIndicator
 from gateway.report.ledger import figures_of
 from gateway.report.lock_hours import schedule_of
 from gateway.report.locks import LockMonth, read_lock
 from gateway.report.month import NS, Month
 from gateway.report.period import Period
 from gateway.report.source import site_settings
+from gateway.report.targets import Target
 from gateway.store.base import Store
 from gateway.texts import local
 
@@ -54,6 +56,8 @@ class Report:
     reconciliations: tuple[Reconciliation, ...]
     locks: tuple[LockMonth, ...]
     carbon: Carbon
+    hourly: HourlyIndicator | None = None  # None: no rates were given
+    targets: tuple[Target, ...] = ()
 
     @property
     def simulated(self) -> bool:

@@ -13,11 +13,12 @@ from typing import Literal
 from gateway.book import Book
 from gateway.perimeter import Perimeter
 from gateway.report.errors import NoData
+from gateway.report.factors import Factor
 from gateway.report.figure import Figure, key_of
 from gateway.report.figures_locks import figures_of_group, figures_of_lock
 from gateway.report.lock_time import Share
 from gateway.report.locks import LockFacts, cycles_in, together
-from gateway.report.model import WHOLE_ENOUGH, Report, build, read_locks
+from gateway.report.model import Report, build, read_locks
 from gateway.report.month import Month
 from gateway.report.period import Period
 from gateway.report.source import site_settings
@@ -44,11 +45,14 @@ class Slice:
     month: Month
     missing: bool
     coverage: Fraction
+    complete: bool = False
     figures: Mapping[str, Figure] = field(default_factory=dict)
     locks: tuple[LockFacts, ...] = ()
     vessels: Mapping[str, VesselMonth] = field(default_factory=dict)
     origins: frozenset[str] = frozenset()
     has_meter: bool = False
+    gateways: tuple[tuple[str, str], ...] = ()
+    factors: tuple[Factor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,27 @@ class Rollup:
         return tuple(dict.fromkeys(s.site for s in self.slices))
 
     @property
+    def site(self) -> str:
+        """What stands where a month's report has its site."""
+        return self.name
+
+    @property
+    def gateways(self) -> tuple[tuple[str, str], ...]:
+        """Gateways of all sites, with the hashes of their site files."""
+        found = {f"{s.site}/{name}": digest for s in self.slices for name, digest in s.gateways}
+        return tuple(sorted(found.items()))
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:
+        found = {f.cited: f for s in self.slices for f in s.factors}
+        return tuple(found[cited] for cited in sorted(found))
+
+    @property
+    def carbon(self) -> "Rollup":
+        """Where a month's report keeps its factors."""
+        return self
+
+    @property
     def origins(self) -> tuple[str, ...]:
         return tuple(sorted({o for s in self.slices for o in s.origins}))
 
@@ -85,7 +110,8 @@ class Rollup:
     @property
     def coverage(self) -> Fraction:
         """Of the time of all sites that have a meter; months without a row count as not covered."""
-        return _coverage([s for s in self.slices if s.site in self.metered])
+        metered = [s for s in self.slices if s.site in self.metered]
+        return _share([(s, s.coverage) for s in metered], metered)
 
     @cached_property
     def metered(self) -> frozenset[str]:
@@ -94,7 +120,7 @@ class Rollup:
 
     @property
     def complete(self) -> bool:
-        return not self.missing and (not self.metered or self.coverage >= WHOLE_ENOUGH)
+        return all(s.complete for s in self.slices)
 
     def chosen(self, scope: Scope, name: str) -> list[Slice]:
         """Months of sites that belong to a part of the whole."""
@@ -154,18 +180,23 @@ class Rollup:
 
     def _sums(self, slices: Sequence[Slice], parts: Mapping[str, str]) -> Iterator[Figure]:
         """Each figure over these months of sites; a month that is missing makes it a part of the whole."""
-        present = _share([s for s in slices if not s.missing], slices)
-        metered = [s for s in slices if s.site in self.metered]
         for key in dict.fromkeys(key for s in slices for key in s.figures):
-            told = [s.figures[key] for s in slices if key in s.figures]
-            values = [f.value for f in told if f.value is not None]
+            found = [(s, s.figures[key]) for s in slices if key in s.figures]
+            told = [(s, f.value) for s, f in found if f.value is not None]
+            first = found[0][1]
+            if first.coverage is None:  # it is there or it is not
+                whole = [s for s in slices if s.missing or key in s.figures]
+                covered = [(s, Fraction(1)) for s, _ in told]
+            else:
+                whole = [s for s in slices if s.site in self.metered]
+                covered = [(s, s.coverage) for s, _ in told]
             name, _, where = key.partition("/")
             yield Figure(
                 key=key_of(name, **parts, **dict(pair.split("=") for pair in where.split(",") if pair)),
-                value=sum(values) if values else None,
-                unit=told[0].unit, perimeter=told[0].perimeter, formula="rollup.sum",
-                factors=tuple(dict.fromkeys(factor for f in told for factor in f.factors)),
-                coverage=present if told[0].coverage is None else _coverage(metered), open=told[0].open,
+                value=sum(value for _, value in told) if told else None,
+                unit=first.unit, perimeter=first.perimeter, formula="rollup.sum",
+                factors=tuple(dict.fromkeys(factor for _, f in found for factor in f.factors)),
+                coverage=_share(covered, whole), open=first.open,
             )  # fmt: skip
 
     def _of_companies(self) -> Iterator[Figure]:
@@ -230,9 +261,9 @@ def _slice(store: Store, book: Book, site: str, month: Month) -> Slice:
         for vessel in sorted({c.vessel for c in report.calls})
     }
     return Slice(
-        site, month, missing=False, coverage=report.coverage, figures=_adding(report),
+        site, month, missing=False, coverage=report.coverage, complete=report.complete, figures=_adding(report),
         locks=tuple(lock.facts for lock in report.locks), vessels=vessels, origins=frozenset(report.origins),
-        has_meter=bool(report.counted),
+        has_meter=bool(report.counted), gateways=report.gateways, factors=tuple(report.carbon.factors),
     )  # fmt: skip
 
 
@@ -252,13 +283,11 @@ def _adding(report: Report) -> dict[str, Figure]:
     return found
 
 
-def _coverage(slices: Sequence[Slice]) -> Fraction:
-    seconds = sum(s.month.seconds for s in slices)
-    return sum((s.coverage * s.month.seconds for s in slices), Fraction(0)) / seconds if seconds else Fraction(0)
-
-
-def _share(part: Sequence[Slice], whole: Sequence[Slice]) -> Fraction:
-    return Fraction(sum(s.month.seconds for s in part), sum(s.month.seconds for s in whole))
+def _share(parts: Sequence[tuple[Slice, Fraction]], whole: Sequence[Slice]) -> Fraction:
+    """Of the time of the whole, what the parts cover."""
+    seconds = sum(s.month.seconds for s in whole)
+    covered = sum((share * s.month.seconds for s, share in parts), Fraction(0))
+    return covered / seconds if seconds else Fraction(0)
 
 
 def _lock_names(months: Sequence[Slice]) -> list[str]:

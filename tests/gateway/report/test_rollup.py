@@ -1,21 +1,34 @@
 """Half-years, years and groups of sites against sums made here, in exact numbers."""
 
+import csv
+import io
+import json
+import tomllib
 from fractions import Fraction
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import lock_rows as lr
 import pytest
 from lock_rows import NS
 
 from edge.wire import Catalogue, RowLine, Value
+from gateway.config import ShoreSettings, parse_shore
+from gateway.errors import ConfigError
 from gateway.perimeter import Company, Operator, Perimeter, Port
 from gateway.report.errors import NoData, WrongInput
 from gateway.report.figure import by_key
 from gateway.report.html import html_of
+from gateway.report.issue import Format
 from gateway.report.markdown import markdown_of
 from gateway.report.model import build
 from gateway.report.period import Period
+from gateway.report.publish import dictionary_csv, open_csv, open_figures
 from gateway.report.rollup import Rollup, roll_up
+from gateway.report.rollup_cli import chosen_sites
+from gateway.report.rollup_issue import RollupIssue
 from gateway.report.sections_rollup import compose_rollup
 from gateway.texts import load_texts
 
@@ -199,3 +212,102 @@ def test_periods_have_their_months() -> None:
 @pytest.mark.parametrize(("now", "month"), [("2026-11-01T00:30", "2026-10"), ("2026-01-31T12:00", "2025-12")])
 def test_the_last_month_is_that_of_the_sites_own_calendar(paris_ns: Any, now: str, month: str) -> None:
     assert str(Period.last_month(paris_ns(now), "Europe/Paris")) == month
+
+
+# Files, and what of them may be published.
+
+
+def lines(data: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(data.decode())))
+
+
+def test_the_json_follows_its_published_schema(two: Any) -> None:
+    schema = json.loads(resources.files("gateway").joinpath("schema/rollup.schema.json").read_text("utf-8"))
+    data = json.loads(RollupIssue(half(two)).json)
+    jsonschema_rs.validator_for(schema).validate(data)
+    assert (data["period"], data["sites"], data["complete"]) == ("2026-H2", ["east", "west"], False)
+    assert data["missing"] == [{"site": "west", "month": "2026-11"}, {"site": "west", "month": "2026-12"}]
+
+
+@pytest.mark.parametrize("kind", [Format.XLSX, Format.PDF])
+def test_other_formats_come_from_the_same_renderers(two: Any, kind: Format) -> None:
+    issue = RollupIssue(half(two, "east", period="2026-10"))
+    assert issue.render(kind, "fr").startswith({Format.XLSX: b"PK", Format.PDF: b"%PDF"}[kind])
+    assert issue.name(kind, "fr") == f"rollup-east-2026-10.fr.{kind}"
+
+
+def test_what_is_closed_is_not_published(two: Any) -> None:
+    rollup = half(two)
+    figures, held = open_figures(rollup, ["energy.export_wh*"], vessels=1)
+    keys = {f.key for f in figures}
+    assert held == [] and "energy.import_wh" in keys and "calls.count/site=east" in keys
+    assert not any(key.startswith(("company.", "energy.export_wh")) for key in keys)
+    assert {line["origin"] for line in lines(open_csv(rollup, figures))} == {"SIMULATION"}
+
+
+def test_calls_of_too_few_vessels_are_held_back_in_the_whole_cut(two: Any) -> None:
+    month = HALF.months[0].start_ns
+    for i, vessel in enumerate(("belle", "cap")):
+        call(two, "east", month + (i + 5) * MINUTE_NS, vessel, 5)
+    figures, held = open_figures(half(two), [], vessels=3)
+    keys = {f.key for f in figures}
+    assert "calls.count" in keys  # four vessels in all
+    assert "calls.count/site=west" in held  # one vessel
+    assert "calls.count/site=east" in held  # three, but with the total it would tell the west's
+    assert "energy.import_wh/site=west" in keys
+    written = lines(dictionary_csv(half(two), figures, held))
+    assert {line["name"] for line in written if line["kind"] == "withheld"} == set(held)
+
+
+def test_the_dictionary_explains_every_column_and_name(two: Any) -> None:
+    rollup = half(two)
+    figures, held = open_figures(rollup, [], vessels=3)
+    series = lines(open_csv(rollup, figures))
+    about = {(line["kind"], line["name"]): line for line in lines(dictionary_csv(rollup, figures, held))}
+    for column in series[0]:
+        assert about["column", column]["fr"] and about["column", column]["en"]
+    for line in series:
+        found = about["figure", line["name"]]
+        assert found["fr"] and found["en"] and found["unit"] == line["unit"]
+    assert len(series) == len(figures)
+
+
+def shore(*parts: str) -> ShoreSettings:
+    text = "\n".join(['schema = 1\n[store]\nurl = "sqlite:store.db"', *parts])
+    return parse_shore(tomllib.loads(text), Path("shore.toml"))
+
+
+GROUP = '[[group]]\nname = "canal"\nsites = ["east", "west"]'
+
+
+def test_a_group_names_its_sites() -> None:
+    assert chosen_sites(shore(GROUP), (), "canal") == ("canal", ("east", "west"))
+    assert chosen_sites(shore(), ("east",), None) == ("east", ("east",))
+
+
+@pytest.mark.parametrize(
+    ("sites", "group", "message"),
+    [
+        ((), "nord", r"group 'nord' is not in the shore file; groups there: canal"),
+        ((), None, r"give --site NAME, also several times, or --group NAME"),
+        (("east",), "canal", "give either --site or --group, not both"),
+        (("east", "west", "east"), None, "--site east stands twice"),
+    ],
+)
+def test_a_wrong_choice_gets_one_sentence(sites: tuple[str, ...], group: str | None, message: str) -> None:
+    with pytest.raises(WrongInput, match=message):
+        chosen_sites(shore(GROUP), sites, group)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ('[[group]]\nname = "canal"\nsites = []', r"group\[0\].sites: .* at least 1 item"),
+        ('[[port]]\nname = "a"\nsites = ["x"]\n[[port]]\nname = "b"\nsites = ["x"]', "'x' stands in two of them"),
+        ('[[operator]]\nname = "a"\nsite = ["x"]', r"operator\[0\].site.*use one of kind, name, sites"),
+        ('[report]\ntarget = "x.csv"', "report.target = 'x.csv'.*use one of closed, grid_intensity"),
+    ],
+)
+def test_a_wrong_table_of_the_shore_file_is_told(table: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        shore(table)
