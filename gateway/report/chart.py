@@ -121,6 +121,52 @@ def load_curve(
     return plot.svg(alt)
 
 
+def load_strips(
+    alt: str, unit: str, ticks: Ticks, labels: Sequence[tuple[float, str]], values: Sequence[float | None],
+    spans: Sequence[tuple[float, float]], span_label: str, strip: int,
+) -> str:  # fmt: skip
+    """A long staircase in strips of `strip` steps, one below the other; calls in a lane below each."""
+    tall, lane = 62, 7
+    count = -(-len(values) // strip)
+    plot = Plot(unit, (), strip, height=TOP + count * (tall + lane + 20))
+    plot.key(f'fill="{MIDDLE}"', span_label)
+    top = ticks[-1][0]
+    for n in range(count):
+        first, foot = n * strip, TOP + n * (tall + lane + 20) + tall
+        last = min(first + strip, len(values))
+        for value, text in (ticks[0], ticks[-1]):
+            y = foot - tall * value / top
+            plot.parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="{GRID}"/>')
+            plot.text(LEFT - 6, y + 4, text, "end")
+        for start, run in _runs(values[first:last]):
+            corners = [(start + i + d, v) for i, v in enumerate(run) for d in (0, 1)]
+            drawn = "L".join(f"{plot.x(x):.1f} {foot - tall * v / top:.1f}" for x, v in corners)
+            end = plot.x(start + len(run))
+            plot.parts.append(f'<path d="M{plot.x(start):.1f} {foot}L{drawn}L{end:.1f} {foot}Z" fill="{DARK}"/>')
+        for start_x, stop_x in spans:
+            a, b = max(start_x, first), min(stop_x, last)
+            if a < b:
+                x, wide = plot.x(a - first), max(plot.x(b - first) - plot.x(a - first), 0.8)
+                place = f'x="{x:.1f}" y="{foot + 2}" width="{wide:.1f}" height="{lane - 2}"'
+                plot.parts.append(f'<rect {place} fill="{MIDDLE}"/>')
+        for step, text in labels:
+            if first <= step < last:
+                x = plot.x(step - first)
+                plot.parts.append(
+                    f'<path d="M{x:.1f} {foot - tall}V{foot + lane}" stroke="#999" stroke-width="0.5"/>'
+                )
+                plot.text(x + 3, foot + lane + 11, text)
+    return plot.svg(alt)
+
+
+def _runs(values: Sequence[float | None]) -> Iterable[tuple[int, list[float]]]:
+    """Where known values begin, and those that follow each other."""
+    for known, run in groupby(enumerate(values), key=lambda pair: pair[1] is not None):
+        if known:
+            pairs = list(run)
+            yield pairs[0][0], [v for _, v in pairs if v is not None]
+
+
 def lines(
     alt: str, unit: str, ticks: Ticks, labels: Sequence[tuple[float, str]],
     series: Sequence[tuple[str, Sequence[float | None]]],
@@ -136,19 +182,18 @@ def lines(
 
 def staircases(plot: Plot, values: Sequence[float | None], look: str) -> None:
     """A staircase for each run of known values."""
-    for known, run in groupby(enumerate(values), key=lambda pair: pair[1] is not None):
-        if known:
-            corners = [(x, v) for i, v in run if v is not None for x in (i, i + 1)]
-            plot.line(corners, look)
+    for start, run in _runs(values):
+        plot.line([(start + i + d, v) for i, v in enumerate(run) for d in (0, 1)], look)
 
 
 def duration_curve(
-    alt: str, unit: str, ticks: Ticks, labels: Sequence[tuple[float, str]], values: Sequence[float]
+    alt: str, unit: str, ticks: Ticks, labels: Sequence[tuple[float, str]], values: Sequence[float], along: str
 ) -> str:
     """Values in falling order: for how long was at least this much drawn."""
     plot = Plot(unit, ticks, len(values))
     plot.line([(x, v) for i, v in enumerate(sorted(values, reverse=True)) for x in (i, i + 1)], LOOKS[0])
     plot.labels(labels)
+    plot.text(WIDTH - RIGHT, plot.height - 8, along, "end")  # the unit of the abscissa
     return plot.svg(alt)
 
 

@@ -16,6 +16,7 @@ from gateway.report.words import Words
 from gateway.texts import local
 
 HOUR_NS = 3600 * NS
+HALF_HOUR_NS = HOUR_NS // 2
 SHORT_NS = 3 * 86_400 * NS  # up to here windows of ten minutes are drawn, beyond it hours
 MOST_WINDOWS = 144  # a day of ten minutes; beyond that days are shown
 MOST_CALLS = 62  # two a day; beyond that the calls' charge is drawn as a distribution
@@ -73,8 +74,9 @@ def site_load(w: Words) -> Drawing | None:
     if not r.counted:
         return None
     span_ns = r.counted[0].span_stop_ns - min(m.first_ns for m in r.counted)
-    step_ns = WINDOW_NS if span_ns <= SHORT_NS else HOUR_NS
-    first_ns, values = _site_power_kw(w, step_ns)
+    short = span_ns <= SHORT_NS
+    step_ns = WINDOW_NS if short else HALF_HOUR_NS
+    first_ns, values = _site_power_kw(w, step_ns, None if short else _midnight_ns(w))
     spans = [((c.start_ns - first_ns) / step_ns, (c.end_ns - first_ns) / step_ns) for c in r.calls]
     within = [(max(a, 0.0), min(b, float(len(values)))) for a, b in spans if b > 0 and a < len(values)]
     known = [v for v in values if v is not None]
@@ -82,8 +84,11 @@ def site_load(w: Words) -> Drawing | None:
     alt = w("figure.load_alt", n=len(r.calls), most=w.t.quantity(Fraction(max(known)), "kW", 1))
     scale = ticks(w, max(known))
     labels = _time_labels(w, first_ns, step_ns, len(values))
-    svg = chart.load_curve(alt, "kW", scale, labels, values, within, w("figure.at_berth"))
-    return Drawing(caption, alt, svg)
+    named = w("figure.at_berth")
+    if short:
+        return Drawing(caption, alt, chart.load_curve(alt, "kW", scale, labels, values, within, named))
+    week = 7 * 24 * HOUR_NS // step_ns
+    return Drawing(caption, alt, chart.load_strips(alt, "kW", scale, labels, values, within, named, week))
 
 
 def duration(w: Words) -> Drawing | None:
@@ -100,7 +105,7 @@ def duration(w: Words) -> Drawing | None:
         "figure.duration_alt", most=w.t.quantity(Fraction(max(known)), "kW", 1),
         half=w.t.quantity(Fraction(half), "kW", 1), hours=w.t.number(Fraction(hours), 0),
     )  # fmt: skip
-    svg = chart.duration_curve(alt, "kW", ticks(w, max(known)), marks, known)
+    svg = chart.duration_curve(alt, "kW", ticks(w, max(known)), marks, known, "h")
     return Drawing(w("figure.duration"), alt, svg)
 
 
@@ -139,10 +144,16 @@ def charge(w: Words) -> Drawing | None:
     return Drawing(w("figure.charge_spread"), alt, svg)
 
 
-def _site_power_kw(w: Words, step_ns: int) -> tuple[int, list[float | None]]:
+def _midnight_ns(w: Words) -> int:
+    """Of the first day with a minute."""
+    first = local(min(m.first_ns for m in w.report.counted), w.report.month.zone)
+    return int(first.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()) * NS
+
+
+def _site_power_kw(w: Words, step_ns: int, begin_ns: int | None = None) -> tuple[int, list[float | None]]:
     """Mean power of each step by the counted meters' minutes; None where no meter has a minute."""
     r = w.report
-    first_ns = min(m.first_ns for m in r.counted) // step_ns * step_ns
+    first_ns = min(m.first_ns for m in r.counted) // step_ns * step_ns if begin_ns is None else begin_ns
     count = -(-(r.counted[0].span_stop_ns - first_ns) // step_ns)
     energy_wh, minutes = np.zeros(count, np.int64), np.zeros(count, np.int64)
     for meter in r.counted:

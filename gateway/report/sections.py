@@ -3,15 +3,13 @@
 from collections.abc import Callable
 from fractions import Fraction
 
-from gateway.report.calls import Call
+from gateway.report.blocks import columns, drawn
 from gateway.report.co2 import Line
 from gateway.report.document import (
     PROVISIONAL,
-    Align,
     Block,
     Bullets,
     Document,
-    Drawing,
     Edition,
     Facts,
     Heading,
@@ -21,11 +19,11 @@ from gateway.report.document import (
 from gateway.report.energy import MINUTE_NS, WINDOW_NS, MeterMonth
 from gateway.report.factors import GRID, Factor
 from gateway.report.figure import key_of
-from gateway.report.figures import MOST_METERS, charge, daily_bars, duration, peak_windows, power_bars, site_load
-from gateway.report.figures_calls import call_key
+from gateway.report.figures import MOST_METERS, daily_bars, duration, peak_windows, power_bars, site_load
 from gateway.report.figures_carbon import carbon_key
 from gateway.report.model import WHOLE_ENOUGH, Report
 from gateway.report.month import NS
+from gateway.report.sections_calls import calls, calls_annex, ends_unseen, verdict
 from gateway.report.sections_issues import issues
 from gateway.report.sections_locks import lock_reserves, lock_sections
 from gateway.report.words import Words
@@ -38,7 +36,8 @@ def compose(report: Report, texts: Texts, edition: Edition = PROVISIONAL) -> Doc
     """The whole document, section by section."""
     w = Words(report, texts, edition)
     sections: tuple[Callable[[Words], list[Block]], ...] = (
-        _header, _essentials, _reservations, _energy, _peaks, _calls, _locks, _carbon, _gaps, issues, _method,
+        _header, _essentials, _reservations, _energy, _peaks, calls, _locks, _carbon, _gaps, issues, _method,
+        calls_annex,
     )  # fmt: skip
     return Document(
         lang=texts.lang,
@@ -125,13 +124,13 @@ def _reservations(w: Words) -> list[Block]:
         if call.agrees is not True:
             found.append(
                 w(
-                    f"reserve.call_{_verdict(call)}",
+                    f"reserve.call_{verdict(call)}",
                     berth=call.berth,
                     at=w.at(call.start_ns),
                     n=call.minutes_missing,
                 )
             )
-        found += _ends_unseen(w, call)
+        found += ends_unseen(w, call)
     found += [w(f"reserve.{x.reason}", berth=x.berth, baseline=x.baseline, use=x.use) for x in r.carbon.refusals]
     found += [
         w("reserve.year", id=GRID, year=f.year, wanted=r.month.year)
@@ -156,7 +155,7 @@ def _energy(w: Words) -> list[Block]:
         exported = sum(m.export_wh for m in r.counted)
         total = [w("energy.total"), w.kwh(r.import_wh), w.kwh(exported), "", "", ""]
         rows.append([*total, w.t.percent(r.coverage, 2), ""])
-    header = _columns(
+    header = columns(
         w, "energy",
         "meter import> export> measured> integrated>"
         " estimated> coverage_month> coverage_span>",
@@ -170,12 +169,8 @@ def _energy(w: Words) -> list[Block]:
         ),
         Paragraph(w("energy.coverage_note", stop=w.at(r.meters[0].span_stop_ns))),
     ]  # fmt: skip
-    blocks += _drawn(site_load(w), *(daily_bars(w, m) for m in r.counted[:MOST_METERS]), duration(w))
+    blocks += drawn(site_load(w), *(daily_bars(w, m) for m in r.counted[:MOST_METERS]), duration(w))
     return [*blocks, *_registers(w)]
-
-
-def _drawn(*drawings: Drawing | None) -> list[Drawing]:
-    return [drawing for drawing in drawings if drawing is not None]
 
 
 def _registers(w: Words) -> list[Block]:
@@ -196,7 +191,7 @@ def _registers(w: Words) -> list[Block]:
             for d in unseen
         ]
         where += [""] * len(unseen)
-    header = _columns(
+    header = columns(
         w, "registers",
         "meter direction epoch> opening> opening_at closing>"
         " closing_at difference> minutes> gap>",
@@ -216,94 +211,15 @@ def _peaks(w: Words) -> list[Block]:
          w("peaks.count", n=m.windows_incomplete, of=m.windows_expected)]
         for m in w.report.meters
     ]  # fmt: skip
-    header = _columns(w, "peaks", "meter power> start stop kind incomplete")
+    header = columns(w, "peaks", "meter power> start stop kind incomplete")
     meters = w.report.counted[:MOST_METERS]
     where = [f"meter={m.device}" for m in w.report.meters]
     return [
         Heading(w("peaks.heading")),
         Table(w("peaks.caption"), header, rows, names=("", "peak.power_w"), where=where),
-        *_drawn(*(power_bars(w, m) for m in meters), *(peak_windows(w, m) for m in meters)),
+        *drawn(*(power_bars(w, m) for m in meters), *(peak_windows(w, m) for m in meters)),
         Paragraph(w("peaks.note")),
     ]
-
-
-def _calls(w: Words) -> list[Block]:
-    r = w.report
-    if not r.calls:
-        return [Heading(w("calls.heading")), Paragraph(w("calls.none"))]
-    rows = [_call(w, c) for c in r.calls]
-    if len(rows) > 1:
-        total = sum(c.energy_wh or 0 for c in r.calls)
-        rows.append([w("calls.total"), "", "", "", "", w.kwh(total), *[""] * 5])
-    header = _columns(
-        w, "calls",
-        "start end berth vessel duration> energy>"
-        " peak> interruptions> soc_start> soc_end> covered>",
-    )  # fmt: skip
-    blocks: list[Block] = [
-        Heading(w("calls.heading")),
-        Table(
-            w("calls.caption"), header, rows, total=len(r.calls) > 1,
-            names=("", "", "", "", "call.duration_s", "call.energy_wh", "call.peak_10min_w"),
-            where=[*(call_key("", c).partition("/")[2] for c in r.calls), *[""] * (len(r.calls) > 1)],
-        ),
-        Paragraph(w("calls.note")),
-        *_drawn(charge(w)),
-    ]  # fmt: skip
-    checks = [
-        [w.at(c.start_ns), c.meter, w.kwh_or_none(c.register_open_wh), w.kwh_or_none(c.register_close_wh),
-         w.kwh_or_none(c.energy_wh), w.kwh(c.minutes_low_wh), w.kwh(c.minutes_high_wh),
-         w(f"check.{_verdict(c)}", n=c.minutes_missing)]
-        for c in r.calls
-    ]  # fmt: skip
-    header = _columns(w, "check", "start meter opening> closing> energy> low> high> agrees")
-    blocks.append(Table(w("check.caption"), header, checks))
-    sums = [
-        [
-            x.meter,
-            w.kwh(x.minutes_wh),
-            w.kwh(x.calls_wh),
-            w.kwh(x.difference_wh),
-            w.kwh(x.outside_wh),
-            w.kwh(x.edges_wh),
-        ]
-        for x in r.reconciliations
-    ]
-    header = _columns(w, "sums", "meter minutes> calls> difference> outside> edges>")
-    return [*blocks, Table(w("sums.caption"), header, sums), Paragraph(w("sums.note"))] if sums else blocks
-
-
-def _ends_unseen(w: Words, call: Call) -> list[str]:
-    """What to say of a call whose begin or end lies in an outage."""
-    at_most = w("reserve.unbounded") if call.unseen_s is None else w.t.duration(round(call.unseen_s))
-    return [
-        w(f"reserve.call_{end}_unseen", berth=call.berth, at=w.at(call.start_ns), seconds=at_most)
-        for end, known in (("begin", call.begin_known), ("end", call.end_known))
-        if not known
-    ]
-
-
-def _verdict(call: Call) -> str:
-    if call.energy_wh is None:
-        return "unknown"
-    return "open" if call.agrees is None else "agrees" if call.agrees else "differs"
-
-
-def _call(w: Words, c: Call) -> list[str]:
-    def soc(value: float | None) -> str:
-        return w("not_measured") if value is None else w.t.percent(Fraction(value), 1)
-
-    lasted_s = (c.end_ns - c.start_ns) // NS
-    covered = w("not_measured") if c.covered is None else w.t.percent(c.covered, 1)
-    return [
-        w.at(c.start_ns), w.at(c.end_ns), c.berth,
-        w("calls.unknown_vessel") if c.vessel == "unknown" else c.vessel,
-        w.t.duration(lasted_s), w.kwh_or_none(c.energy_wh),
-        w("not_measured") if c.peak_10min is None else w.kw(c.peak_10min),
-        w("not_measured") if c.interruptions is None else str(c.interruptions),
-        soc(c.soc_start), soc(c.soc_end),
-        covered if c.unseen_s is not None else f"≤\u00a0{covered}",
-    ]  # fmt: skip
 
 
 def _locks(w: Words) -> list[Block]:
@@ -322,7 +238,7 @@ def _carbon(w: Words) -> list[Block]:
     if not has_meter:
         blocks.append(Paragraph(w("co2.no_grid")))
     if rows:
-        header = _columns(w, "co2", "line energy> factor kg> gas perimeter")
+        header = columns(w, "co2", "line energy> factor kg> gas perimeter")
         keys = [carbon_key(line) for line in lines]  # the quantity differs by row: the whole key stands there
         blocks.append(Table(w("co2.caption"), header, rows, where=keys))
     if not any(line.subject == "avoided" for line in lines):
@@ -332,7 +248,7 @@ def _carbon(w: Words) -> list[Block]:
          w(f"certainty.{f.certainty}"), f.source]
         for f in carbon.factors
     ]  # fmt: skip
-    header = _columns(w, "factors", "id value> unit perimeter region year certainty source")
+    header = columns(w, "factors", "id value> unit perimeter region year certainty source")
     return [*blocks, Paragraph(w("co2.note")), Table(w("factors.caption"), header, factors)]
 
 
@@ -361,7 +277,7 @@ def _gaps(w: Words) -> list[Block]:
          w.t.number(Fraction(g.missing_ns, NS), 1)]
         for m, g in sorted(longest, key=lambda pair: (pair[0].device, pair[1].start_ns))
     ]  # fmt: skip
-    header = _columns(w, "gaps", "meter start stop minutes> missing>")
+    header = columns(w, "gaps", "meter start stop minutes> missing>")
     blocks: list[Block] = [Heading(w("gaps.heading")), Table(w("gaps.caption"), header, rows)]
     if len(found) > MOST_GAPS:
         rest = sum(g.missing_ns for _, g in found) - sum(g.missing_ns for _, g in longest)
@@ -387,12 +303,3 @@ def _meter(w: Words, m: MeterMonth) -> str:
 def _share(w: Words, m: MeterMonth, part_wh: int) -> str:
     share = m.share(part_wh)
     return w("none") if share is None else w.t.percent(share, 2)
-
-
-def _columns(w: Words, table: str, names: str) -> list[tuple[str, Align]]:
-    """Column heads of a table; a name that ends in > is a column of numbers, set to the right."""
-
-    def align(name: str) -> Align:
-        return "right" if name.endswith(">") else "left"
-
-    return [(w(f"column.{table}.{name.rstrip('>')}"), align(name)) for name in names.split()]

@@ -2,7 +2,8 @@
 
 from fractions import Fraction
 
-from gateway.report.document import Align, Block, Heading, Paragraph, Table
+from gateway.report.blocks import columns
+from gateway.report.document import Block, Heading, Paragraph, Table
 from gateway.report.words import Words
 
 HASH_SHOWN = 12  # characters
@@ -23,9 +24,5 @@ def issues(w: Words) -> list[Block]:
             cells.append(w("not_measured") if then is None else w.kwh(int(Fraction(then))))
             cells.append(w.kwh(int(value - Fraction(then))) if known and then and value is not None else "")
         rows.append([*cells, issue.rows_sha256[:HASH_SHOWN]])
-    names = "filed status software energy> energy_since> calls> calls_since> rows"
-    header: list[tuple[str, Align]] = [
-        (w(f"column.issues.{name.rstrip('>')}"), "right" if name.endswith(">") else "left")
-        for name in names.split()
-    ]
+    header = columns(w, "issues", "filed status software energy> energy_since> calls> calls_since> rows")
     return [Heading(w("issues.heading")), Table(w("issues.caption"), header, rows), Paragraph(w("issues.note"))]
