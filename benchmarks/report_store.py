@@ -37,16 +37,17 @@ def fill(folder: Path, meters: int = METERS, calls: int = CALLS) -> int:
     with closing(SqliteStore(folder / "store.db")) as store:
         for name in names:
             store.write([_minute(name, int(t_ns[0]))], {})
-        for charger in chargers:
+        energy_wh = {name: rng.integers(0, 500_000, len(t_ns)) for name in names}
+        for k, charger in enumerate(chargers):
+            count = (calls + k) // len(chargers)
             store.write(
-                [_call(charger, i, month, calls // len(chargers), rng) for i in range(-(-calls // len(chargers)))],
-                {},
+                [_call(charger, i, month, count, rng, energy_wh[f"meter-{k + 1}"]) for i in range(count)], {}
             )
     with closing(sqlite3.connect(folder / "store.db")) as db:
         db.execute("PRAGMA synchronous = OFF")
         series = dict(db.execute("SELECT device, id FROM series WHERE kind = 'energy_1m'"))
         for name in names:
-            columns = _minutes(t_ns[1:], rng)
+            columns = _minutes(t_ns[1:], energy_wh[name][1:], rng)
             marks = ", ".join("?" * (len(FIELDS) + 2))
             db.executemany(
                 f'INSERT INTO rows_energy_1m ("@series", "@t_ns", {", ".join(FIELDS)}) VALUES ({marks})',
@@ -56,9 +57,8 @@ def fill(folder: Path, meters: int = METERS, calls: int = CALLS) -> int:
     return len(names) * len(t_ns)
 
 
-def _minutes(t_ns: np.ndarray, rng: np.random.Generator) -> list[list[float]]:
+def _minutes(t_ns: np.ndarray, import_wh: np.ndarray, rng: np.random.Generator) -> list[list[float]]:
     count = len(t_ns)
-    import_wh = rng.integers(0, 500_000, count)
     whole = rng.random(count) > 0.001
     zero, total = np.zeros(count, np.int64), np.cumsum(import_wh) + 10**6
     columns = (
@@ -78,14 +78,18 @@ def _minute(device: str, t_ns: int) -> RowLine:
     return RowLine("energy_1m", _tags(device), fields, t_ns)
 
 
-def _call(charger: str, i: int, month: Month, count: int, rng: np.random.Generator) -> RowLine:
-    start_ns = month.start_ns + i * (month.seconds // (count + 1)) * NS + int(rng.integers(1, 600)) * NS
-    end_ns = start_ns + int(rng.integers(1200, 3600)) * NS
+def _call(
+    charger: str, i: int, month: Month, count: int, rng: np.random.Generator, energy_wh: np.ndarray
+) -> RowLine:
+    """From minute to minute, so that its energy is that of its minutes."""
+    first = 1 + i * (len(energy_wh) // (count + 1)) + int(rng.integers(1, 10))
+    stop = first + int(rng.integers(20, 60))
+    start_ns, end_ns = (month.start_ns + minute * MINUTE_NS for minute in (first, stop))
     number = charger.removeprefix("charger-")
-    opening = 10**6 + i * 10**7
+    opening, wh = 10**6 + i * 10**7, int(energy_wh[first:stop].sum())
     fields: dict[str, Value] = {
-        "start_ns": start_ns, "end_ns": end_ns, "energy_wh": 9_000_000 + i, "register_open_wh": opening,
-        "register_close_wh": opening + 9_000_000 + i, "integrated_wh": 9e6, "peak_power_w": 2.9e7,
+        "start_ns": start_ns, "end_ns": end_ns, "energy_wh": wh, "register_open_wh": opening,
+        "register_close_wh": opening + wh, "integrated_wh": float(wh), "peak_power_w": 2.9e7,
         "covered_s": (end_ns - start_ns) / NS, "connected_s": 100.0, "interruptions": 0,
         "soc_start": 0.3, "soc_end": 0.5 + 0.4 * rng.random(),
         "berth": f"berth-{number}", "meter": f"meter-{number}", "begin_known": 1, "end_known": 1,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gateway.report.energy import MINUTE_NS, Minutes, Window, peak_between
+from gateway.report.energy import MINUTE_NS, Minutes, Window, Windows, peak_between
 from gateway.report.month import NS, Month
 from gateway.report.source import tag
 from gateway.store.base import Columns, Store
@@ -121,17 +121,19 @@ def read_calls(store: Store, site: str, charger: str, month: Month, berths: Mapp
     return calls
 
 
-def beside_minutes(call: Call, minutes: Minutes, found: tuple[Window, ...]) -> Call:
+def beside_minutes(call: Call, minutes: Minutes, found: Windows) -> Call:
     """The call with what its meter's minutes and 10-minute windows say of it."""
     first_ns, last_ns = -(-call.start_ns // MINUTE_NS) * MINUTE_NS, call.end_ns // MINUTE_NS * MINUTE_NS
-    inner = minutes.within(first_ns, max(first_ns, last_ns))
-    touching = minutes.within(call.start_ns - MINUTE_NS + 1, call.end_ns)
+    inside_ns = (first_ns, max(first_ns, last_ns))
+    (inner, inner_stop), (low, high) = (
+        np.searchsorted(minutes.t_ns, span) for span in (inside_ns, (call.start_ns - MINUTE_NS + 1, call.end_ns))
+    )
     expected = -(-call.end_ns // MINUTE_NS) - call.start_ns // MINUTE_NS
     return replace(
         call,
-        minutes_low_wh=int(inner.import_wh.sum()),
-        minutes_high_wh=int(touching.import_wh.sum()),
-        minutes_missing=expected - len(touching),
+        minutes_low_wh=int(minutes.import_wh[inner:inner_stop].sum()),
+        minutes_high_wh=int(minutes.import_wh[low:high].sum()),
+        minutes_missing=expected - int(high - low),
         peak_10min=peak_between(found, call.start_ns, call.end_ns),
     )
 

@@ -3,9 +3,10 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from gateway.report.factors import Factor
@@ -20,8 +21,17 @@ CSV_COLUMNS = (
 MOST_INPUTS = 20  # named in a CSV's cell; the JSON names all
 
 
-def render_json(report: Report, manifest: Mapping[str, Any]) -> bytes:
-    """The whole report: what it is, its figures with what they stand on, its factors, its manifest."""
+def figure_lines(report: Report) -> list[str]:
+    """Each figure as a line of JSON: what the report holds and its manifest hashes."""
+    return [json.dumps(figure_json(figure), ensure_ascii=False) for figure in report.figures()]
+
+
+def render_json(report: Report, manifest: Mapping[str, Any], lines: Sequence[str]) -> bytes:
+    """The whole report: what it is, its figures with what they stand on, its factors, its manifest.
+
+    Args:
+        lines: From `figure_lines`.
+    """
     month = report.month
     data = {
         "schema": SCHEMA,
@@ -35,11 +45,12 @@ def render_json(report: Report, manifest: Mapping[str, Any]) -> bytes:
         "simulated": report.simulated,
         "complete": report.complete,
         "coverage": float(report.coverage),
-        "figures": [figure_json(figure) for figure in report.figures()],
         "factors": [factor_json(factor) for factor in report.carbon.factors],
         "manifest": manifest,
     }
-    return (json.dumps(data, ensure_ascii=False, indent=1) + "\n").encode()
+    head = json.dumps(data, ensure_ascii=False, indent=1).removesuffix("\n}")
+    figures = ",\n".join(lines)
+    return f'{head},\n "figures": [\n{figures}\n ]\n}}\n'.encode()
 
 
 def figure_json(figure: Figure) -> dict[str, Any]:
@@ -102,6 +113,7 @@ def text(value: int | Fraction | None) -> str:
     return "" if found is None else repr(found)
 
 
+@lru_cache(maxsize=4096)  # the same few ends of months and hours come again and again
 def utc(t_ns: int) -> str:
     """ISO 8601 with as many decimals of a second as there are."""
     seconds, ns = divmod(t_ns, 1_000_000_000)

@@ -3,9 +3,11 @@
 All sums are integers (Wh, ns) and so exact.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +81,36 @@ class Window:
     complete: bool
 
 
+@dataclass(frozen=True, eq=False)
+class Windows(Sequence[Window]):
+    """The windows of a meter, oldest first, as columns: a month of many meters has half a million."""
+
+    start_ns: NDArray[np.int64]
+    power_w: NDArray[np.int64]
+    complete: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.start_ns)
+
+    @overload
+    def __getitem__(self, i: int) -> Window: ...
+    @overload
+    def __getitem__(self, i: slice) -> "Windows": ...
+    def __getitem__(self, i: int | slice) -> "Window | Windows":
+        if isinstance(i, slice):
+            return Windows(self.start_ns[i], self.power_w[i], self.complete[i])
+        return Window(int(self.start_ns[i]), int(self.power_w[i]), bool(self.complete[i]))
+
+    @property
+    def highest(self) -> Window | None:
+        """The first of the highest; of equal ones a complete one."""
+        if not len(self):
+            return None
+        top = np.flatnonzero(self.power_w == self.power_w.max())
+        whole = top[self.complete[top]]
+        return self[int(whole[0] if len(whole) else top[0])]
+
+
 @dataclass(frozen=True)
 class Reading:
     """What a register showed at `t_ns`, and the minute whose row carries it."""
@@ -140,11 +172,13 @@ class MeterMonth:
     coverage_span: Fraction
     registers: tuple[RegisterSpan, ...]
     gaps: tuple[Gap, ...]
-    windows: tuple[Window, ...]
+    windows: Windows
 
     @property
     def peak(self) -> Window:
-        return max(self.windows, key=lambda w: (w.power_w, w.complete, -w.start_ns))
+        found = self.windows.highest
+        assert found is not None  # a meter's month has a minute
+        return found
 
     @property
     def windows_expected(self) -> int:
@@ -153,14 +187,14 @@ class MeterMonth:
 
     @property
     def windows_incomplete(self) -> int:
-        return self.windows_expected - sum(w.complete for w in self.windows)
+        return self.windows_expected - int(self.windows.complete.sum())
 
     def share(self, part_wh: int) -> Fraction | None:
         total = self.measured_wh + self.integrated_wh + self.estimated_wh
         return Fraction(part_wh, total) if total else None
 
 
-def windows(minutes: Minutes, month: Month) -> tuple[Window, ...]:
+def windows(minutes: Minutes, month: Month) -> Windows:
     """Ten-minute windows aligned on the local clock but told apart in UTC: a change of clocks merges none.
 
     A window is complete when all ten minutes are covered and none of their energy is an estimate of a gap;
@@ -168,7 +202,7 @@ def windows(minutes: Minutes, month: Month) -> tuple[Window, ...]:
     one alignment holds for the month.)
     """
     if not len(minutes):
-        return ()
+        return Windows(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.bool_))
     offset = month.zone.utcoffset(datetime(month.year, month.month, 1)) or timedelta()
     phase_ns = offset // timedelta(seconds=1) * NS % WINDOW_NS
     start_ns = (minutes.t_ns + phase_ns) // WINDOW_NS * WINDOW_NS - phase_ns
@@ -178,15 +212,13 @@ def windows(minutes: Minutes, month: Month) -> tuple[Window, ...]:
     whole_minute = (minutes.covered_ns >= MINUTE_NS) & (minutes.estimated_wh == 0)
     complete = np.add.reduceat(whole_minute.astype(np.int64), first) == WINDOW_NS // MINUTE_NS
     per_hour = 3600 * NS // WINDOW_NS
-    return tuple(
-        Window(int(t), int(wh) * per_hour, bool(ok)) for t, wh, ok in zip(starts, energy_wh, complete, strict=True)
-    )
+    return Windows(starts, energy_wh * per_hour, complete)
 
 
-def peak_between(found: tuple[Window, ...], start_ns: int, stop_ns: int) -> Window | None:
+def peak_between(found: Windows, start_ns: int, stop_ns: int) -> Window | None:
     """The highest window that touches [start_ns, stop_ns)."""
-    touching = [w for w in found if w.start_ns < stop_ns and w.start_ns + WINDOW_NS > start_ns]
-    return max(touching, key=lambda w: (w.power_w, w.complete, -w.start_ns), default=None)
+    low, high = np.searchsorted(found.start_ns, (start_ns - WINDOW_NS + 1, stop_ns))
+    return found[int(low) : int(high)].highest
 
 
 def gaps(minutes: Minutes, span_stop_ns: int) -> tuple[Gap, ...]:

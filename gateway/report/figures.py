@@ -111,7 +111,8 @@ def duration(w: Words) -> Drawing | None:
 
 def peak_windows(w: Words, meter: MeterMonth) -> Drawing | None:
     """The highest windows of a meter, with their times."""
-    highest = sorted(meter.windows, key=lambda v: (-v.power_w, v.start_ns))[:PEAKS]
+    order = np.lexsort((meter.windows.start_ns, -meter.windows.power_w))[:PEAKS]
+    highest = [meter.windows[int(i)] for i in order]
     if len(meter.windows) < 2 * PEAKS:
         return None
     caption = w("figure.peaks", n=len(highest), meter=meter.device)

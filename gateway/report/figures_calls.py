@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from fractions import Fraction
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gateway.report.calls import Call
@@ -16,8 +17,12 @@ if TYPE_CHECKING:
 
 def call_key(name: str, call: Call) -> str:
     """Calls are told apart by berth and first instant, in UTC."""
-    start = datetime.fromtimestamp(call.start_ns // NS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return key_of(f"call.{name}", berth=call.berth, start=start)
+    return key_of(f"call.{name}", berth=call.berth, start=_started(call.start_ns // NS))
+
+
+@lru_cache(maxsize=65_536)  # a call is named by each of its figures and of those made of them
+def _started(t_s: int) -> str:
+    return datetime.fromtimestamp(t_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def call_figures(report: "Report") -> Iterator[Figure]:

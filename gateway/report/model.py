@@ -6,6 +6,7 @@ Nothing here knows a language, a file or a clock: the same rows give the same re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,10 @@ class Report:
 
     def figures(self) -> tuple[Figure, ...]:
         """Every number of the report by key, in one stable order."""
+        return self._figures
+
+    @cached_property
+    def _figures(self) -> tuple[Figure, ...]:
         return figures_of(self)
 
     @property

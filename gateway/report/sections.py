@@ -4,6 +4,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from gateway.report.blocks import columns, drawn
+from gateway.report.calls import Call
 from gateway.report.co2 import Line
 from gateway.report.document import (
     PROVISIONAL,
@@ -30,6 +31,7 @@ from gateway.report.words import Words
 from gateway.texts import Texts
 
 MOST_GAPS = 20  # longest first; the rest is summed
+MOST_OF_CALLS = 30  # reservations; the rest is counted
 
 
 def compose(report: Report, texts: Texts, edition: Edition = PROVISIONAL) -> Document:
@@ -120,17 +122,10 @@ def _reservations(w: Words) -> list[Block]:
         if m.windows_incomplete:
             n, of = m.windows_incomplete, m.windows_expected
             found.append(w("reserve.windows", meter=m.device, n=n, of=of))
-    for call in r.calls:
-        if call.agrees is not True:
-            found.append(
-                w(
-                    f"reserve.call_{verdict(call)}",
-                    berth=call.berth,
-                    at=w.at(call.start_ns),
-                    n=call.minutes_missing,
-                )
-            )
-        found += ends_unseen(w, call)
+    of_calls = [text for call in r.calls for text in _of_call(w, call)]
+    found += of_calls[:MOST_OF_CALLS]
+    if len(of_calls) > MOST_OF_CALLS:
+        found.append(w("reserve.more_calls", n=len(of_calls) - MOST_OF_CALLS))
     found += [w(f"reserve.{x.reason}", berth=x.berth, baseline=x.baseline, use=x.use) for x in r.carbon.refusals]
     found += [
         w("reserve.year", id=GRID, year=f.year, wanted=r.month.year)
@@ -139,6 +134,14 @@ def _reservations(w: Words) -> list[Block]:
     ]
     found += lock_reserves(w, [lock.facts for lock in r.locks])
     return [Heading(w("reserve.heading")), Bullets(found) if found else Paragraph(w("reserve.none"))]
+
+
+def _of_call(w: Words, call: Call) -> list[str]:
+    found = ends_unseen(w, call)
+    if call.agrees is not True:
+        key = f"reserve.call_{verdict(call)}"
+        found.insert(0, w(key, berth=call.berth, at=w.at(call.start_ns), n=call.minutes_missing))
+    return found
 
 
 def _energy(w: Words) -> list[Block]:
