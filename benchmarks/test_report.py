@@ -1,7 +1,7 @@
 """A month of a hundred meters in every format, against pandas doing the same sums. `make bench`.
 
 4.3 million minutes and 15 000 calls from SQLite: `bollard report` makes PDF, XLSX, CSV, JSON, HTML and Markdown,
-hashes every row, finds gaps, readings, 10-minute windows and carbon lines, and checks each call against its minutes.
+hashes every row, finds gaps, readings, 10-minute windows and carbon lines, and checks each call against minutes.
 pandas reads the same rows and makes the sums alone. Each is a process of its own on one core: its time from start
 to end, its CPU and its highest memory.
 """
