@@ -3,12 +3,11 @@
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, cast
-from zoneinfo import ZoneInfo
 
 import typer
 from typer.core import TyperGroup
@@ -22,12 +21,15 @@ from gateway.report.frozen import FrozenStore
 from gateway.report.issue import Format, Issue, entry, issue, rows_name
 from gateway.report.model import WHOLE_ENOUGH, build
 from gateway.report.month import Month
+from gateway.report.period import Period
+from gateway.report.rollup import Rollup
+from gateway.report.rollup_cli import chosen_sites, not_whole, open_files, rolled_up, rollup_files, write_all
 from gateway.report.source import site_settings
 from gateway.report.trace import trace
 from gateway.report.verify import read_report, seal, seal_path, verify
 from gateway.report.words import Words
 from gateway.store import Store, open_store
-from gateway.texts import load_texts, local
+from gateway.texts import load_texts
 
 
 class Language(StrEnum):
@@ -36,7 +38,7 @@ class Language(StrEnum):
 
 
 class ReportGroup(TyperGroup):
-    """`bollard report 2026-10 …` is `bollard report make 2026-10 …`: the month may stand first."""
+    """`bollard report 2026-10 …` is `bollard report make 2026-10 …`: the period may stand first."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] != "--help":
@@ -45,7 +47,6 @@ class ReportGroup(TyperGroup):
 
 
 INCOMPLETE = 3
-DAY_NS = 86_400_000_000_000
 app = typer.Typer(cls=ReportGroup, no_args_is_help=True, help="The monthly energy and CO2 report of a site.")
 
 ShoreOption = Annotated[
@@ -59,10 +60,15 @@ SHORE = Path("/etc/bollard/shore.toml")
 
 @app.command("make")
 def report_command(
-    site: SiteOption,
-    month: Annotated[
-        str | None, typer.Argument(help="Year and month, as in 2026-10, in the site's time zone.")
+    period: Annotated[
+        str | None,
+        typer.Argument(help="Month, half-year or year, as in 2026-10, 2026-H2, 2026, in the site's time zone."),
     ] = None,
+    site: Annotated[
+        list[str] | None,
+        typer.Option(help="The site's name; several are added up. All, each by itself, if left out."),
+    ] = None,
+    group: Annotated[str | None, typer.Option(help="A group of the shore file: its sites are added up.")] = None,
     shore: ShoreOption = SHORE,
     store: StoreOption = None,
     out: Annotated[Path, typer.Option(help="Folder for the report; made if it is not there.")] = Path(),
@@ -78,60 +84,113 @@ def report_command(
         bool, typer.Option("--final", help="To file: status final, its input rows are frozen in a file beside it.")
     ] = False,
 ) -> None:
-    """The monthly energy and CO2 report of a site. `make` may be left out. Prints the paths of its files.
+    """The energy and CO2 report of a site, or of several. `make` may be left out. Prints the paths of its files.
 
-    Exit code 0: done; 2: wrong input; 3: written but incomplete (month not over, or less than 99 % of it
+    Exit code 0: done; 2: wrong input; 3: written but incomplete (period not over, or less than 99 % of it
     covered), or no data at all; 4: the store does not answer.
     """
+    kinds, whole = tuple(dict.fromkeys(format_ or Format)), True
     with explained(), opened(shore, store) as (rows, book):
-        when = _month(month, last_month, site_settings(book.catalogues(site))["timezone"])
-        if final and when.stop_ns > time.time_ns():
-            raise WrongInput(f"{when} is not over: only what can no longer grow can be final; leave out --final")
-        frozen = out / rows_name(site, str(when)) if final else None
-        made_here = not out.exists()
-        out.mkdir(parents=True, exist_ok=True)
-        try:
-            made = issue(rows, book, str(when), site, frozen)
-        except BaseException:
-            if made_here:
-                out.rmdir()
+        settings = load_shore(shore)
+        if last_month == (period is not None):
+            raise WrongInput("give either a period, as in 2026-10, or --last-month")
+        sites = list(site or [])
+        named = chosen_sites(settings, sites, group)[1] if sites or group else _all_sites(book, settings.sites)
+        when = _period(period, site_settings(book.catalogues(named[0]))["timezone"])
+        if group is None and len(sites) < 2 and when.span == "month":
+            for name in named:
+                whole &= _make_month(rows, book, name, str(when), out, lang, kinds, final, alone=len(named) == 1)
+        elif final:
+            raise WrongInput(
+                "a roll-up is never final: what is filed are the reports of its months; leave out --final"
+            )
+        else:
+            found = rolled_up(rows, book, settings, str(when), named if group is None else (), group)
+            for path in write_all(rollup_files(found, lang, kinds), out):
+                print(path)
+            whole = _tell_not_whole(found)
+    if not whole:
+        raise typer.Exit(INCOMPLETE)
+
+
+def _make_month(
+    rows: Store, book: Book, site: str, month: str, out: Path, lang: str, kinds: Sequence[Format], final: bool,
+    alone: bool,
+) -> bool:  # fmt: skip
+    """Write the report of a site's month; is it complete? One of several sites may be without data."""
+    try:
+        made = _issued(rows, book, site, month, out, final)
+    except NoData as error:
+        if alone:
             raise
-        for kind in dict.fromkeys(format_ or Format):
-            path = out / made.name(kind, lang)
-            _write(path, made.render(kind, lang))
-            print(path)
-        if frozen is not None:
-            _write(seal_path(frozen), seal(frozen).encode())
-            print(frozen)
-        book.file_report(entry(made, time.time_ns()))
-    _tell_incomplete(made)
+        _complain(str(error))
+        return False
+    for kind in kinds:
+        path = out / made.name(kind, lang)
+        _write(path, made.render(kind, lang))
+        print(path)
+    if final:
+        frozen = out / rows_name(site, month)
+        _write(seal_path(frozen), seal(frozen).encode())
+        print(frozen)
+    book.file_report(entry(made, time.time_ns()))
+    return _tell_incomplete(made)
 
 
-def _month(text: str | None, last: bool, timezone: str) -> Month:
-    if last == (text is not None):
-        raise WrongInput("give either a month, as in 2026-10, or --last-month")
-    if text is not None:
-        return Month.parse(text, timezone)
-    today = local(time.time_ns(), ZoneInfo(timezone))
-    this = Month(today.year, today.month, timezone)
-    before = local(this.start_ns - DAY_NS, ZoneInfo(timezone))
-    return Month(before.year, before.month, timezone)
+def _issued(rows: Store, book: Book, site: str, month: str, out: Path, final: bool) -> Issue:
+    """A folder that was made here does not stay if there is nothing to put into it."""
+    when = Month.parse(month, site_settings(book.catalogues(site))["timezone"])
+    if final and when.stop_ns > time.time_ns():
+        raise WrongInput(f"{when} is not over: only what can no longer grow can be final; leave out --final")
+    made_here = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        return issue(rows, book, month, site, out / rows_name(site, month) if final else None)
+    except BaseException:
+        if made_here:
+            out.rmdir()
+        raise
 
 
-def _tell_incomplete(made: Issue) -> None:
-    """Say why a report is not whole, and end with 3 if it is not."""
+def _all_sites(book: Book, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Sites that have sent a catalogue, as far as the shore file takes them."""
+    found = dict.fromkeys(c.site for c in book.catalogues() if not wanted or c.site in wanted)
+    if not found:
+        raise WrongInput("no site has sent a catalogue yet; give --site NAME, or see that a gateway is online")
+    return tuple(found)
+
+
+def _period(text: str | None, timezone: str) -> Period:
+    """None: the past month."""
+    return Period.last_month(time.time_ns(), timezone) if text is None else Period.parse(text, timezone)
+
+
+def _tell_incomplete(made: Issue) -> bool:
+    """Say why a report is not whole, if it is not."""
     report = made.report
-    over = report.month.stop_ns <= time.time_ns()
-    if not over:
-        when = load_texts("en").instant(report.month.stop_ns, report.month.zone)
-        _complain(f"{report.month} is not over before {when} {report.month.timezone}; make the report again then")
+    over = _tell_not_over(report.month)
     if not report.complete:
         seen = load_texts("en").percent(report.coverage, 2)
         _complain(
             f"the report covers {seen} of {report.month}, less than {WHOLE_ENOUGH * 100} %; see its reservations"
         )
-    if not over or not report.complete:
-        raise typer.Exit(INCOMPLETE)
+    return over and report.complete
+
+
+def _tell_not_whole(rollup: Rollup) -> bool:
+    over, lacks = _tell_not_over(rollup.period), not_whole(rollup)
+    for sentence in lacks:
+        _complain(sentence)
+    return over and not lacks
+
+
+def _tell_not_over(when: Month | Period) -> bool:
+    """Is it over? Else say when it is."""
+    if when.stop_ns <= time.time_ns():
+        return True
+    at = load_texts("en").instant(when.stop_ns, when.zone)
+    _complain(f"{when} is not over before {at} {when.timezone}; make the report again then")
+    return False
 
 
 @app.command("trace")
@@ -200,19 +259,60 @@ def verify_command(
 
 
 def export_command(
-    site: SiteOption,
-    kind: Annotated[str, typer.Option(help="Kind of rows, as in energy_1m, session, soc, meter.")],
-    start: Annotated[str, typer.Option("--from", help="First instant: 2026-10-01 or 2026-10-01T06:00, local.")],
-    stop: Annotated[str, typer.Option("--to", help="First instant that is left out.")],
-    out: Annotated[Path, typer.Option(help="The CSV file to write.")],
+    site: Annotated[list[str] | None, typer.Option(help="The site's name; with --open also several.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Kind of rows, as in energy_1m, session, soc, meter.")] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="First instant: 2026-10-01 or 2026-10-01T06:00, local.")
+    ] = None,
+    stop: Annotated[str | None, typer.Option("--to", help="First instant that is left out.")] = None,
+    out: Annotated[Path, typer.Option(help="The CSV file to write; with --open the folder.")] = Path(),
     shore: ShoreOption = SHORE,
     store: StoreOption = None,
     device: Annotated[str | None, typer.Option(help="One device only.")] = None,
+    open_: Annotated[
+        bool,
+        typer.Option("--open", help="Not rows, but figures that may be published, with a data dictionary."),
+    ] = False,
+    period: Annotated[str | None, typer.Option(help="With --open: 2026-10, 2026-H2 or 2026.")] = None,
+    group: Annotated[str | None, typer.Option(help="With --open: a group of the shore file.")] = None,
 ) -> None:
-    """Rows of a kind as CSV, units in the column names. Prints the file's path.
+    """Rows of a kind as CSV, units in the column names; or, with --open, figures that may be published.
 
-    Exit code 0: done; 2: wrong input; 3: no rows; 4: the store does not answer.
+    Prints the paths of its files. Exit code 0: done; 2: wrong input; 3: no rows, or a period that is not whole;
+    4: the store does not answer.
     """
+    if open_:
+        _export_open(shore, store, period, list(site or []), group, out)
+        return
+    given = {"--site": site, "--kind": kind, "--from": start, "--to": stop}
+    with explained():
+        lacking = [option for option, value in given.items() if not value]
+        if lacking or len(site or []) > 1:
+            raise WrongInput(f"give one each of {', '.join(given)}; lacking: {', '.join(lacking) or 'none'}")
+    _export_rows(str((site or [""])[0]), str(kind), str(start), str(stop), out, shore, store, device)
+
+
+def _export_open(
+    shore: Path, store: str | None, period: str | None, sites: list[str], group: str | None, out: Path
+) -> None:
+    with explained(), opened(shore, store) as (rows, book):
+        if period is None:
+            raise WrongInput("give --period, as in 2026-10, 2026-H2 or 2026")
+        settings = load_shore(shore)
+        found = rolled_up(rows, book, settings, period, sites, group)
+        files, held = open_files(found, settings)
+        for path in write_all(files, out):
+            print(path)
+        if held:
+            _complain(f"{len(held)} figures are held back, too few vessels are behind them; see the dictionary")
+        whole = _tell_not_whole(found)
+    if not whole:
+        raise typer.Exit(INCOMPLETE)
+
+
+def _export_rows(
+    site: str, kind: str, start: str, stop: str, out: Path, shore: Path, store: str | None, device: str | None
+) -> None:
     with explained(), opened(shore, store) as (rows, book):
         catalogues = book.catalogues(site)
         timezone = site_settings(catalogues)["timezone"]

@@ -3,7 +3,18 @@
 from collections.abc import Sequence
 from html import escape
 
-from gateway.report.document import PROVISIONAL, Block, Bullets, Drawing, Edition, Facts, Heading, Paragraph, Table
+from gateway.report.document import (
+    PROVISIONAL,
+    Block,
+    Bullets,
+    Document,
+    Drawing,
+    Edition,
+    Facts,
+    Heading,
+    Paragraph,
+    Table,
+)
 from gateway.report.model import Report
 from gateway.report.sections import compose
 from gateway.texts import load_texts
@@ -48,7 +59,11 @@ SHORT = 20  # characters that stay on one line: dates and names do not break at 
 
 def render_html(report: Report, lang: str = "fr", edition: Edition = PROVISIONAL) -> str:
     """The report as one page. Raises: ValueError if the language is unknown."""
-    document = compose(report, load_texts(lang), edition)
+    return html_of(compose(report, load_texts(lang), edition))
+
+
+def html_of(document: Document) -> str:
+    """Any document as one page."""
     mark = f'<span class="mark">{escape(document.mark)}</span>' if document.mark else ""
     name = f"{document.title} — {document.mark}" if document.mark else document.title
     body = [f"<h1>{escape(document.title)}{mark}</h1>"]

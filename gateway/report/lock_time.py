@@ -42,9 +42,13 @@ LONGEST_TAKEOVER_NS = 3600 * NS  # a take-over that comes later than this did no
 
 @dataclass(frozen=True)
 class Schedule:
-    """What people wrote down of a lock. `hours` None: no opening hours, so the calendar counts."""
+    """What people wrote down of a lock. `hours` None: no opening hours, so the calendar counts.
+
+    `calendar`: at least on some days it does.
+    """
 
     hours: Spans | None = None
+    calendar: bool = True
     planned: Spans = field(default_factory=NOTHING.copy)
     unplanned: Spans = field(default_factory=NOTHING.copy)
 

@@ -161,10 +161,10 @@ def read_lock(
     rules = _rules(catalogues, lock)
     evaluated = rules is not None and not rules >= set(RULES)
     facts = LockFacts(
-        device=lock, start_ns=start_ns, stop_ns=stop_ns, calendar=time.schedule.hours is None,
+        device=lock, start_ns=start_ns, stop_ns=stop_ns, calendar=time.schedule.calendar,
         **_of_lockages(lockages), **_of_time(time),
-        before=_cycles(store, site, lock, period.before()),
-        year_before=_cycles(store, site, lock, period.year_before()),
+        before=cycles_in(store, site, lock, period.before()),
+        year_before=cycles_in(store, site, lock, period.year_before()),
         incoherences=Count(found if evaluated or found else None, time.seen_ns, stop_ns - start_ns),
         inhibited=inhibited,
         answers=Answers.read(store, site, lock, start_ns, stop_ns),
@@ -218,7 +218,8 @@ def _added(rule: str | None, a: Any, b: Any) -> Any:
     return b if a is None else a if b is None else a + b
 
 
-def _cycles(store: Store, site: str, lock: str, period: Period) -> dict[str, CycleTimes]:
+def cycles_in(store: Store, site: str, lock: str, period: Period) -> dict[str, CycleTimes]:
+    """Cycle times by direction."""
     lockages = Lockages.read(store, site, lock, period.start_ns, period.stop_ns)
     return {way: lockages.cycle_times(way) for way in CYCLES}
 

@@ -21,7 +21,11 @@ from gateway.texts import load_texts
 
 def render_markdown(report: Report, lang: str = "fr", edition: Edition = PROVISIONAL) -> str:
     """The report as one text. Raises: ValueError if the language is unknown."""
-    document = compose(report, load_texts(lang), edition)
+    return markdown_of(compose(report, load_texts(lang), edition))
+
+
+def markdown_of(document: Document) -> str:
+    """Any document as one text."""
     mark = f" — {document.mark}" if document.mark else ""
     parts = [f"# {escape(document.title)}{mark}"]
     if document.mark and document.warning:

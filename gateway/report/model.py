@@ -3,7 +3,7 @@
 Nothing here knows a language, a file or a clock: the same rows give the same report.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -27,7 +27,9 @@ from gateway.report.energy import (
 from gateway.report.errors import NoData, WrongInput
 from gateway.report.factors import Factor
 from gateway.report.figure import Figure
+from gateway.report.hourly import HourlyIndicator
 from gateway.report.ledger import figures_of
+from gateway.report.lock_hours import schedule_of
 from gateway.report.locks import LockMonth, read_lock
 from gateway.report.month import NS, Month
 from gateway.report.options import Options
@@ -46,6 +48,7 @@ from gateway.report.quality import (
 from gateway.report.ships import Method, ShipView, ship_view
 from gateway.report.source import site_settings
 from gateway.report.stays import by_berth, problems_of, read_stays, with_stay
+from gateway.report.targets import Target
 from gateway.report.tariff import TariffMonth, tariff_month
 from gateway.report.tree import PortView, port_view
 from gateway.store.base import Store
@@ -77,6 +80,8 @@ class Report:
     ships: ShipView
     quality: Quality
     problems: tuple[Problem, ...]  # any of them makes the report incomplete
+    hourly: HourlyIndicator | None = None  # None: no rates were given
+    targets: tuple[Target, ...] = ()
 
     @property
     def factors(self) -> tuple[Factor, ...]:
@@ -129,8 +134,7 @@ def build(store: Store, book: Book, month: str, site: str, options: Options = PL
     Raises: WrongInput (no such month or site, options that do not fit), NoData (no row in the month). Each is a
         sentence.
     """
-    catalogues = book.catalogues(site)
-    settings = site_settings(catalogues)
+    settings = site_settings(book.catalogues(site))
     when = Month.parse(month, settings["timezone"])
     series = [s for s in store.series() if s.tags.get("site") == site]
     if not series and not settings["hashes"]:
@@ -159,9 +163,7 @@ def build(store: Store, book: Book, month: str, site: str, options: Options = PL
         month_only = read[device].within(when.start_ns, when.stop_ns)
         if len(month_only):
             minutes[device] = month_only
-    period = Period(when, "month")
-    with_rows = devices("lock") + devices("lock_cycle")
-    locks = tuple(read_lock(store, site, device, period, catalogues) for device in lock_names(settings, with_rows))
+    locks = read_locks(store, book, site, when, devices("lock") + devices("lock_cycle"))
 
     found = {device: windows(read[device], when) for device in read}
     calls = [
@@ -257,9 +259,16 @@ def _factor_problems(grid: Factor, options: Options, year: int) -> list[Problem]
     return [Problem("factor_year", {"id": grid.id, "year": grid.year, "wanted": year})]
 
 
-def lock_names(settings: Mapping[str, Any], with_rows: list[str]) -> list[str]:
-    """Locks of the site file, also those without a single lockage."""
-    return sorted({name for name, d in settings["device"].items() if d.get("lock")} | set(with_rows))
+def read_locks(
+    store: Store, book: Book, site: str, month: Month, with_rows: Sequence[str] = ()
+) -> tuple[LockMonth, ...]:
+    """Locks of the site file, also those without a single row, and any other that has rows."""
+    catalogues, written, period = book.catalogues(site), book.journal(site), Period(month, "month")
+    declared = {name for name, d in site_settings(catalogues)["device"].items() if d.get("lock")}
+    return tuple(
+        read_lock(store, site, lock, period, catalogues, schedule_of(written, lock, period))
+        for lock in sorted(declared | set(with_rows))
+    )
 
 
 def _counted(devices: Mapping[str, Any], metered: list[str]) -> set[str]:

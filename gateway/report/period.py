@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -55,6 +56,15 @@ class Period:
     def months(self) -> tuple[Month, ...]:
         first = self.first
         return tuple(_month(first.year, first.month + i, first.timezone) for i in range(LENGTH[self.span]))
+
+    @property
+    def month(self) -> int:
+        """The first one."""
+        return self.first.month
+
+    @property
+    def last_day(self) -> date:
+        return self.months[-1].last_day
 
     @property
     def timezone(self) -> str:

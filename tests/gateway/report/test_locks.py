@@ -178,6 +178,7 @@ def test_availability_is_of_opening_hours_less_planned_stoppages(port: Any) -> N
     minutely(port, 10, mode=[1] * 301 + [2] * 60 + [1] * 240, estop=0)  # maintenance from 5:01 to 6:01
     hour = START_NS + np.arange(11) * HOUR_NS
     schedule = Schedule(
+        calendar=False,
         hours=spans([(hour[1], hour[10])]),
         planned=spans([(hour[2], hour[3])]),
         unplanned=spans([(hour[8], hour[9])]),
@@ -206,6 +207,7 @@ def test_without_opening_hours_the_calendar_counts_and_silence_is_unknown(port: 
 
 def test_a_stoppage_in_the_journal_is_known_even_when_the_plc_was_off(port: Any) -> None:
     schedule = Schedule(
+        calendar=False,
         hours=spans([(START_NS, START_NS + 4 * HOUR_NS)]),
         unplanned=spans([(START_NS + HOUR_NS, START_NS + 3 * HOUR_NS)]),
     )
@@ -225,7 +227,7 @@ def test_teleoperation_needs_remote_mode_and_link_and_an_available_lock(port: An
     estop = [0] * 121 + [1] * 60 + [0] * 60
     link = [1] * 31 + [0] * 30 + [1] * 180
     minutely(port, 4, mode=modes, centre_link=link, estop=estop)
-    found = lock_of(port, Schedule(hours=spans([(START_NS, START_NS + 4 * HOUR_NS)])))
+    found = lock_of(port, Schedule(calendar=False, hours=spans([(START_NS, START_NS + 4 * HOUR_NS)])))
     minutes = [m == 1 and k == 1 and e == 0 for m, k, e in zip(modes[:240], link, estop, strict=False)]
     assert value(found, "teleoperation") == Fraction(sum(minutes), 240)
     assert value(found, "link_share") == Fraction(210, 240)
