@@ -263,7 +263,7 @@ def _slice(store: Store, book: Book, site: str, month: Month) -> Slice:
     return Slice(
         site, month, missing=False, coverage=report.coverage, complete=report.complete, figures=_adding(report),
         locks=tuple(lock.facts for lock in report.locks), vessels=vessels, origins=frozenset(report.origins),
-        has_meter=bool(report.counted), gateways=report.gateways, factors=tuple(report.carbon.factors),
+        has_meter=bool(report.counted), gateways=report.gateways, factors=report.factors,
     )  # fmt: skip
 
 
