@@ -138,6 +138,13 @@ class ReportSettings(_Table):
     grid_intensity: tuple[Path, ...] = Field(
         (), description='CSV files of the hourly grid intensity, as in ["eco2mix-2026.csv"]'
     )
+    factors: Path | None = Field(None, description="a TOML file of own emission factors, as in factors.toml")
+    contracts: Path | None = Field(None, description="a TOML file of contracts, as in contracts.toml")
+    gwp: Literal["ar4", "ar5", "ar6"] = Field("ar5", description="set of global warming potentials")
+    grid_factor: str | None = Field(None, description="factor id of electricity; else the year's average mix")
+    allow_unverified: bool = Field(False, description="true takes unverified factors, and prints them as such")
+    eua_eur_per_t: float | None = Field(None, ge=0, description="price of an ETS allowance, if its value is shown")
+    pollutants: bool = Field(False, description="true reckons NOx, SO2 and PM that were avoided at berth")
     closed: tuple[str, ...] = Field((), description='figures never published, as in ["lock.takeovers*"]')
     open_vessels: int = Field(3, ge=1, description="calls of fewer vessels than this are not published")
 
@@ -157,7 +164,7 @@ class ShoreSettings(_Table):
     operator: tuple[Operator, ...] = Field((), description="who runs which sites, each with name, kind and sites")
     company: tuple[Company, ...] = Field((), description="ship companies, each with name and vessels")
     report: ReportSettings = Field(
-        default_factory=ReportSettings, description="a table with targets, grid_intensity, closed"
+        default_factory=ReportSettings, description="a table with targets, factors, contracts and the like"
     )
 
     @property
@@ -218,7 +225,8 @@ def parse_shore(table: dict[str, Any], file: Path, secrets: bool = True) -> Shor
     report = settings.report
     targets = file.parent / report.targets if report.targets else None
     intensity = tuple(file.parent / path for path in report.grid_intensity)
-    changed["report"] = report.model_copy(update={"targets": targets, "grid_intensity": intensity})
+    own = {name: file.parent / path for name in ("factors", "contracts") if (path := getattr(report, name))}
+    changed["report"] = report.model_copy(update={"targets": targets, "grid_intensity": intensity, **own})
     return settings.model_copy(update=changed)
 
 

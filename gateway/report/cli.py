@@ -21,9 +21,11 @@ from gateway.report.frozen import FrozenStore
 from gateway.report.issue import Format, Issue, entry, issue, rows_name
 from gateway.report.model import WHOLE_ENOUGH, build
 from gateway.report.month import Month
+from gateway.report.options import Options
 from gateway.report.period import Period
 from gateway.report.rollup import Rollup
 from gateway.report.rollup_cli import chosen_sites, not_whole, open_files, rolled_up, rollup_files, write_all
+from gateway.report.sections_quality import problem_text
 from gateway.report.source import site_settings
 from gateway.report.trace import trace
 from gateway.report.verify import read_report, seal, seal_path, verify
@@ -83,6 +85,21 @@ def report_command(
     final: Annotated[
         bool, typer.Option("--final", help="To file: status final, its input rows are frozen in a file beside it.")
     ] = False,
+    factors: Annotated[Path | None, typer.Option(help="TOML with own emission factors, [[factor]].")] = None,
+    contracts: Annotated[Path | None, typer.Option(help="TOML with contracts, [[contract]].")] = None,
+    gwp: Annotated[str | None, typer.Option(help="Set of global warming potentials: ar4, ar5 or ar6.")] = None,
+    grid_factor: Annotated[
+        str | None, typer.Option(help="Factor id of electricity, if not the year's average mix.")
+    ] = None,
+    eua: Annotated[
+        float | None, typer.Option(help="EUR per tonne: shows what avoided allowances are worth.")
+    ] = None,
+    allow_unverified: Annotated[
+        bool, typer.Option("--allow-unverified", help="Take unverified factors too; they are printed as such.")
+    ] = False,
+    pollutants: Annotated[
+        bool, typer.Option("--pollutants", help="NOx, SO2 and PM that were avoided at berth.")
+    ] = False,
 ) -> None:
     """The energy and CO2 report of a site, or of several. `make` may be left out. Prints the paths of its files.
 
@@ -92,6 +109,10 @@ def report_command(
     kinds, whole = tuple(dict.fromkeys(format_ or Format)), True
     with explained(), opened(shore, store) as (rows, book):
         settings = load_shore(shore)
+        options = Options.read(settings.report.model_copy(update=_given(
+            factors=factors, contracts=contracts, gwp=gwp, grid_factor=grid_factor, eua_eur_per_t=eua,
+            allow_unverified=allow_unverified or None, pollutants=pollutants or None,
+        )))  # fmt: skip
         if last_month == (period is not None):
             raise WrongInput("give either a period, as in 2026-10, or --last-month")
         sites = list(site or [])
@@ -99,13 +120,15 @@ def report_command(
         when = _period(period, site_settings(book.catalogues(named[0]))["timezone"])
         if group is None and len(sites) < 2 and when.span == "month":
             for name in named:
-                whole &= _make_month(rows, book, name, str(when), out, lang, kinds, final, alone=len(named) == 1)
+                whole &= _make_month(
+                    rows, book, name, str(when), out, lang, kinds, final, options, alone=len(named) == 1
+                )
         elif final:
             raise WrongInput(
                 "a roll-up is never final: what is filed are the reports of its months; leave out --final"
             )
         else:
-            found = rolled_up(rows, book, settings, str(when), named if group is None else (), group)
+            found = rolled_up(rows, book, settings, str(when), named if group is None else (), group, options)
             for path in write_all(rollup_files(found, lang, kinds), out):
                 print(path)
             whole = _tell_not_whole(found)
@@ -115,11 +138,11 @@ def report_command(
 
 def _make_month(
     rows: Store, book: Book, site: str, month: str, out: Path, lang: str, kinds: Sequence[Format], final: bool,
-    alone: bool,
+    options: Options, alone: bool,
 ) -> bool:  # fmt: skip
     """Write the report of a site's month; is it complete? One of several sites may be without data."""
     try:
-        made = _issued(rows, book, site, month, out, final)
+        made = _issued(rows, book, site, month, out, final, options)
     except NoData as error:
         if alone:
             raise
@@ -137,7 +160,7 @@ def _make_month(
     return _tell_incomplete(made)
 
 
-def _issued(rows: Store, book: Book, site: str, month: str, out: Path, final: bool) -> Issue:
+def _issued(rows: Store, book: Book, site: str, month: str, out: Path, final: bool, options: Options) -> Issue:
     """A folder that was made here does not stay if there is nothing to put into it."""
     when = Month.parse(month, site_settings(book.catalogues(site))["timezone"])
     if final and when.stop_ns > time.time_ns():
@@ -145,11 +168,16 @@ def _issued(rows: Store, book: Book, site: str, month: str, out: Path, final: bo
     made_here = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     try:
-        return issue(rows, book, month, site, out / rows_name(site, month) if final else None)
+        return issue(rows, book, month, site, out / rows_name(site, month) if final else None, options)
     except BaseException:
         if made_here:
             out.rmdir()
         raise
+
+
+def _given(**values: object) -> dict[str, object]:
+    """What the command line says in place of the shore file."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _all_sites(book: Book, wanted: Sequence[str]) -> tuple[str, ...]:
@@ -169,7 +197,9 @@ def _tell_incomplete(made: Issue) -> bool:
     """Say why a report is not whole, if it is not."""
     report = made.report
     over = _tell_not_over(report.month)
-    if not report.complete:
+    for problem in report.problems:
+        _complain(problem_text(Words(report, load_texts("en")), problem))
+    if report.coverage < WHOLE_ENOUGH:
         seen = load_texts("en").percent(report.coverage, 2)
         _complain(
             f"the report covers {seen} of {report.month}, less than {WHOLE_ENOUGH * 100} %; see its reservations"
@@ -215,7 +245,8 @@ def trace_command(
             site, month = found.raw["site"], found.raw["month"]
         if site is None or month is None:
             raise WrongInput("give --site and --month, as in --site calais --month 2026-10, or --rows FILE")
-        report = build(found, book, month, site)
+        options = found.options if isinstance(found, FrozenStore) else Options.read(load_shore(shore).report)
+        report = build(found, book, month, site, options)
         words = Words(report, load_texts(lang))
         for line in trace(report, found, book.catalogues(site), key, words, whole):
             print(line)
@@ -299,7 +330,7 @@ def _export_open(
         if period is None:
             raise WrongInput("give --period, as in 2026-10, 2026-H2 or 2026")
         settings = load_shore(shore)
-        found = rolled_up(rows, book, settings, period, sites, group)
+        found = rolled_up(rows, book, settings, period, sites, group, Options.read(settings.report))
         files, held = open_files(found, settings)
         for path in write_all(files, out):
             print(path)

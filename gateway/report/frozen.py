@@ -26,6 +26,7 @@ from edge.wire import COMPUTED, EVERY_ROW, Catalogue, FieldType, decode_catalogu
 from gateway.book import Book
 from gateway.journal import Entry
 from gateway.report.errors import WrongInput
+from gateway.report.options import PLAIN, Options
 from gateway.store.base import Array, Columns, Series, Store
 
 VERSION = 1
@@ -65,7 +66,11 @@ def rows_hash(answers: Sequence[Answer]) -> str:
 class Recorder:
     """A store for reading, and a book, that keep what they were asked and what they said."""
 
-    def __init__(self, store: Store, book: Book, site: str, month: str, archive: "Archive | None" = None) -> None:
+    def __init__(
+        self, store: Store, book: Book, site: str, month: str, archive: "Archive | None" = None,
+        options: Options = PLAIN,
+    ) -> None:  # fmt: skip
+        self.options = options
         self._store, self._book, self._archive = store, book, archive
         self._site, self._month = site, month
         self.answers: list[Answer] = []
@@ -122,6 +127,7 @@ class Recorder:
             "series": series,
             "catalogues": [json.loads(c.encode()) for c in self._catalogues or ()],
             "journal": [asdict(entry) for entry in self._journal],
+            "options": asdict(self.options),
             "answers": [asdict(answer) for answer in self.answers],
         }
 
@@ -162,6 +168,7 @@ class FrozenStore:
             ) from error
         if self.raw["version"] > VERSION:
             raise WrongInput(f"{path} has format {self.raw['version']}, this bollard knows up to {VERSION}")
+        self.options = Options(**self.raw.get("options", {}))
         self.answers = [Answer(**{**a, "fields": tuple(a["fields"])}) for a in self.raw["answers"]]
 
     def columns(
