@@ -134,17 +134,16 @@ class BookSettings(_Table):
 class ReportSettings(_Table):
     """What reports take beside the rows."""
 
+    factors: Path | None = Field(None, description="a TOML file of your own factors, as in factors.toml")
+    contracts: Path | None = Field(None, description="a TOML file of delivery contracts, as in contracts.toml")
+    gwp: Literal["ar4", "ar5", "ar6"] = Field("ar5", description="set of warming potentials: ar4, ar5 or ar6")
+    grid_factor: str = Field("", description="id of the grid's factor; left out: the mix of the year")
+    eua_eur_per_t: str = Field("", description='price of an ETS allowance in EUR per tonne, as in "70"')
+    pollutants: bool = Field(False, description="true: NOx, SO2 and PM that engines did not emit, too")
     targets: Path | None = Field(None, description="a CSV file of targets and trajectories, as in targets.csv")
     grid_intensity: tuple[Path, ...] = Field(
         (), description='CSV files of the hourly grid intensity, as in ["eco2mix-2026.csv"]'
     )
-    factors: Path | None = Field(None, description="a TOML file of own emission factors, as in factors.toml")
-    contracts: Path | None = Field(None, description="a TOML file of contracts, as in contracts.toml")
-    gwp: Literal["ar4", "ar5", "ar6"] = Field("ar5", description="set of global warming potentials")
-    grid_factor: str | None = Field(None, description="factor id of electricity; else the year's average mix")
-    allow_unverified: bool = Field(False, description="true takes unverified factors, and prints them as such")
-    eua_eur_per_t: float | None = Field(None, ge=0, description="price of an ETS allowance, if its value is shown")
-    pollutants: bool = Field(False, description="true reckons NOx, SO2 and PM that were avoided at berth")
     closed: tuple[str, ...] = Field((), description='figures never published, as in ["lock.takeovers*"]')
     open_vessels: int = Field(3, ge=1, description="calls of fewer vessels than this are not published")
 
@@ -164,7 +163,7 @@ class ShoreSettings(_Table):
     operator: tuple[Operator, ...] = Field((), description="who runs which sites, each with name, kind and sites")
     company: tuple[Company, ...] = Field((), description="ship companies, each with name and vessels")
     report: ReportSettings = Field(
-        default_factory=ReportSettings, description="a table with targets, factors, contracts and the like"
+        default_factory=ReportSettings, description="a table with targets, grid_intensity, closed"
     )
 
     @property
@@ -223,10 +222,10 @@ def parse_shore(table: dict[str, Any], file: Path, secrets: bool = True) -> Shor
         changed["store"] = settings.store.model_copy(update={"influx": anchored})
     changed["broker"] = _anchored(settings.broker, file)
     report = settings.report
-    targets = file.parent / report.targets if report.targets else None
+    named = {name: getattr(report, name) for name in ("factors", "contracts", "targets")}
+    anchored_files = {name: file.parent / path for name, path in named.items() if path}
     intensity = tuple(file.parent / path for path in report.grid_intensity)
-    own = {name: file.parent / path for name in ("factors", "contracts") if (path := getattr(report, name))}
-    changed["report"] = report.model_copy(update={"targets": targets, "grid_intensity": intensity, **own})
+    changed["report"] = report.model_copy(update={**anchored_files, "grid_intensity": intensity})
     return settings.model_copy(update=changed)
 
 

@@ -21,6 +21,7 @@ from gateway.report.frozen import FrozenStore
 from gateway.report.issue import Format, Issue, entry, issue, rows_name
 from gateway.report.model import WHOLE_ENOUGH, build
 from gateway.report.month import Month
+from gateway.report.option_files import load_options
 from gateway.report.options import Options
 from gateway.report.period import Period
 from gateway.report.rollup import Rollup
@@ -85,20 +86,8 @@ def report_command(
     final: Annotated[
         bool, typer.Option("--final", help="To file: status final, its input rows are frozen in a file beside it.")
     ] = False,
-    factors: Annotated[Path | None, typer.Option(help="TOML with own emission factors, [[factor]].")] = None,
-    contracts: Annotated[Path | None, typer.Option(help="TOML with contracts, [[contract]].")] = None,
-    gwp: Annotated[str | None, typer.Option(help="Set of global warming potentials: ar4, ar5 or ar6.")] = None,
-    grid_factor: Annotated[
-        str | None, typer.Option(help="Factor id of electricity, if not the year's average mix.")
-    ] = None,
-    eua: Annotated[
-        float | None, typer.Option(help="EUR per tonne: shows what avoided allowances are worth.")
-    ] = None,
     allow_unverified: Annotated[
-        bool, typer.Option("--allow-unverified", help="Take unverified factors too; they are printed as such.")
-    ] = False,
-    pollutants: Annotated[
-        bool, typer.Option("--pollutants", help="NOx, SO2 and PM that were avoided at berth.")
+        bool, typer.Option("--allow-unverified", help="Also factors that nobody has checked; printed as such.")
     ] = False,
 ) -> None:
     """The energy and CO2 report of a site, or of several. `make` may be left out. Prints the paths of its files.
@@ -109,10 +98,7 @@ def report_command(
     kinds, whole = tuple(dict.fromkeys(format_ or Format)), True
     with explained(), opened(shore, store) as (rows, book):
         settings = load_shore(shore)
-        options = Options.read(settings.report.model_copy(update=_given(
-            factors=factors, contracts=contracts, gwp=gwp, grid_factor=grid_factor, eua_eur_per_t=eua,
-            allow_unverified=allow_unverified or None, pollutants=pollutants or None,
-        )))  # fmt: skip
+        options = load_options(settings.report, allow_unverified)
         if last_month == (period is not None):
             raise WrongInput("give either a period, as in 2026-10, or --last-month")
         sites = list(site or [])
@@ -120,9 +106,8 @@ def report_command(
         when = _period(period, site_settings(book.catalogues(named[0]))["timezone"])
         if group is None and len(sites) < 2 and when.span == "month":
             for name in named:
-                whole &= _make_month(
-                    rows, book, name, str(when), out, lang, kinds, final, options, alone=len(named) == 1
-                )
+                alone = len(named) == 1
+                whole &= _make_month(rows, book, name, str(when), out, lang, kinds, final, options, alone)
         elif final:
             raise WrongInput(
                 "a roll-up is never final: what is filed are the reports of its months; leave out --final"
@@ -173,11 +158,6 @@ def _issued(rows: Store, book: Book, site: str, month: str, out: Path, final: bo
         if made_here:
             out.rmdir()
         raise
-
-
-def _given(**values: object) -> dict[str, object]:
-    """What the command line says in place of the shore file."""
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _all_sites(book: Book, wanted: Sequence[str]) -> tuple[str, ...]:
@@ -232,6 +212,7 @@ def trace_command(
     shore: ShoreOption = SHORE,
     store: StoreOption = None,
     lang: LangOption = Language.FR,
+    allow_unverified: Annotated[bool, typer.Option("--allow-unverified", help="As for the report.")] = False,
     whole: Annotated[
         bool, typer.Option("--all", help="Every input and row, not the first and last alone.")
     ] = False,
@@ -243,9 +224,11 @@ def trace_command(
     with explained(), _source(rows, shore, store) as (found, book):
         if isinstance(found, FrozenStore):
             site, month = found.raw["site"], found.raw["month"]
+            options = found.options
+        else:
+            options = load_options(load_shore(shore).report, allow_unverified)
         if site is None or month is None:
             raise WrongInput("give --site and --month, as in --site calais --month 2026-10, or --rows FILE")
-        options = found.options if isinstance(found, FrozenStore) else Options.read(load_shore(shore).report)
         report = build(found, book, month, site, options)
         words = Words(report, load_texts(lang))
         for line in trace(report, found, book.catalogues(site), key, words, whole):
@@ -330,7 +313,7 @@ def _export_open(
         if period is None:
             raise WrongInput("give --period, as in 2026-10, 2026-H2 or 2026")
         settings = load_shore(shore)
-        found = rolled_up(rows, book, settings, period, sites, group, Options.read(settings.report))
+        found = rolled_up(rows, book, settings, period, sites, group, load_options(settings.report))
         files, held = open_files(found, settings)
         for path in write_all(files, out):
             print(path)

@@ -114,27 +114,17 @@ class _File(_Table):
 
 def parse_contracts(text: str, site: str) -> Mapping[str, Contract]:
     """Contracts of a site, by meter. Raises: WrongInput, with one line per problem."""
-    found = [c for c in _parsed(text) if c.site == site]
-    by_meter = {c.meter: c for c in found}
-    if len(by_meter) < len(found):
-        raise WrongInput(f"contracts: a meter of {site} has two; keep one, with dated [[contract.subscribed]]")
-    return by_meter
-
-
-def _parsed(text: str) -> tuple[Contract, ...]:
     try:
-        return _File.model_validate(tomllib.loads(text, parse_float=Fraction)).contract
+        contracts = _File.model_validate(tomllib.loads(text, parse_float=Fraction)).contract
     except tomllib.TOMLDecodeError as error:
         raise WrongInput(f"contracts: not TOML: {error}") from error
     except ValidationError as error:
         raise WrongInput("\n".join(_explain(problem) for problem in error.errors())) from error
-
-
-def curve_files(text: str) -> list[str]:
-    """Load curves that the contracts name. Raises: WrongInput."""
-    if not text:
-        return []
-    return sorted({c.load_curve.file for c in _parsed(text) if c.load_curve is not None})
+    found = [c for c in contracts if c.site == site]
+    by_meter = {c.meter: c for c in found}
+    if len(by_meter) < len(found):
+        raise WrongInput(f"contracts: a meter of {site} has two; keep one, with dated [[contract.subscribed]]")
+    return by_meter
 
 
 def _explain(problem: Mapping[str, object]) -> str:

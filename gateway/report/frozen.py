@@ -26,7 +26,7 @@ from edge.wire import COMPUTED, EVERY_ROW, Catalogue, FieldType, decode_catalogu
 from gateway.book import Book
 from gateway.journal import Entry
 from gateway.report.errors import WrongInput
-from gateway.report.options import PLAIN, Options
+from gateway.report.options import Options
 from gateway.store.base import Array, Columns, Series, Store
 
 VERSION = 1
@@ -67,11 +67,10 @@ class Recorder:
     """A store for reading, and a book, that keep what they were asked and what they said."""
 
     def __init__(
-        self, store: Store, book: Book, site: str, month: str, archive: "Archive | None" = None,
-        options: Options = PLAIN,
-    ) -> None:  # fmt: skip
-        self.options = options
+        self, store: Store, book: Book, site: str, month: str, options: Options, archive: "Archive | None" = None
+    ) -> None:
         self._store, self._book, self._archive = store, book, archive
+        self.options = options
         self._site, self._month = site, month
         self.answers: list[Answer] = []
         self._series: list[Series] | None = None
@@ -126,8 +125,8 @@ class Recorder:
             "month": self._month,
             "series": series,
             "catalogues": [json.loads(c.encode()) for c in self._catalogues or ()],
-            "journal": [asdict(entry) for entry in self._journal],
             "options": asdict(self.options),
+            "journal": [asdict(entry) for entry in self._journal],
             "answers": [asdict(answer) for answer in self.answers],
         }
 
@@ -168,7 +167,6 @@ class FrozenStore:
             ) from error
         if self.raw["version"] > VERSION:
             raise WrongInput(f"{path} has format {self.raw['version']}, this bollard knows up to {VERSION}")
-        self.options = Options(**self.raw.get("options", {}))
         self.answers = [Answer(**{**a, "fields": tuple(a["fields"])}) for a in self.raw["answers"]]
 
     def columns(
@@ -215,6 +213,10 @@ class FrozenStore:
             if hashlib.sha256(parts[name]).hexdigest() != digest:
                 raise WrongInput(f"{self._path}: {folder}/{name} is not what was frozen: its hash differs")
         return _columns(parts)
+
+    @property
+    def options(self) -> Options:
+        return Options(**self.raw["options"])
 
     def series(self) -> list[Series]:
         return [Series(*series) for series in self.raw["series"]]

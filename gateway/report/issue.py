@@ -108,7 +108,7 @@ def issue(
     Raises: WrongInput, NoData, OSError.
     """
     with _archive(archive) as frozen:
-        recorder = Recorder(store, book, site, month, frozen, options)
+        recorder = Recorder(store, book, site, month, options, frozen)
         report = build(cast(Store, recorder), cast(Book, recorder), month, site, options)  # it only reads
         if frozen is not None and archive is not None:
             frozen.close(recorder.index())

@@ -4,17 +4,16 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
-from pathlib import Path
 
-from gateway.config import ReportSettings
-from gateway.report.contracts import Contract, curve_files, parse_contracts
+from gateway.report.contracts import Contract, parse_contracts
 from gateway.report.errors import WrongInput
 from gateway.report.factors import Factors, load_factors, parse_own
 
 
 @dataclass(frozen=True)
 class Options:
-    """`factors`, `contracts`: TOML of the person's own, "" for none; `load_curves`: CSV texts by file name."""
+    """`factors`, `contracts`: TOML of the person's own, "" for none; `targets`: CSV, likewise; `load_curves`,
+    `intensity` (of the grid, by the hour): CSV texts by file name."""
 
     factors: str = ""
     contracts: str = ""
@@ -24,21 +23,8 @@ class Options:
     grid_factor: str = ""  # "": the average consumption mix of the year
     eua_eur_per_t: str = ""  # "": no allowance value
     pollutants: bool = False
-
-    @classmethod
-    def read(cls, settings: ReportSettings) -> "Options":
-        """From the shore file's table; reads the files that it names. Raises: WrongInput."""
-        contracts = _text(settings.contracts)
-        curves = {}
-        for name in curve_files(contracts):
-            path = settings.contracts.parent / name if settings.contracts is not None else Path(name)
-            curves[name] = _text(path)
-        return cls(
-            factors=_text(settings.factors), contracts=contracts, load_curves=curves, gwp=settings.gwp,
-            allow_unverified=settings.allow_unverified, grid_factor=settings.grid_factor or "",
-            eua_eur_per_t="" if settings.eua_eur_per_t is None else str(settings.eua_eur_per_t),
-            pollutants=settings.pollutants,
-        )  # fmt: skip
+    targets: str = ""
+    intensity: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -68,14 +54,3 @@ class Options:
 
 
 PLAIN = Options()
-
-
-def _text(path: Path | None) -> str:
-    if path is None:
-        return ""
-    try:
-        return path.read_text("utf-8-sig")
-    except OSError as error:
-        raise WrongInput(f"{path}: cannot be read: {error.strerror}; give an existing file") from error
-    except UnicodeDecodeError as error:
-        raise WrongInput(f"{path}: not UTF-8: {error.reason}") from error
