@@ -189,6 +189,11 @@ def build(store: Store, book: Book, month: str, site: str, options: Options = PL
         origins |= {s.tags["origin"] for s in here}
     origins |= {c.origin for c in ended} | {o for k in locks for o in k.origins}
     instants = [int(m.t_ns[0]) for m in minutes.values()] + [max(c.start_ns, when.start_ns) for c in ended]
+    stops = [span_stop_ns, *(c.end_ns for c in ended)]
+    for k in locks:
+        if len(k.lockages):
+            instants.append(max(int(k.lockages.start_ns.min()), when.start_ns))
+            stops.append(int(k.lockages.end_ns.max()))
     factors, contracts = options.load_factors(), options.load_contracts(site)
     grid = factors.grid(when.year, options.grid_factor or None)
     berths, vessels = settings["berth"], settings["vessel"]
@@ -219,7 +224,7 @@ def build(store: Store, book: Book, month: str, site: str, options: Options = PL
         gateways=tuple(sorted(settings["hashes"].items())),
         origins=tuple(sorted(origins)),
         first_ns=min(instants, default=when.start_ns),
-        stop_ns=max([span_stop_ns, *(c.end_ns for c in ended)]),
+        stop_ns=max([when.start_ns, *stops]),
         meters=meters,
         minutes=minutes,
         calls=ended,
