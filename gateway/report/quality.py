@@ -183,10 +183,17 @@ def outages(
                 if devices[i] in ("", meter.device)
                 and gap.start_ns - NEAR_NS <= rows.t_ns[i] < gap.stop_ns + NEAR_NS
             ]  # fmt: skip
-            others = [any(_share(gap, g) for g in gaps) for name, gaps in silent.items() if name != meter.device]
-            alone = "all_silent" if others and all(others) else "meter_silent"
+            others = [gaps for name, gaps in silent.items() if name != meter.device]
+            together = bool(others) and all(any(_share(gap, g) for g in gaps) for gaps in others)
             inside = minutes[meter.device].within(gap.start_ns, gap.stop_ns)
-            found.append(Outage(meter.device, gap, near[0] if near else alone, int(inside.estimated_wh.sum())))
+            found.append(
+                Outage(
+                    meter.device,
+                    gap,
+                    near[0] if near else "all_silent" if together else "meter_silent",
+                    int(inside.estimated_wh.sum()),
+                )
+            )
     return tuple(found)
 
 
