@@ -70,6 +70,8 @@ def _reserves(w: PeriodWords, rollup: Rollup) -> list[Block]:
 
 
 def _energy(w: PeriodWords, rollup: Rollup, figures: Mapping[str, Figure]) -> list[Block]:
+    if not rollup.metered and not any(s.vessels for s in rollup.slices):
+        return [Heading(w("rollup.energy")), Paragraph(w("rollup.no_energy"))]
     blocks: list[Block] = [Heading(w("rollup.energy"))]
     for scope in SCOPES:
         names = rollup.names(scope)
@@ -78,7 +80,7 @@ def _energy(w: PeriodWords, rollup: Rollup, figures: Mapping[str, Figure]) -> li
         rows = [[_label(w, rollup, scope, name), *_cells(w, figures, f"{scope}={name}")] for name in names]
         where = [f"{scope}={name}" for name in names]
         if scope in ("site", "month"):
-            rows.append([w("energy.total"), *_cells(w, figures, "")])
+            rows.append([w("rollup.total"), *_cells(w, figures, "")])
             where.append("")
         header: list[tuple[str, Align]] = [(w(f"rollup.scope.{scope}"), "left")]
         header += [(w(f"column.rollup.{name.replace('.', '_')}"), "right") for name in (*ENERGY, "coverage")]
@@ -129,7 +131,7 @@ def _companies(w: PeriodWords, rollup: Rollup, figures: Mapping[str, Figure]) ->
 def _carbon(w: PeriodWords, figures: Mapping[str, Figure]) -> list[Block]:
     """Each line of the months by itself; lines of several perimeters are never added."""
     lines = [f for key, f in figures.items() if key.startswith("co2.") and not _parts(key) & {*SCOPES}]
-    if not lines:
+    if not any(f.value is not None for f in lines):
         return []
     rows = []
     for figure in lines:
