@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,10 +16,14 @@ from gateway.report.month import NS, Month
 from gateway.report.source import tag
 from gateway.store.base import Columns, Store
 
+if TYPE_CHECKING:
+    from gateway.report.stays import Stay
+
 LONGEST_NS = 31 * 86_400 * NS  # a call that ends in the month is looked for this long before it
 CALL_FIELDS = (
     "end_ns", "energy_wh", "register_open_wh", "register_close_wh", "peak_power_w", "covered_s", "connected_s",
-    "interruptions", "soc_start", "soc_end", "begin_known", "end_known", "begin_unseen_s", "end_unseen_s",
+    "interruptions", "integrated_wh", "soc_start", "soc_end", "begin_known", "end_known",
+    "begin_unseen_s", "end_unseen_s",
 )  # fmt: skip
 
 
@@ -55,6 +59,14 @@ class Call:
     begin_known: bool = True
     end_known: bool = True
     unseen_s: float | None = 0.0
+    integrated_wh: float | None = None  # by power alone: to check the registers with
+    use: str = "berth_supply"
+    stay: "Stay | None" = None  # what the journal says of the ship's time at the berth
+
+    @property
+    def closes_ns(self) -> int:
+        """The instant whose month the call belongs to: the ship's departure, else the end of the connection."""
+        return self.end_ns if self.stay is None else self.stay.departure_ns
 
     @property
     def covered(self) -> Fraction | None:
@@ -91,15 +103,17 @@ class Reconciliation:
         return self.difference_wh - self.outside_wh
 
 
-def read_calls(store: Store, site: str, charger: str, month: Month, berths: Mapping[str, Any]) -> list[Call]:
-    """Calls at one charger that touch the month, also those that end after it. Sorted by start."""
+def read_calls(
+    store: Store, site: str, charger: str, month: Month, berths: Mapping[str, Any], since_ns: int
+) -> list[Call]:
+    """Calls at one charger that end after `since_ns` and begin before the month is over. Sorted by start."""
     rows = store.columns(
         "session", charger, (*CALL_FIELDS, "berth", "meter"),
-        month.start_ns - LONGEST_NS, month.stop_ns, site=site,
+        since_ns - LONGEST_NS, month.stop_ns, site=site,
     )  # fmt: skip
     calls = []
     for i, end_ns in _ends(rows):
-        if end_ns <= month.start_ns:
+        if end_ns <= since_ns:
             continue
         berth, meter = rows.text["berth"][i] or "", rows.text["meter"][i] or ""
         number = {name: _known(rows[name][i]) for name in CALL_FIELDS}
@@ -115,7 +129,8 @@ def read_calls(store: Store, site: str, charger: str, month: Month, berths: Mapp
                 connected_s=number["connected_s"], interruptions=_int(number["interruptions"]),
                 soc_start=number["soc_start"], soc_end=number["soc_end"],
                 begin_known=number["begin_known"] != 0.0, end_known=number["end_known"] != 0.0,
-                unseen_s=_unseen_s(number),
+                unseen_s=_unseen_s(number), integrated_wh=number["integrated_wh"],
+                use=berths.get(berth, {}).get("use") or "berth_supply",
             )
         )  # fmt: skip
     return calls
@@ -148,7 +163,7 @@ def reconcile(meter: str, minutes: Minutes, calls: Sequence[Call], month: Month)
     return Reconciliation(
         meter=meter,
         minutes_wh=int(minutes.import_wh.sum()),
-        calls_wh=sum(c.energy_wh or 0 for c in own if ends_within(c.end_ns, month)),
+        calls_wh=sum(c.energy_wh or 0 for c in own if ends_within(c.closes_ns, month)),
         outside_wh=int(minutes.import_wh[outside].sum()),
     )
 

@@ -18,12 +18,14 @@ CSV_COLUMNS = (
     "key", "value", "unit", "perimeter", "formula", "factors", "inputs",
     "coverage", "measured", "integrated", "estimated", "open",
 )  # fmt: skip
+SHARES = ("measured", "integrated", "estimated")
 MOST_INPUTS = 20  # named in a CSV's cell; the JSON names all
 
 
 def figure_lines(report: Report) -> list[str]:
     """Each figure as a line of JSON: what the report holds and its manifest hashes."""
-    return [json.dumps(figure_json(figure), ensure_ascii=False) for figure in report.figures()]
+    write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+    return [write(figure_json(figure)) for figure in report.figures()]
 
 
 def render_json(report: Report, manifest: Mapping[str, Any], lines: Sequence[str]) -> bytes:
@@ -45,7 +47,7 @@ def render_json(report: Report, manifest: Mapping[str, Any], lines: Sequence[str
         "simulated": report.simulated,
         "complete": report.complete,
         "coverage": float(report.coverage),
-        "factors": [factor_json(factor) for factor in report.carbon.factors],
+        "factors": [factor_json(factor) for factor in report.factors],
         "manifest": manifest,
     }
     head = json.dumps(data, ensure_ascii=False, indent=1).removesuffix("\n}")
@@ -54,24 +56,25 @@ def render_json(report: Report, manifest: Mapping[str, Any], lines: Sequence[str
 
 
 def figure_json(figure: Figure) -> dict[str, Any]:
-    """`exact` is the value as a fraction, where a decimal number might not be all of it."""
-    shares = figure.shares
-    return {
-        "key": figure.key,
-        "value": number(figure.value),
-        **({"exact": str(figure.value)} if isinstance(figure.value, Fraction) else {}),
-        "unit": figure.unit,
-        "perimeter": figure.perimeter,
-        "formula": figure.formula,
-        "factors": list(figure.factors),
-        "inputs": list(figure.inputs),
-        "rows": [_rows_json(rows) for rows in figure.rows],
-        "coverage": number(figure.coverage),
-        "shares": None
-        if shares is None
-        else {name: float(getattr(shares, name)) for name in ("measured", "integrated", "estimated")},
-        "open": figure.open,
-    }
+    """What the figure has nothing of is left out; the value stands there always, null where not measured.
+
+    `exact` is the value as a fraction, where a decimal number might not be all of it.
+    """
+    found: dict[str, Any] = {"key": figure.key, "value": number(figure.value)}
+    if isinstance(figure.value, Fraction):
+        found["exact"] = str(figure.value)
+    found |= {"unit": figure.unit, "perimeter": figure.perimeter, "formula": figure.formula}
+    if figure.factors:
+        found["factors"] = figure.factors
+    if figure.inputs:
+        found["inputs"] = figure.inputs
+    if figure.rows:
+        found["rows"] = [_rows_json(rows) for rows in figure.rows]
+    if figure.coverage is not None:
+        found["coverage"] = number(figure.coverage)
+    if figure.shares is not None:
+        found["shares"] = {name: number(getattr(figure.shares, name)) for name in SHARES}
+    return found | {"open": figure.open}
 
 
 def factor_json(factor: Factor) -> dict[str, Any]:

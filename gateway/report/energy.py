@@ -40,6 +40,7 @@ class Minutes:
     register_export_wh: NDArray[np.int64]
     register_t_ns: NDArray[np.int64]
     epoch: NDArray[np.int64]
+    rev: NDArray[np.int64]
     origin: NDArray[np.object_]
 
     @classmethod
@@ -53,6 +54,7 @@ class Minutes:
         covered_ns = np.rint(np.nan_to_num(rows["covered_s"][known]) * NS).astype(np.int64)
         return cls(
             t_ns=rows.t_ns[known],
+            rev=rows.rev[known],
             covered_ns=np.clip(covered_ns, 0, MINUTE_NS),
             origin=tag(rows, "origin")[known],
             **column,
@@ -173,6 +175,15 @@ class MeterMonth:
     registers: tuple[RegisterSpan, ...]
     gaps: tuple[Gap, ...]
     windows: Windows
+    doubtful: bool = False  # it was replaced and nobody wrote the indices down: its sums mean nothing
+
+    @property
+    def known_import_wh(self) -> int | None:
+        return None if self.doubtful else self.import_wh
+
+    @property
+    def known_export_wh(self) -> int | None:
+        return None if self.doubtful else self.export_wh
 
     @property
     def peak(self) -> Window:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gateway.report.co2 import Line
+from gateway.report.co2 import Line, Replaced
 from gateway.report.figure import Figure, key_of
 from gateway.report.figures_calls import call_key
 
@@ -12,11 +12,9 @@ if TYPE_CHECKING:
 
 
 def carbon_figures(report: "Report") -> Iterator[Figure]:
-    measured = bool(report.counted)
     for line in report.carbon.lines:
-        known = measured or line.subject != "grid_site"
         yield Figure(
-            key=carbon_key(line), value=line.co2_kg if known else None, unit=f"kg{line.gas}",
+            key=carbon_key(line), value=line.co2_kg, unit=f"kg{line.gas}",
             perimeter=line.perimeter,
             formula="grid_minus_avoided" if line.subject == "net" else "energy_times_factors",
             factors=tuple(f.cited for f in line.factors),
@@ -28,8 +26,19 @@ def carbon_figures(report: "Report") -> Iterator[Figure]:
 
 def carbon_key(line: Line, subject: str = "") -> str:
     """Of a line, or of another `subject` with the same baseline."""
-    where = {"baseline": line.baseline} if line.baseline else {}
-    return key_of(f"co2.{subject or line.subject}_kg", **where)
+    return key_of(f"co2.{subject or line.subject}_kg", **where_of(line.replaced))
+
+
+def where_of(replaced: Replaced | None) -> dict[str, object]:
+    """What tells the engines apart that calls stand for; berth supply at full efficiency is not named."""
+    if replaced is None:
+        return {}
+    where: dict[str, object] = {"baseline": replaced.baseline}
+    if replaced.use != "berth_supply":
+        where["use"] = replaced.use
+    if replaced.efficiency != 1:
+        where["efficiency"] = f"{float(replaced.efficiency):g}"
+    return where
 
 
 def _inputs(report: "Report", line: Line) -> tuple[str, ...]:
@@ -38,5 +47,7 @@ def _inputs(report: "Report", line: Line) -> tuple[str, ...]:
     if line.subject == "net":
         return carbon_key(line, "grid_calls"), carbon_key(line, "avoided")
     return tuple(
-        call_key("energy_wh", c) for c in report.calls if c.berth in line.berths and c.energy_wh is not None
+        call_key("energy_wh", c)
+        for c in report.calls
+        if c.berth in line.berths and line.replaced and c.use == line.replaced.use and c.energy_wh is not None
     )

@@ -24,7 +24,8 @@ def _site(report: "Report") -> Iterator[Figure]:
         sum(m.integrated_wh for m in counted),
         sum(m.estimated_wh for m in counted),
     )
-    totals = {"import": sum(m.import_wh for m in counted), "export": sum(m.export_wh for m in counted)}
+    exported = [m.known_export_wh for m in counted]
+    totals = {"import": report.import_wh, "export": None if None in exported else sum(e or 0 for e in exported)}
     for direction, total_wh in totals.items():
         name = f"energy.{direction}_wh"
         yield Figure(
@@ -43,7 +44,7 @@ def _meter(report: "Report", meter: MeterMonth) -> Iterator[Figure]:
     month, name = report.month, meter.device
     rows = (RowRange("energy_1m", name, month.start_ns, month.stop_ns),)
     shares = Shares.of(meter.measured_wh, meter.integrated_wh, meter.estimated_wh)
-    for direction, energy_wh in (("import", meter.import_wh), ("export", meter.export_wh)):
+    for direction, energy_wh in (("import", meter.known_import_wh), ("export", meter.known_export_wh)):
         yield Figure(
             key=key_of(f"energy.{direction}_wh", meter=name), value=energy_wh, unit="Wh", perimeter="meter",
             formula="sum_of_minutes", rows=rows, coverage=meter.coverage_month, shares=shares,

@@ -158,7 +158,7 @@ def manifest_of(
         "month": str(report.month),
         "status": status,
         "site_files": dict(report.gateways),
-        "factors": {f.cited: str(f.value) for f in report.carbon.factors},
+        "factors": {f.cited: str(f.value) for f in report.factors},
         "journal": source.journal_digest,
         "rows_sha256": rows_hash(source.answers),
         "figures_sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),

@@ -11,12 +11,15 @@ from gateway.report.figures_calls import call_figures
 from gateway.report.figures_carbon import carbon_figures
 from gateway.report.figures_energy import energy_figures
 from gateway.report.figures_locks import lock_figures
+from gateway.report.figures_port import port_figures
+from gateway.report.figures_quality import quality_figures
+from gateway.report.figures_ships import ship_figures
 
 if TYPE_CHECKING:
     from gateway.report.model import Report
 
 SUBJECTS: tuple[Callable[["Report"], Iterator[Figure]], ...] = (
-    energy_figures, call_figures, lock_figures, carbon_figures,
+    energy_figures, call_figures, lock_figures, carbon_figures, port_figures, ship_figures, quality_figures,
 )  # fmt: skip
 
 

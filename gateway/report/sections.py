@@ -17,20 +17,21 @@ from gateway.report.document import (
     Paragraph,
     Table,
 )
-from gateway.report.energy import MINUTE_NS, WINDOW_NS, MeterMonth
-from gateway.report.factors import GRID, Factor
+from gateway.report.energy import WINDOW_NS, MeterMonth
+from gateway.report.factors import Factor
 from gateway.report.figure import key_of
 from gateway.report.figures import MOST_METERS, daily_bars, duration, peak_windows, power_bars, site_load
 from gateway.report.figures_carbon import carbon_key
 from gateway.report.model import WHOLE_ENOUGH, Report
-from gateway.report.month import NS
 from gateway.report.sections_calls import calls, calls_annex, ends_unseen, verdict
 from gateway.report.sections_issues import issues
 from gateway.report.sections_locks import lock_reserves, lock_sections
+from gateway.report.sections_port import port_sections
+from gateway.report.sections_quality import outage_sections, problem_reserves, quality_sections
+from gateway.report.sections_ships import ship_sections
 from gateway.report.words import Words
 from gateway.texts import Texts
 
-MOST_GAPS = 20  # longest first; the rest is summed
 MOST_OF_CALLS = 30  # reservations; the rest is counted
 
 
@@ -38,8 +39,8 @@ def compose(report: Report, texts: Texts, edition: Edition = PROVISIONAL) -> Doc
     """The whole document, section by section."""
     w = Words(report, texts, edition)
     sections: tuple[Callable[[Words], list[Block]], ...] = (
-        _header, _essentials, _reservations, _energy, _peaks, calls, _locks, _carbon, _gaps, issues, _method,
-        calls_annex,
+        _header, _essentials, _reservations, _energy, _peaks, port_sections, calls, ship_sections, _locks,
+        _carbon, quality_sections, outage_sections, issues, _method, calls_annex,
     )  # fmt: skip
     return Document(
         lang=texts.lang,
@@ -81,7 +82,8 @@ def _essentials(w: Words) -> list[Block]:
     r = w.report
     rows: list[tuple[str, str, str]] = []  # name, value, key
     if r.counted:
-        rows.append((w("essentials.import"), w.kwh_unit(r.import_wh), "energy.import_wh"))
+        total = w("not_measured") if r.import_wh is None else w.kwh_unit(r.import_wh)
+        rows.append((w("essentials.import"), total, "energy.import_wh"))
     rows += [
         (w("essentials.peak", meter=m.device), w.peak_at(m.peak), key_of("peak.power_w", meter=m.device))
         for m in r.counted
@@ -95,7 +97,7 @@ def _essentials(w: Words) -> list[Block]:
         if lock.facts.total
     ]
     for line in r.carbon.lines:
-        if line.subject in ("grid_site", "avoided", "net") and (r.counted or line.subject != "grid_site"):
+        if line.subject in ("grid_site", "avoided", "net"):
             mass = w.t.quantity(line.co2_kg, f"kg {w.gas(line.gas)}", 1)
             rows.append((w(f"co2.{line.subject}"), mass, carbon_key(line)))
     rows.append((w("essentials.coverage"), w.t.percent(r.coverage, 2), "coverage.month"))
@@ -104,7 +106,7 @@ def _essentials(w: Words) -> list[Block]:
 
 def _reservations(w: Words) -> list[Block]:
     """All that a reader must know before believing a figure; nothing here is left to the small print."""
-    r, found = w.report, []
+    r, found = w.report, problem_reserves(w)
     if not r.counted:
         found.append(w("reserve.no_meter"))
     found += [
@@ -127,11 +129,9 @@ def _reservations(w: Words) -> list[Block]:
     if len(of_calls) > MOST_OF_CALLS:
         found.append(w("reserve.more_calls", n=len(of_calls) - MOST_OF_CALLS))
     found += [w(f"reserve.{x.reason}", berth=x.berth, baseline=x.baseline, use=x.use) for x in r.carbon.refusals]
-    found += [
-        w("reserve.year", id=GRID, year=f.year, wanted=r.month.year)
-        for f in r.carbon.factors
-        if f.id == GRID and f.year != str(r.month.year)
-    ]
+    grid = r.carbon.grid
+    if grid.year != str(r.month.year) and not any(p.code == "factor_year" for p in r.problems):
+        found.append(w("reserve.year", id=grid.id, year=grid.year, wanted=r.month.year))
     found += lock_reserves(w, [lock.facts for lock in r.locks])
     return [Heading(w("reserve.heading")), Bullets(found) if found else Paragraph(w("reserve.none"))]
 
@@ -149,14 +149,14 @@ def _energy(w: Words) -> list[Block]:
     if not r.meters:
         return [Heading(w("energy.heading")), Paragraph(w("not_measured_why", why=w("energy.no_meter")))]
     rows = [
-        [_meter(w, m), w.kwh(m.import_wh), w.kwh(m.export_wh),
+        [_meter(w, m), w.kwh_or_none(m.known_import_wh), w.kwh_or_none(m.known_export_wh),
          _share(w, m, m.measured_wh), _share(w, m, m.integrated_wh), _share(w, m, m.estimated_wh),
          w.t.percent(m.coverage_month, 2), w.t.percent(m.coverage_span, 2)]
         for m in r.meters
     ]  # fmt: skip
     if len(r.counted) > 1:
         exported = sum(m.export_wh for m in r.counted)
-        total = [w("energy.total"), w.kwh(r.import_wh), w.kwh(exported), "", "", ""]
+        total = [w("energy.total"), w.kwh_or_none(r.import_wh), w.kwh(exported), "", "", ""]
         rows.append([*total, w.t.percent(r.coverage, 2), ""])
     header = columns(
         w, "energy",
@@ -230,15 +230,14 @@ def _locks(w: Words) -> list[Block]:
 
 
 def _carbon(w: Words) -> list[Block]:
-    carbon, has_meter = w.report.carbon, bool(w.report.counted)
-    lines = [line for line in carbon.lines if has_meter or line.subject != "grid_site"]
+    lines = w.report.carbon.lines
     rows = [
         [w(f"co2.{x.subject}"), w.kwh(x.energy_wh), _chain(w, x), w.t.number(x.co2_kg, 1), w.gas(x.gas),
          w(f"perimeter.{x.perimeter}")]
         for x in lines
     ]  # fmt: skip
     blocks: list[Block] = [Heading(w("co2.heading"))]
-    if not has_meter:
+    if w.report.import_wh is None:
         blocks.append(Paragraph(w("co2.no_grid")))
     if rows:
         header = columns(w, "co2", "line energy> factor kg> gas perimeter")
@@ -249,7 +248,7 @@ def _carbon(w: Words) -> list[Block]:
     factors = [
         [f.id, w.t.factor(f.value), f.unit, w(f"perimeter.{f.perimeter}"), f.region, f.year,
          w(f"certainty.{f.certainty}"), f.source]
-        for f in carbon.factors
+        for f in w.report.factors
     ]  # fmt: skip
     header = columns(w, "factors", "id value> unit perimeter region year certainty source")
     return [*blocks, Paragraph(w("co2.note")), Table(w("factors.caption"), header, factors)]
@@ -261,33 +260,14 @@ def _chain(w: Words, line: Line) -> str:
         return w("co2.net_of")
 
     def named(factor: Factor) -> str:
-        return f"{w.t.factor(factor.value)} ({factor.id})"
+        return f"{w.t.factor(factor.value)} ({factor.id}{w.unverified(factor)})"
 
     if len(line.factors) == 1:
         return named(line.factors[0])
-    product = line.factors[0].value * line.factors[1].value
-    return f"{' × '.join(named(f) for f in line.factors)} = {w.t.factor(product)}"
-
-
-def _gaps(w: Words) -> list[Block]:
-    # less than a second of a gap is the phase of the scan: counted in the coverage, not worth a line
-    found = [(m, g) for m in w.report.meters for g in m.gaps if g.missing_ns >= NS]
-    if not found:
-        return [Heading(w("gaps.heading")), Paragraph(w("gaps.none"))]
-    longest = sorted(found, key=lambda pair: (-pair[1].missing_ns, pair[1].start_ns))[:MOST_GAPS]
-    rows = [
-        [m.device, w.at(g.start_ns), w.at(g.stop_ns), str((g.stop_ns - g.start_ns) // MINUTE_NS),
-         w.t.number(Fraction(g.missing_ns, NS), 1)]
-        for m, g in sorted(longest, key=lambda pair: (pair[0].device, pair[1].start_ns))
-    ]  # fmt: skip
-    header = columns(w, "gaps", "meter start stop minutes> missing>")
-    blocks: list[Block] = [Heading(w("gaps.heading")), Table(w("gaps.caption"), header, rows)]
-    if len(found) > MOST_GAPS:
-        rest = sum(g.missing_ns for _, g in found) - sum(g.missing_ns for _, g in longest)
-        blocks.append(
-            Paragraph(w("gaps.more", n=len(found) - MOST_GAPS, seconds=w.t.number(Fraction(rest, NS), 1)))
-        )
-    return blocks
+    efficiency = line.replaced.efficiency if line.replaced else Fraction(1)
+    parts = [w.t.factor(efficiency)] if efficiency != 1 else []
+    product = efficiency * line.factors[0].value * line.factors[1].value
+    return f"{' × '.join([*parts, *(named(f) for f in line.factors)])} = {w.t.factor(product)}"
 
 
 def _method(w: Words) -> list[Block]:

@@ -36,7 +36,7 @@ class _Tracer:
     ) -> None:  # fmt: skip
         self._report, self._store, self._figures, self._w, self._whole = report, store, figures, w, whole
         self._devices = {d["name"]: d for c in catalogues for d in c.devices}
-        self._factors: Mapping[str, Factor] = {f.cited: f for f in report.carbon.factors}
+        self._factors: Mapping[str, Factor] = {f.cited: f for f in report.factors}
 
     def lines(self, key: str, depth: int) -> Iterator[str]:
         figure, pad, w = self._figures[key], "  " * depth, self._w

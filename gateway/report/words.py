@@ -5,6 +5,7 @@ from typing import Any
 
 from gateway.report.document import PROVISIONAL, Edition
 from gateway.report.energy import Window
+from gateway.report.factors import Factor
 from gateway.report.figure import Figure
 from gateway.report.model import Report
 from gateway.texts import Texts
@@ -33,6 +34,13 @@ class Words:
 
     def kwh_or_none(self, wh: int | None) -> str:
         return self("not_measured") if wh is None else self.kwh(wh)
+
+    def kwh_exact(self, wh: Fraction) -> str:
+        return self.t.number(wh / 1000, 3)
+
+    def unverified(self, factor: Factor) -> str:
+        """What stands behind the name of a factor that nobody has verified."""
+        return "" if factor.verified else self("certainty.mark")
 
     def kw(self, window: Window) -> str:
         """A lower bound is cut, not rounded, and says what it is."""

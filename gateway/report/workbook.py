@@ -85,7 +85,7 @@ def _sheets(report: Report, manifest: Mapping[str, Any], w: Words) -> Iterable[S
         [
             [f.id, number(f.value), f.unit, w(f"perimeter.{f.perimeter}"), f.region, f.year,
              w(f"certainty.{f.certainty}"), f.source]
-            for f in report.carbon.factors
+            for f in report.factors
         ],
     )  # fmt: skip
 

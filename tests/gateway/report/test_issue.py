@@ -229,7 +229,7 @@ def test_a_trace_goes_from_the_total_to_readings_and_factors(shore: Path) -> Non
     chain = call("trace", "co2.grid_site_kg", *words, "--lang", "en").stdout
     for part in (
         "co2.grid_site_kg = 226.573048 kgCO2e",
-        "factor: elec.fr.ademe.2022.consumption@2022 = 52.0 gCO2e/kWh; ADEME",
+        "factor: elec.fr.ademe.2022.consumption@1 = 52.0 gCO2e/kWh; ADEME",
         "\n  energy.import_wh = 4357174 Wh",
         "\n    energy.import_wh/meter=meter-1 = 4357174 Wh",
         "sum of import_wh: 4357174, 75 rows",
