@@ -16,7 +16,9 @@ from gateway.report.figure import Figure
 from gateway.report.rollup import Rollup, Slice
 from gateway.texts import load_texts
 
-OF_CALLS = ("calls.", "co2.grid_calls", "co2.avoided", "co2.net")  # figures that come from ships
+OF_CALLS = (  # figures that come from ships
+    "calls.", "co2.grid_calls", "co2.avoided", "co2.net", "co2.resold", "port.ships", "port.resold",
+)  # fmt: skip
 COLUMNS = ("name", "where", "period", "value", "unit", "coverage", "perimeter", "formula", "factors", "origin")
 ABOUT = ("column", "fr", "en")
 

@@ -25,8 +25,9 @@ from gateway.report.source import site_settings
 from gateway.store.base import Store
 
 SUMS = ("energy.import_wh", "energy.export_wh", "calls.count", "calls.energy_wh")
-SUM_ENDINGS = {"co2.": "_kg"}  # all carbon lines, each on its own
+SUM_ENDINGS = {"co2.": "_kg", "port.": "_wh"}  # all carbon lines and all parts of the balance, each on its own
 APART = ("meter", "berth", "call", "lock")  # a figure of one of these is no figure of the site
+FOLDED = "point"  # delivery points of a site are added up
 Scope = Literal["all", "site", "port", "operator", "month"]
 
 
@@ -89,11 +90,6 @@ class Rollup:
     def factors(self) -> tuple[Factor, ...]:
         found = {f.cited: f for s in self.slices for f in s.factors}
         return tuple(found[cited] for cited in sorted(found))
-
-    @property
-    def carbon(self) -> "Rollup":
-        """Where a month's report keeps its factors."""
-        return self
 
     @property
     def origins(self) -> tuple[str, ...]:
@@ -263,7 +259,7 @@ def _slice(store: Store, book: Book, site: str, month: Month) -> Slice:
     return Slice(
         site, month, missing=False, coverage=report.coverage, complete=report.complete, figures=_adding(report),
         locks=tuple(lock.facts for lock in report.locks), vessels=vessels, origins=frozenset(report.origins),
-        has_meter=bool(report.counted), gateways=report.gateways, factors=tuple(report.carbon.factors),
+        has_meter=bool(report.counted), gateways=report.gateways, factors=report.factors,
     )  # fmt: skip
 
 
@@ -274,13 +270,27 @@ def _vessel(energies_wh: Sequence[int | None]) -> VesselMonth:
 
 def _adding(report: Report) -> dict[str, Figure]:
     """The site's figures that add up over time and sites."""
-    found = {}
+    found: dict[str, list[Figure]] = {}
     for figure in report.figures():
         name, _, where = figure.key.partition("/")
+        parts = dict(part.partition("=")[::2] for part in where.split(",") if part)
+        parts.pop(FOLDED, None)
         sums = name in SUMS or any(name.startswith(a) and name.endswith(b) for a, b in SUM_ENDINGS.items())
-        if sums and not any(part.partition("=")[0] in APART for part in where.split(",")):
-            found[figure.key] = figure
-    return found
+        if sums and not parts.keys() & set(APART):
+            found.setdefault(key_of(name, **parts), []).append(figure)
+    return {key: _folded(key, figures) for key, figures in found.items()}
+
+
+def _folded(key: str, figures: Sequence[Figure]) -> Figure:
+    """The delivery points of a site as one; not measured where one of them is not."""
+    values = [f.value for f in figures]
+    known = [v for v in values if v is not None]
+    coverage = [f.coverage for f in figures if f.coverage is not None]
+    return replace(
+        figures[0], key=key, value=sum(known) if len(known) == len(values) else None,
+        factors=tuple(dict.fromkeys(factor for f in figures for factor in f.factors)),
+        coverage=min(coverage, default=None),
+    )  # fmt: skip
 
 
 def _share(parts: Sequence[tuple[Slice, Fraction]], whole: Sequence[Slice]) -> Fraction:

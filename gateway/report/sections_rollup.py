@@ -20,7 +20,8 @@ def compose_rollup(rollup: Rollup, texts: Texts) -> Document:
     figures = by_key(rollup.figures())
     blocks = [
         *_header(w, rollup), *_reserves(w, rollup), *_energy(w, rollup, figures), *_companies(w, rollup, figures),
-        *_carbon(w, figures), *lock_sections(w, rollup.locks), *_progress(w, rollup, figures),
+        *_balance(w, figures), *_carbon(w, figures), *lock_sections(w, rollup.locks),
+        *_progress(w, rollup, figures),
         Heading(w("method.heading")), Bullets([w(f"rollup.method.{m}") for m in ("sum", "missing", "rights")]),
     ]  # fmt: skip
     return Document(
@@ -128,16 +129,31 @@ def _companies(w: PeriodWords, rollup: Rollup, figures: Mapping[str, Figure]) ->
     return [Heading(w("rollup.companies")), table, Paragraph(w("rollup.closed"))]
 
 
+def _whole(figures: Mapping[str, Figure], subject: str) -> list[Figure]:
+    """Figures of a subject over the whole period and all sites."""
+    return [f for key, f in figures.items() if key.startswith(subject) and not _parts(key) & {*SCOPES}]
+
+
+def _balance(w: PeriodWords, figures: Mapping[str, Figure]) -> list[Block]:
+    """What the ports did with their energy, delivery points together."""
+    lines = [f for f in _whole(figures, "port.") if f.value is not None]
+    if not lines:
+        return []
+    names = [f.key.removeprefix("port.").removesuffix("_wh") for f in lines]
+    pairs = [(w(f"rollup.line.{n}"), f"{w.value(f)}\u00a0kWh") for n, f in zip(names, lines, strict=True)]
+    return [Heading(w("rollup.balance")), Facts(pairs, [f.key for f in lines])]
+
+
 def _carbon(w: PeriodWords, figures: Mapping[str, Figure]) -> list[Block]:
     """Each line of the months by itself; lines of several perimeters are never added."""
-    lines = [f for key, f in figures.items() if key.startswith("co2.") and not _parts(key) & {*SCOPES}]
+    lines = _whole(figures, "co2.")
     if not any(f.value is not None for f in lines):
         return []
     rows = []
     for figure in lines:
         name, _, where = figure.key.partition("/")
-        label = w(f"co2.{name.removeprefix('co2.').removesuffix('_kg')}")
-        baseline = where.removeprefix("baseline=") or w("none")
+        label = w(f"rollup.line.{name.removeprefix('co2.').removesuffix('_kg')}")
+        baseline = where.replace(",", ", ") or w("none")
         rows.append(
             [label, baseline, w.value(figure), w.gas(figure.unit.removeprefix("kg")), ", ".join(figure.factors)]
         )

@@ -169,7 +169,7 @@ def _lasting(rng: random.Random, count: int, choices: list[int | None]) -> list[
     return found[:count]
 
 
-def minutely(port: Any, hours: float, **columns: Any) -> None:
+def minutely(port: Any, hours: float | Fraction, **columns: Any) -> None:
     """A row a minute from the month's start."""
     lr.write(port.store, range(START_NS, START_NS + round(hours * HOUR_NS) + 1, HOLD_NS), **columns)
 
@@ -344,6 +344,15 @@ def test_several_locks_together_tell_how_far_teleoperation_has_come(port: Any) -
     values = [found[f"locks.{name}"].value for name in ("count", "remote_count", "remote_share")]
     assert values == [3, 1, Fraction(1, 2)]
     assert found["locks.remote_share"].coverage == Fraction(2, 3 * 745)
+
+
+def test_a_month_of_a_lock_alone_is_complete_when_the_lock_was_seen(port: Any) -> None:
+    minutely(port, 745 * Fraction(99, 100), mode=1, estop=0)
+    report = _report(port)
+    assert not report.metered and report.complete and report.coverage == Fraction(99, 100)
+    assert (report.first_ns, report.stop_ns) == (START_NS, START_NS + 745 * 3600 * NS * 99 // 100)
+    text = render_markdown(report, "fr")
+    assert "Aucun compteur n'a de minute" not in text and "Couverture du mois** : 99,00" in text
 
 
 def test_a_period_of_a_half_year_counts_all_its_months(port: Any) -> None:
