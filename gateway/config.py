@@ -134,6 +134,12 @@ class BookSettings(_Table):
 class ReportSettings(_Table):
     """What reports take beside the rows."""
 
+    factors: Path | None = Field(None, description="a TOML file of your own factors, as in factors.toml")
+    contracts: Path | None = Field(None, description="a TOML file of delivery contracts, as in contracts.toml")
+    gwp: Literal["ar4", "ar5", "ar6"] = Field("ar5", description="set of warming potentials: ar4, ar5 or ar6")
+    grid_factor: str = Field("", description="id of the grid's factor; left out: the mix of the year")
+    eua_eur_per_t: str = Field("", description='price of an ETS allowance in EUR per tonne, as in "70"')
+    pollutants: bool = Field(False, description="true: NOx, SO2 and PM that engines did not emit, too")
     targets: Path | None = Field(None, description="a CSV file of targets and trajectories, as in targets.csv")
     grid_intensity: tuple[Path, ...] = Field(
         (), description='CSV files of the hourly grid intensity, as in ["eco2mix-2026.csv"]'
@@ -216,9 +222,10 @@ def parse_shore(table: dict[str, Any], file: Path, secrets: bool = True) -> Shor
         changed["store"] = settings.store.model_copy(update={"influx": anchored})
     changed["broker"] = _anchored(settings.broker, file)
     report = settings.report
-    targets = file.parent / report.targets if report.targets else None
+    named = {name: getattr(report, name) for name in ("factors", "contracts", "targets")}
+    anchored_files = {name: file.parent / path for name, path in named.items() if path}
     intensity = tuple(file.parent / path for path in report.grid_intensity)
-    changed["report"] = report.model_copy(update={"targets": targets, "grid_intensity": intensity})
+    changed["report"] = report.model_copy(update={**anchored_files, "grid_intensity": intensity})
     return settings.model_copy(update=changed)
 
 

@@ -21,6 +21,8 @@ from gateway.report.frozen import FrozenStore
 from gateway.report.issue import Format, Issue, entry, issue, rows_name
 from gateway.report.model import WHOLE_ENOUGH, build
 from gateway.report.month import Month
+from gateway.report.option_files import load_options
+from gateway.report.options import Options
 from gateway.report.period import Period
 from gateway.report.rollup import Rollup
 from gateway.report.rollup_cli import chosen_sites, not_whole, open_files, rolled_up, rollup_files, write_all
@@ -83,6 +85,9 @@ def report_command(
     final: Annotated[
         bool, typer.Option("--final", help="To file: status final, its input rows are frozen in a file beside it.")
     ] = False,
+    allow_unverified: Annotated[
+        bool, typer.Option("--allow-unverified", help="Also factors that nobody has checked; printed as such.")
+    ] = False,
 ) -> None:
     """The energy and CO2 report of a site, or of several. `make` may be left out. Prints the paths of its files.
 
@@ -98,8 +103,10 @@ def report_command(
         named = chosen_sites(settings, sites, group)[1] if sites or group else _all_sites(book, settings.sites)
         when = _period(period, site_settings(book.catalogues(named[0]))["timezone"])
         if group is None and len(sites) < 2 and when.span == "month":
+            options = load_options(settings.report, allow_unverified)
             for name in named:
-                whole &= _make_month(rows, book, name, str(when), out, lang, kinds, final, alone=len(named) == 1)
+                alone = len(named) == 1
+                whole &= _make_month(rows, book, name, str(when), out, lang, kinds, final, options, alone)
         elif final:
             raise WrongInput(
                 "a roll-up is never final: what is filed are the reports of its months; leave out --final"
@@ -115,11 +122,11 @@ def report_command(
 
 def _make_month(
     rows: Store, book: Book, site: str, month: str, out: Path, lang: str, kinds: Sequence[Format], final: bool,
-    alone: bool,
+    options: Options, alone: bool,
 ) -> bool:  # fmt: skip
     """Write the report of a site's month; is it complete? One of several sites may be without data."""
     try:
-        made = _issued(rows, book, site, month, out, final)
+        made = _issued(rows, book, site, month, out, final, options)
     except NoData as error:
         if alone:
             raise
@@ -137,7 +144,7 @@ def _make_month(
     return _tell_incomplete(made)
 
 
-def _issued(rows: Store, book: Book, site: str, month: str, out: Path, final: bool) -> Issue:
+def _issued(rows: Store, book: Book, site: str, month: str, out: Path, final: bool, options: Options) -> Issue:
     """A folder that was made here does not stay if there is nothing to put into it."""
     when = Month.parse(month, site_settings(book.catalogues(site))["timezone"])
     if final and when.stop_ns > time.time_ns():
@@ -145,7 +152,7 @@ def _issued(rows: Store, book: Book, site: str, month: str, out: Path, final: bo
     made_here = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     try:
-        return issue(rows, book, month, site, out / rows_name(site, month) if final else None)
+        return issue(rows, book, month, site, out / rows_name(site, month) if final else None, options)
     except BaseException:
         if made_here:
             out.rmdir()
@@ -202,6 +209,7 @@ def trace_command(
     shore: ShoreOption = SHORE,
     store: StoreOption = None,
     lang: LangOption = Language.FR,
+    allow_unverified: Annotated[bool, typer.Option("--allow-unverified", help="As for the report.")] = False,
     whole: Annotated[
         bool, typer.Option("--all", help="Every input and row, not the first and last alone.")
     ] = False,
@@ -213,9 +221,12 @@ def trace_command(
     with explained(), _source(rows, shore, store) as (found, book):
         if isinstance(found, FrozenStore):
             site, month = found.raw["site"], found.raw["month"]
+            options = found.options
+        else:
+            options = load_options(load_shore(shore).report, allow_unverified)
         if site is None or month is None:
             raise WrongInput("give --site and --month, as in --site calais --month 2026-10, or --rows FILE")
-        report = build(found, book, month, site)
+        report = build(found, book, month, site, options)
         words = Words(report, load_texts(lang))
         for line in trace(report, found, book.catalogues(site), key, words, whole):
             print(line)

@@ -26,6 +26,7 @@ from edge.wire import COMPUTED, EVERY_ROW, Catalogue, FieldType, decode_catalogu
 from gateway.book import Book
 from gateway.journal import Entry
 from gateway.report.errors import WrongInput
+from gateway.report.options import Options
 from gateway.store.base import Array, Columns, Series, Store
 
 VERSION = 1
@@ -65,8 +66,11 @@ def rows_hash(answers: Sequence[Answer]) -> str:
 class Recorder:
     """A store for reading, and a book, that keep what they were asked and what they said."""
 
-    def __init__(self, store: Store, book: Book, site: str, month: str, archive: "Archive | None" = None) -> None:
+    def __init__(
+        self, store: Store, book: Book, site: str, month: str, options: Options, archive: "Archive | None" = None
+    ) -> None:
         self._store, self._book, self._archive = store, book, archive
+        self.options = options
         self._site, self._month = site, month
         self.answers: list[Answer] = []
         self._series: list[Series] | None = None
@@ -121,6 +125,7 @@ class Recorder:
             "month": self._month,
             "series": series,
             "catalogues": [json.loads(c.encode()) for c in self._catalogues or ()],
+            "options": asdict(self.options),
             "journal": [asdict(entry) for entry in self._journal],
             "answers": [asdict(answer) for answer in self.answers],
         }
@@ -208,6 +213,10 @@ class FrozenStore:
             if hashlib.sha256(parts[name]).hexdigest() != digest:
                 raise WrongInput(f"{self._path}: {folder}/{name} is not what was frozen: its hash differs")
         return _columns(parts)
+
+    @property
+    def options(self) -> Options:
+        return Options(**self.raw["options"])
 
     def series(self) -> list[Series]:
         return [Series(*series) for series in self.raw["series"]]

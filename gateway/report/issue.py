@@ -19,7 +19,8 @@ from gateway.report.errors import WrongInput
 from gateway.report.frozen import Answer, Archive, FrozenStore, Recorder, rows_hash
 from gateway.report.html import render_html
 from gateway.report.markdown import render_markdown
-from gateway.report.model import Report, build
+from gateway.report.model import PLAIN, Report, build
+from gateway.report.options import Options
 from gateway.report.pdf import Attachment, render_pdf
 from gateway.report.sections import compose
 from gateway.report.words import Words
@@ -99,14 +100,16 @@ class Issue:
         return render_pdf(compose(self.report, texts, self.edition), words, attached)
 
 
-def issue(store: Store, book: Book, month: str, site: str, archive: Path | None = None) -> Issue:
+def issue(
+    store: Store, book: Book, month: str, site: str, archive: Path | None = None, options: Options = PLAIN
+) -> Issue:
     """Reckon a month and say what it stands on. With `archive` it is final, and its rows are frozen there.
 
     Raises: WrongInput, NoData, OSError.
     """
     with _archive(archive) as frozen:
-        recorder = Recorder(store, book, site, month, frozen)
-        report = build(cast(Store, recorder), cast(Book, recorder), month, site)  # it only reads
+        recorder = Recorder(store, book, site, month, options, frozen)
+        report = build(cast(Store, recorder), cast(Book, recorder), month, site, options)  # it only reads
         if frozen is not None and archive is not None:
             frozen.close(recorder.index())
             _keep_what_was_frozen(archive, recorder.answers)
@@ -119,7 +122,7 @@ def issue(store: Store, book: Book, month: str, site: str, archive: Path | None 
 
 def again(store: FrozenStore, filed: Mapping[str, Any]) -> Issue:
     """The issue of a manifest once more, from its frozen rows, by the software of today."""
-    report = build(cast(Store, store), cast(Book, store), filed["month"], filed["site"])
+    report = build(cast(Store, store), cast(Book, store), filed["month"], filed["site"], store.options)
     lines = figure_lines(report)
     manifest = manifest_of(report, store, filed["status"], lines)
     return Issue(report, {**manifest, "earlier": filed["earlier"]}, lines)
@@ -160,6 +163,7 @@ def manifest_of(
         "site_files": dict(report.gateways),
         "factors": {f.cited: str(f.value) for f in report.factors},
         "journal": source.journal_digest,
+        "options": source.options.digest,
         "rows_sha256": rows_hash(source.answers),
         "figures_sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
         "rows": [

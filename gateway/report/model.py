@@ -27,7 +27,7 @@ from gateway.report.energy import (
 from gateway.report.errors import NoData, WrongInput
 from gateway.report.factors import Factor
 from gateway.report.figure import Figure
-from gateway.report.hourly import HourlyIndicator
+from gateway.report.hourly import HourlyIndicator, indicator, parse_intensity
 from gateway.report.ledger import figures_of
 from gateway.report.lock_hours import schedule_of
 from gateway.report.locks import LockMonth, read_lock
@@ -48,7 +48,7 @@ from gateway.report.quality import (
 from gateway.report.ships import Method, ShipView, ship_view
 from gateway.report.source import site_settings
 from gateway.report.stays import by_berth, problems_of, read_stays, with_stay
-from gateway.report.targets import Target
+from gateway.report.targets import Target, parse_targets
 from gateway.report.tariff import TariffMonth, tariff_month
 from gateway.report.tree import PortView, port_view
 from gateway.store.base import Store
@@ -250,7 +250,15 @@ def build(store: Store, book: Book, month: str, site: str, options: Options = PL
         ),
         problems=tuple(problems),
         metered=metered,
+        hourly=_hourly(options, [minutes[m.device] for m in meters if m.counted], when),
+        targets=parse_targets(options.targets) if options.targets else (),
     )  # fmt: skip
+
+
+def _hourly(options: Options, counted: Sequence[Minutes], month: Month) -> HourlyIndicator | None:
+    if not options.intensity:
+        return None
+    return indicator(parse_intensity(options.intensity), counted, month.start_ns, month.stop_ns)
 
 
 def _sum(parts: Iterable[int | None]) -> int | None:

@@ -12,7 +12,8 @@ from gateway.report.factors import Factors, load_factors, parse_own
 
 @dataclass(frozen=True)
 class Options:
-    """`factors`, `contracts`: TOML of the person's own, "" for none; `load_curves`: CSV texts by file name."""
+    """`factors`, `contracts`: TOML of the person's own, "" for none; `targets`: CSV, likewise; `load_curves`,
+    `intensity` (of the grid, by the hour): CSV texts by file name."""
 
     factors: str = ""
     contracts: str = ""
@@ -22,6 +23,8 @@ class Options:
     grid_factor: str = ""  # "": the average consumption mix of the year
     eua_eur_per_t: str = ""  # "": no allowance value
     pollutants: bool = False
+    targets: str = ""
+    intensity: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:

@@ -22,13 +22,16 @@ from gateway.report.factors import Factor
 from gateway.report.figure import key_of
 from gateway.report.figures import MOST_METERS, daily_bars, duration, peak_windows, power_bars, site_load
 from gateway.report.figures_carbon import carbon_key
+from gateway.report.ledger import deviations_of
 from gateway.report.model import WHOLE_ENOUGH, Report
 from gateway.report.sections_calls import calls, calls_annex, ends_unseen, verdict
+from gateway.report.sections_hourly import hourly_section
 from gateway.report.sections_issues import issues
 from gateway.report.sections_locks import lock_reserves, lock_sections
 from gateway.report.sections_port import port_sections
 from gateway.report.sections_quality import outage_sections, problem_reserves, quality_sections
 from gateway.report.sections_ships import ship_sections
+from gateway.report.sections_targets import target_section
 from gateway.report.words import Words
 from gateway.texts import Texts
 
@@ -40,7 +43,7 @@ def compose(report: Report, texts: Texts, edition: Edition = PROVISIONAL) -> Doc
     w = Words(report, texts, edition)
     sections: tuple[Callable[[Words], list[Block]], ...] = (
         _header, _essentials, _reservations, _energy, _peaks, port_sections, calls, ship_sections, _locks,
-        _carbon, quality_sections, outage_sections, issues, _method, calls_annex,
+        _carbon, hourly_section, _targets, quality_sections, outage_sections, issues, _method, calls_annex,
     )  # fmt: skip
     return Document(
         lang=texts.lang,
@@ -54,6 +57,10 @@ def compose(report: Report, texts: Texts, edition: Edition = PROVISIONAL) -> Doc
         blocks=tuple(block for section in sections for block in section(w)),
         foot=w("foot"),
     )
+
+
+def _targets(w: Words) -> list[Block]:
+    return target_section(w, deviations_of(w.report, w.report.figures()))
 
 
 def _header(w: Words) -> list[Block]:

@@ -67,7 +67,7 @@ def _scope2(w: Words) -> Table | None:
                 continue
             unknown = w("not_measured" if point.supply else "port.undeclared")
             rows.append([
-                point.meter, w(f"port.{name}"), unknown if energy_wh is None else w.kwh_exact(energy_wh),
+                point.meter, w(f"co2.{name}"), unknown if energy_wh is None else w.kwh_exact(energy_wh),
                 f"{w.t.factor(factor.value)} ({factor.id}{w.unverified(factor)})",
                 unknown if energy_wh is None else w.t.number(mass_kg_of(energy_wh, factor), 1),
                 w.gas(gas_of(factor)),

@@ -215,8 +215,8 @@ def test_a_month_that_is_not_over_cannot_be_final(shore: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--last-month", "2026-10"), "give either a month"),
-        ((), "give either a month"),
+        (("--last-month", "2026-10"), "give either a period"),
+        ((), "give either a period"),
     ],
 )
 def test_a_month_is_given_once(shore: Path, words: tuple[str, ...], message: str) -> None:

@@ -305,7 +305,7 @@ def test_a_wrong_choice_gets_one_sentence(sites: tuple[str, ...], group: str | N
         ('[[group]]\nname = "canal"\nsites = []', r"group\[0\].sites: .* at least 1 item"),
         ('[[port]]\nname = "a"\nsites = ["x"]\n[[port]]\nname = "b"\nsites = ["x"]', "'x' stands in two of them"),
         ('[[operator]]\nname = "a"\nsite = ["x"]', r"operator\[0\].site.*use one of kind, name, sites"),
-        ('[report]\ntarget = "x.csv"', "report.target = 'x.csv'.*use one of closed, grid_intensity"),
+        ('[report]\ntarget = "x.csv"', "report.target = 'x.csv'.*use one of closed, contracts, .*grid_intensity"),
     ],
 )
 def test_a_wrong_table_of_the_shore_file_is_told(table: str, message: str) -> None:
