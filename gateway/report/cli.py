@@ -26,6 +26,7 @@ from gateway.report.options import Options
 from gateway.report.period import Period
 from gateway.report.rollup import Rollup
 from gateway.report.rollup_cli import chosen_sites, not_whole, open_files, rolled_up, rollup_files, write_all
+from gateway.report.sections_quality import problem_text
 from gateway.report.source import site_settings
 from gateway.report.trace import trace
 from gateway.report.verify import read_report, seal, seal_path, verify
@@ -97,13 +98,13 @@ def report_command(
     kinds, whole = tuple(dict.fromkeys(format_ or Format)), True
     with explained(), opened(shore, store) as (rows, book):
         settings = load_shore(shore)
+        options = load_options(settings.report, allow_unverified)
         if last_month == (period is not None):
             raise WrongInput("give either a period, as in 2026-10, or --last-month")
         sites = list(site or [])
         named = chosen_sites(settings, sites, group)[1] if sites or group else _all_sites(book, settings.sites)
         when = _period(period, site_settings(book.catalogues(named[0]))["timezone"])
         if group is None and len(sites) < 2 and when.span == "month":
-            options = load_options(settings.report, allow_unverified)
             for name in named:
                 alone = len(named) == 1
                 whole &= _make_month(rows, book, name, str(when), out, lang, kinds, final, options, alone)
@@ -112,7 +113,7 @@ def report_command(
                 "a roll-up is never final: what is filed are the reports of its months; leave out --final"
             )
         else:
-            found = rolled_up(rows, book, settings, str(when), named if group is None else (), group)
+            found = rolled_up(rows, book, settings, str(when), named if group is None else (), group, options)
             for path in write_all(rollup_files(found, lang, kinds), out):
                 print(path)
             whole = _tell_not_whole(found)
@@ -176,7 +177,9 @@ def _tell_incomplete(made: Issue) -> bool:
     """Say why a report is not whole, if it is not."""
     report = made.report
     over = _tell_not_over(report.month)
-    if not report.complete:
+    for problem in report.problems:
+        _complain(problem_text(Words(report, load_texts("en")), problem))
+    if report.coverage < WHOLE_ENOUGH:
         seen = load_texts("en").percent(report.coverage, 2)
         _complain(
             f"the report covers {seen} of {report.month}, less than {WHOLE_ENOUGH * 100} %; see its reservations"
@@ -310,7 +313,7 @@ def _export_open(
         if period is None:
             raise WrongInput("give --period, as in 2026-10, 2026-H2 or 2026")
         settings = load_shore(shore)
-        found = rolled_up(rows, book, settings, period, sites, group)
+        found = rolled_up(rows, book, settings, period, sites, group, load_options(settings.report))
         files, held = open_files(found, settings)
         for path in write_all(files, out):
             print(path)

@@ -115,12 +115,12 @@ class _File(_Table):
 def parse_contracts(text: str, site: str) -> Mapping[str, Contract]:
     """Contracts of a site, by meter. Raises: WrongInput, with one line per problem."""
     try:
-        table = tomllib.loads(text, parse_float=Fraction)
-        found = [c for c in _File.model_validate(table).contract if c.site == site]
+        contracts = _File.model_validate(tomllib.loads(text, parse_float=Fraction)).contract
     except tomllib.TOMLDecodeError as error:
         raise WrongInput(f"contracts: not TOML: {error}") from error
     except ValidationError as error:
-        raise WrongInput("\\n".join(_explain(problem) for problem in error.errors())) from error
+        raise WrongInput("\n".join(_explain(problem) for problem in error.errors())) from error
+    found = [c for c in contracts if c.site == site]
     by_meter = {c.meter: c for c in found}
     if len(by_meter) < len(found):
         raise WrongInput(f"contracts: a meter of {site} has two; keep one, with dated [[contract.subscribed]]")

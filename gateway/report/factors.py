@@ -91,7 +91,7 @@ class Factors(Mapping[str, Factor]):
         if not before:
             first = min(f.year for f in mixes)
             raise WrongInput(
-                f"no factor {MIX[0]}YEAR{MIX[1]} is as old as {year}, only {first}; give one by --factors"
+                f"no factor {MIX[0]}YEAR{MIX[1]} is as old as {year}, only {first}; give one in report.factors"
             )
         return max(before, key=lambda f: int(f.year))
 
@@ -101,7 +101,7 @@ class Factors(Mapping[str, Factor]):
             return self._usable[name]
         if name in self.withheld:
             raise WrongInput(f"factor {name} is unverified; look it up at its source, or give --allow-unverified")
-        raise WrongInput(f"factor {name!r} is not known; see gateway/report/factors.json, or give it by --factors")
+        raise WrongInput(f"factor {name!r} is not known; see factors.json, or give it in report.factors")
 
 
 @cache
@@ -171,7 +171,7 @@ def _check(item: Mapping[str, Any], name: str) -> None:
 
 def _factors(items: Mapping[str, Factor], gwp: str, allow_unverified: bool) -> Factors:
     if gwp not in GWP_SETS:
-        raise WrongInput(f"--gwp {gwp!r} is not one of {', '.join(GWP_SETS)}")
+        raise WrongInput(f"gwp {gwp!r} is not one of {', '.join(GWP_SETS)}")
     withheld = {} if allow_unverified else {name: f for name, f in items.items() if not f.verified}
     usable = {name: f for name, f in items.items() if name not in withheld}
     fuels = {name.split(".")[1] for name in usable if name.startswith("fueleu.") and name.endswith(".lcv")}

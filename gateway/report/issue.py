@@ -19,8 +19,8 @@ from gateway.report.errors import WrongInput
 from gateway.report.frozen import Answer, Archive, FrozenStore, Recorder, rows_hash
 from gateway.report.html import render_html
 from gateway.report.markdown import render_markdown
-from gateway.report.model import PLAIN, Report, build
-from gateway.report.options import Options
+from gateway.report.model import Report, build
+from gateway.report.options import PLAIN, Options
 from gateway.report.pdf import Attachment, render_pdf
 from gateway.report.sections import compose
 from gateway.report.words import Words

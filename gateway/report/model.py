@@ -32,7 +32,7 @@ from gateway.report.ledger import figures_of
 from gateway.report.lock_hours import schedule_of
 from gateway.report.locks import LockMonth, read_lock
 from gateway.report.month import NS, Month
-from gateway.report.options import Options
+from gateway.report.options import PLAIN, Options
 from gateway.report.period import Period
 from gateway.report.problems import Problem
 from gateway.report.quality import (
@@ -54,7 +54,6 @@ from gateway.report.tree import PortView, port_view
 from gateway.store.base import Store
 from gateway.texts import local
 
-PLAIN = Options()
 WHOLE_ENOUGH = Fraction(99, 100)  # of the month; below this a report is incomplete (exit code 3)
 
 

@@ -49,5 +49,8 @@ class Options:
         except ValueError:
             price = Fraction(-1)
         if price < 0:
-            raise WrongInput(f"--eua {self.eua_eur_per_t!r} is not a price; give EUR per tonne of CO2, as in 70")
+            raise WrongInput(f"eua_eur_per_t {self.eua_eur_per_t!r} is not a price; give EUR per tonne, as in 70")
         return price
+
+
+PLAIN = Options()

@@ -20,6 +20,7 @@ from gateway.report.lock_time import Share
 from gateway.report.locks import LockFacts, cycles_in, together
 from gateway.report.model import Report, build, read_locks
 from gateway.report.month import Month
+from gateway.report.options import PLAIN, Options
 from gateway.report.period import Period
 from gateway.report.source import site_settings
 from gateway.store.base import Store
@@ -219,8 +220,9 @@ class Rollup:
 
 
 def roll_up(
-    store: Store, book: Book, period: str, sites: Sequence[str], perimeter: Perimeter, name: str = ""
-) -> Rollup:
+    store: Store, book: Book, period: str, sites: Sequence[str], perimeter: Perimeter, name: str = "",
+    options: Options = PLAIN,
+) -> Rollup:  # fmt: skip
     """Reckon every month of every site and add up.
 
     Args:
@@ -233,7 +235,7 @@ def roll_up(
     slices, locks = [], []
     for site in sites:
         when = Period.parse(period, site_settings(book.catalogues(site))["timezone"])
-        months = [_slice(store, book, site, month) for month in when.months]
+        months = [_slice(store, book, site, month, options) for month in when.months]
         slices += months
         locks += [_over(store, site, when, months, lock) for lock in _lock_names(months)]
     when = Period.parse(period, site_settings(book.catalogues(sites[0]))["timezone"])
@@ -246,9 +248,9 @@ def roll_up(
     return found
 
 
-def _slice(store: Store, book: Book, site: str, month: Month) -> Slice:
+def _slice(store: Store, book: Book, site: str, month: Month, options: Options) -> Slice:
     try:
-        report = build(store, book, str(month), site)
+        report = build(store, book, str(month), site, options)
     except NoData:
         locks = tuple(lock.facts for lock in read_locks(store, book, site, month))  # their time is not seen
         return Slice(site, month, missing=True, coverage=Fraction(0), locks=locks)

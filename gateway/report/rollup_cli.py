@@ -7,6 +7,7 @@ from gateway.book import Book
 from gateway.config import ShoreSettings
 from gateway.report.errors import WrongInput
 from gateway.report.issue import Format
+from gateway.report.options import Options
 from gateway.report.publish import dictionary_csv, open_csv, open_figures
 from gateway.report.rollup import Rollup, roll_up
 from gateway.report.rollup_issue import RollupIssue
@@ -32,11 +33,12 @@ def chosen_sites(shore: ShoreSettings, sites: Sequence[str], group: str | None) 
 
 
 def rolled_up(
-    store: Store, book: Book, shore: ShoreSettings, period: str, sites: Sequence[str], group: str | None
-) -> Rollup:
+    store: Store, book: Book, shore: ShoreSettings, period: str, sites: Sequence[str], group: str | None,
+    options: Options,
+) -> Rollup:  # fmt: skip
     """Raises: WrongInput, NoData."""
     name, chosen = chosen_sites(shore, sites, group)
-    return roll_up(store, book, period, chosen, shore.perimeter, name)
+    return roll_up(store, book, period, chosen, shore.perimeter, name, options)
 
 
 def rollup_files(rollup: Rollup, lang: str, kinds: Sequence[Format]) -> dict[str, bytes]:
