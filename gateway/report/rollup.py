@@ -23,6 +23,7 @@ from gateway.report.month import Month
 from gateway.report.options import PLAIN, Options
 from gateway.report.period import Period
 from gateway.report.source import site_settings
+from gateway.report.targets import Deviation, Target, deviations, parse_targets, target_figures
 from gateway.store.base import Store
 
 SUMS = ("energy.import_wh", "energy.export_wh", "calls.count", "calls.energy_wh")
@@ -66,6 +67,7 @@ class Rollup:
     perimeter: Perimeter
     slices: tuple[Slice, ...]
     locks: tuple[LockFacts, ...]  # each over the whole period, named site.lock
+    targets: tuple[Target, ...] = ()
 
     @property
     def month(self) -> Period:
@@ -159,7 +161,16 @@ class Rollup:
 
     def figures(self) -> tuple[Figure, ...]:
         """Every number by key, in one stable order."""
+        return (*self._sums_of_all, *target_figures(self.deviations))
+
+    @cached_property
+    def _sums_of_all(self) -> tuple[Figure, ...]:
         return tuple(self._figures())
+
+    @cached_property
+    def deviations(self) -> tuple[Deviation, ...]:
+        """From the targets of the group, or of a site that stands alone."""
+        return deviations(self.targets, (self.name,), self.period, {f.key: f for f in self._sums_of_all})
 
     def _figures(self) -> Iterator[Figure]:
         scopes: tuple[Scope, ...] = ("all", "port", "operator", "site", "month")
@@ -239,7 +250,8 @@ def roll_up(
         slices += months
         locks += [_over(store, site, when, months, lock) for lock in _lock_names(months)]
     when = Period.parse(period, site_settings(book.catalogues(sites[0]))["timezone"])
-    found = Rollup(name or ", ".join(sites), when, perimeter, tuple(slices), tuple(locks))
+    targets = parse_targets(options.targets) if options.targets else ()
+    found = Rollup(name or ", ".join(sites), when, perimeter, tuple(slices), tuple(locks), targets)
     if len(found.missing) == len(found.slices):
         raise NoData(
             f"{found.name} has no row in {period}: none of {', '.join(sites)} has a minute, call or lockage;"

@@ -7,6 +7,7 @@ from gateway.report.document import Align, Block, Bullets, Document, Facts, Head
 from gateway.report.figure import Figure, by_key
 from gateway.report.rollup import Rollup, Scope
 from gateway.report.sections_locks import lock_reserves, lock_sections
+from gateway.report.sections_targets import target_section
 from gateway.report.words import PeriodWords
 from gateway.texts import Texts
 
@@ -21,7 +22,7 @@ def compose_rollup(rollup: Rollup, texts: Texts) -> Document:
     blocks = [
         *_header(w, rollup), *_reserves(w, rollup), *_energy(w, rollup, figures), *_companies(w, rollup, figures),
         *_balance(w, figures), *_carbon(w, figures), *lock_sections(w, rollup.locks),
-        *_progress(w, rollup, figures),
+        *_progress(w, rollup, figures), *target_section(w, rollup.deviations),
         Heading(w("method.heading")), Bullets([w(f"rollup.method.{m}") for m in ("sum", "missing", "rights")]),
     ]  # fmt: skip
     return Document(

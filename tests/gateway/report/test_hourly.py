@@ -39,7 +39,7 @@ def minutes(start_ns: int, energies_wh: list[int]) -> Minutes:
     energy = np.array(energies_wh, np.int64)
     return Minutes(
         start_ns + np.arange(count, dtype=np.int64) * MINUTE_NS, energy, zeros, zeros + MINUTE_NS, energy,
-        zeros, zeros, zeros, zeros, zeros, zeros, zeros, zeros, np.full(count, "sim", object),
+        zeros, zeros, zeros, zeros, zeros, zeros, zeros, np.full(count, "sim", object),
     )  # fmt: skip
 
 
