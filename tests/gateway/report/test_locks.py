@@ -25,6 +25,8 @@ from gateway.report.locks import LockMonth, read_lock
 from gateway.report.markdown import render_markdown
 from gateway.report.model import build
 from gateway.report.period import Period
+from gateway.report.trace import trace
+from gateway.report.words import Words
 from gateway.store import open_store
 from gateway.texts import load_texts
 
@@ -374,6 +376,20 @@ def test_a_filed_month_of_a_lock_says_the_same_without_its_store(port: Any, tmp_
     filed = issue(port.store, port.book, "2026-10", SITE, tmp_path / "rows.zip")
     frozen = FrozenStore(tmp_path / "rows.zip")
     assert again(frozen, filed.manifest).manifest["figures_sha256"] == filed.manifest["figures_sha256"]
+
+
+def test_a_trace_leads_to_the_raw_rows(port: Any, tmp_path: Path) -> None:
+    port.book.put_catalogue(lr.catalogue())
+    fill(port, port.store)
+    issue(port.store, port.book, "2026-10", SITE, tmp_path / "rows.zip")
+    chains = []
+    for store in (port.store, FrozenStore(tmp_path / "rows.zip")):
+        report = build(port.store, port.book, "2026-10", SITE)
+        words = Words(report, load_texts("en"))
+        chains.append(list(trace(report, store, [lr.catalogue()], f"lock.availability/lock={LOCK}", words)))
+    assert chains[0] == chains[1]
+    text = "\n".join(chains[0])
+    assert "181 rows lock of lock-1" in text.replace("lignes", "rows") and "mode=1 centre_link=1" in text
 
 
 def test_several_locks_together_tell_how_far_teleoperation_has_come(port: Any) -> None:
