@@ -29,6 +29,7 @@ from firmware_sim.plant import tower as tw
 from firmware_sim.plant.port import Port as Plant
 from firmware_sim.scenario import load_scenario
 from gateway.book import Book
+from gateway.journal import CallEntry, NewEntry, encode
 from gateway.store.sqlite import SqliteStore
 
 NS, MINUTE_NS = 1_000_000_000, 60 * 1_000_000_000
@@ -174,6 +175,7 @@ def _make(folder: Path) -> None:
     loaded = _site(folder, month.closing_wh)
     store, book = SqliteStore(folder / "store.db"), Book(folder / "book.db")
     book.put_catalogue(catalogue(loaded))
+    book.write_journal([entry for call in calls if (entry := _stay(call)) is not None], STOP_NS)
     _feed(loaded, store, truth, month)
     store.close()
     book.close()
@@ -272,6 +274,16 @@ def _calls(plant: Plant, berth: int, month: PlantMonth) -> Iterator[PlantedCall]
             yield PlantedCall(f"berth-{berth + 1}", name, start_ns, stop_ns, first.t_ns, last.t_ns, energy_wh)
 
 
+def _stay(call: PlantedCall) -> NewEntry | None:
+    """As the harbour office writes it down; it knows ships by their IMO number."""
+    imo = {name.lower().replace(" ", "-"): imo for name, imo in SHIPS.items()}[call.vessel]
+    if not imo:
+        return None
+    arrival, departure = (datetime.fromtimestamp(t // NS, UTC) for t in (call.arrival_ns, call.departure_ns))
+    body = CallEntry(imo=imo, berth=call.berth, arrival=arrival, departure=departure)
+    return NewEntry(SITE, "call", encode(body), "A. Martin", "harbour log")
+
+
 def _site(folder: Path, closing_wh: int) -> LoadedSite:
     (folder / "narrow.toml").write_text(NARROW)
     tables = []
@@ -283,8 +295,7 @@ def _site(folder: Path, closing_wh: int) -> LoadedSite:
             f'interval_s = {SCAN_S}\n[device.meter]\nrole = "{role}"\nmax_gap_s = {SCAN_S + 30}\n'
             f'serial = "SIM-{name}"\naccuracy_class = "0.2S"\nct_class = "0.2S"\nvt_class = "0.2"'
         )
-        if role != "delivery":
-            tables.append('parent = "delivery-1"')
+        tables.append('supply = "reseller"' if role == "delivery" else 'parent = "delivery-1"')
         if name == "meter-3":
             at = datetime.fromtimestamp(REPLACED_NS // NS, UTC).isoformat()
             tables.append(

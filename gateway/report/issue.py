@@ -23,6 +23,7 @@ from gateway.report.model import Report, build
 from gateway.report.options import PLAIN, Options
 from gateway.report.pdf import Attachment, render_pdf
 from gateway.report.sections import compose
+from gateway.report.ships import ships_csv
 from gateway.report.words import Words
 from gateway.report.workbook import render_xlsx
 from gateway.store.base import Store
@@ -35,12 +36,13 @@ class Format(StrEnum):
     PDF = "pdf"
     XLSX = "xlsx"
     CSV = "csv"
+    SHIPS = "ships.csv"
     JSON = "json"
     HTML = "html"
     MD = "md"
 
 
-MACHINE = (Format.CSV, Format.JSON)  # the same in every language
+MACHINE = (Format.CSV, Format.SHIPS, Format.JSON)  # the same in every language
 
 
 def rows_name(site: str, month: str) -> str:
@@ -81,6 +83,8 @@ class Issue:
                 return self.json
             case Format.CSV:
                 return self.csv
+            case Format.SHIPS:
+                return ships_csv(self.report.ships)
             case Format.XLSX:
                 return render_xlsx(self.report, self.manifest, Words(self.report, load_texts(lang), self.edition))
             case Format.HTML:
@@ -96,6 +100,9 @@ class Issue:
         attached = [
             Attachment(self.name(Format.JSON, lang), self.json, "application/json", words("pdf.json")),
             Attachment(self.name(Format.CSV, lang), self.csv, "text/csv", words("pdf.csv")),
+            Attachment(
+                self.name(Format.SHIPS, lang), ships_csv(self.report.ships), "text/csv", words("pdf.ships")
+            ),
         ]
         return render_pdf(compose(self.report, texts, self.edition), words, attached)
 

@@ -42,9 +42,9 @@ def rolled_up(
 
 
 def rollup_files(rollup: Rollup, lang: str, kinds: Sequence[Format]) -> dict[str, bytes]:
-    """File name -> content."""
+    """File name -> content. The ships' connections are those of the months, in their own reports."""
     issue = RollupIssue(rollup)
-    return {issue.name(kind, lang): issue.render(kind, lang) for kind in kinds}
+    return {issue.name(kind, lang): issue.render(kind, lang) for kind in kinds if kind != Format.SHIPS}
 
 
 def open_files(rollup: Rollup, shore: ShoreSettings) -> tuple[dict[str, bytes], list[str]]:

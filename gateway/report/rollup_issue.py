@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any, cast
 
 from gateway.report.data import factor_json, figure_json, render_csv, utc
+from gateway.report.errors import WrongInput
 from gateway.report.frozen import encoded
 from gateway.report.html import html_of
 from gateway.report.issue import MACHINE, Format
@@ -81,6 +82,8 @@ class RollupIssue:
                 return self.json
             case Format.CSV:
                 return self.csv
+            case Format.SHIPS:
+                raise WrongInput("a roll-up has no file of ships; its months have")
             case Format.XLSX:
                 return render_xlsx(cast(Report, self.rollup), self.manifest, words)  # it has what is asked of it
             case Format.HTML:

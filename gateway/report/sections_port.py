@@ -134,8 +134,8 @@ def _class(w: Words, one: ClassMonth) -> list[str]:
         return w.t.number(Fraction(value_w) / 1000, 1)
 
     subscribed = "; ".join(
-        kw(limit_w) if len(one.subscribed_w) == 1 else f"{kw(limit_w)} ({day})"
-        for day, limit_w in one.subscribed_w
+        kw(limit_w) if len(one.subscribed_w) == 1 else f"{kw(limit_w)} ({w.t.date(start_ns, w.report.month.zone)})"
+        for start_ns, limit_w in one.subscribed_w
     )
     return [
         one.tariff, subscribed or w("tariff.no_limit"), w.kwh_or_none(one.energy_wh),

@@ -5,6 +5,7 @@ from fractions import Fraction
 from gateway.report.blocks import columns
 from gateway.report.document import Block, Heading, Paragraph, Table
 from gateway.report.figure import key_of
+from gateway.report.model import WHOLE_ENOUGH
 from gateway.report.month import NS
 from gateway.report.problems import Problem
 from gateway.report.quality import Earlier, Outage, combined
@@ -119,7 +120,7 @@ def _earlier(w: Words) -> list[Block]:
 def _then(w: Words, then: Earlier) -> list[str]:
     now_wh = w.report.import_wh
     change = w("none")
-    if then.import_wh and now_wh is not None:
+    if then.import_wh and now_wh is not None and min(then.coverage, w.report.coverage) >= WHOLE_ENOUGH:
         change = f"{w.t.number(Fraction(now_wh - then.import_wh, then.import_wh) * 100, 1)} %"
     return [
         w.t.month(then.month.year, then.month.month), w.kwh_or_none(then.import_wh),

@@ -10,7 +10,7 @@ from gateway.report.ships import MJ_PER_KWH, ShipMonth
 from gateway.report.stays import Stay
 from gateway.report.words import Words
 
-MOST_STAYS = 200  # named one by one; the CSV has them all
+MOST_STAYS = 100  # named one by one; the CSV has them all
 
 
 def ship_sections(w: Words) -> list[Block]:
@@ -95,12 +95,17 @@ def _stays(w: Words) -> list[Block]:
     for call in w.report.calls:
         if call.stay is not None:
             calls.setdefault(call.stay.number, []).append(call)
-    rows = [_stay(w, stay, calls.get(stay.number, [])) for stay in view.stays[:MOST_STAYS]]
-    header = columns(w, "stays", "vessel imo berth arrival departure lasted> two_hours connected> energy>")
-    blocks: list[Block] = [Table(w("stays.caption"), header, rows), Paragraph(w("stays.note"))]
-    if len(view.stays) > MOST_STAYS:
-        blocks.append(Paragraph(w("stays.more", n=len(view.stays) - MOST_STAYS)))
+    told = [s for s in view.stays if not s.under_two_hours or s.number not in calls]
+    under = sum(s.under_two_hours for s in view.stays)
     bare = sum(c.stay is None for c in w.report.calls)
+    blocks: list[Block] = [Paragraph(w("stays.count", n=len(view.stays), under=under))]
+    if told:
+        rows = [_stay(w, stay, calls.get(stay.number, [])) for stay in told[:MOST_STAYS]]
+        header = columns(w, "stays", "vessel imo berth arrival departure lasted> two_hours connected> energy>")
+        blocks.append(Table(w("stays.caption"), header, rows))
+    if len(told) > MOST_STAYS:
+        blocks.append(Paragraph(w("stays.more", n=len(told) - MOST_STAYS)))
+    blocks.append(Paragraph(w("stays.note")))
     return [*blocks, Paragraph(w("stays.without", n=bare))] if bare else blocks
 
 

@@ -31,7 +31,7 @@ class ClassMonth:
     """A tariff class in a month. Powers in W; `exceedance_w` is cut to the W."""
 
     tariff: str
-    subscribed_w: tuple[tuple[str, Fraction], ...]  # (first day in the month on which it holds, power)
+    subscribed_w: tuple[tuple[int, Fraction], ...]  # (first window of the month for which it holds, power)
     energy_wh: int | None
     windows: int
     incomplete: int
@@ -119,17 +119,17 @@ def _class(
     energy_wh: int | None,
 ) -> ClassMonth:
     subscribed = [contract.subscribed_w(tariff, starts[w.start_ns].date()) for w in windows]
-    dated: dict[Fraction, str] = {}
+    dated: dict[Fraction, int] = {}
     for window, limit_w in zip(windows, subscribed, strict=True):
         if limit_w is not None:
-            dated.setdefault(limit_w, starts[window.start_ns].date().isoformat())
+            dated.setdefault(limit_w, window.start_ns)
     pairs = [(w.power_w, s) for w, s in zip(windows, subscribed, strict=True) if s is not None]
     beyond_w = [power_w - limit_w for power_w, limit_w in pairs if power_w > limit_w]
     squares = sum((b * b for b in beyond_w), Fraction(0))
     near = sum(power_w >= contract.constraint_share * limit_w for power_w, limit_w in pairs)
     return ClassMonth(
         tariff=tariff,
-        subscribed_w=tuple((day, limit_w) for limit_w, day in dated.items()),
+        subscribed_w=tuple((start_ns, limit_w) for limit_w, start_ns in dated.items()),
         energy_wh=energy_wh,
         windows=len(windows),
         incomplete=sum(not w.complete for w in windows),
