@@ -79,6 +79,12 @@ class Texts:
     def month(self, year: int, month: int) -> str:
         return f"{self._months[month - 1]} {year}"
 
+    def period(self, year: int, month: int, span: str) -> str:
+        """A month, a half-year or a year, by its first month."""
+        if span == "month":
+            return self.month(year, month)
+        return self._sentences[f"number.{span}"].format(year=year, half=month // 6 + 1)
+
 
 def local(t_ns: int, zone: ZoneInfo) -> datetime:
     """An instant as local time, exact to the microsecond (`datetime.fromtimestamp` takes a float)."""
