@@ -186,14 +186,8 @@ def outages(
             others = [gaps for name, gaps in silent.items() if name != meter.device]
             together = bool(others) and all(any(_share(gap, g) for g in gaps) for gaps in others)
             inside = minutes[meter.device].within(gap.start_ns, gap.stop_ns)
-            found.append(
-                Outage(
-                    meter.device,
-                    gap,
-                    near[0] if near else "all_silent" if together else "meter_silent",
-                    int(inside.estimated_wh.sum()),
-                )
-            )
+            reason = near[0] if near else "all_silent" if together else "meter_silent"
+            found.append(Outage(meter.device, gap, reason, int(inside.estimated_wh.sum())))
     return tuple(found)
 
 
