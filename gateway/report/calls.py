@@ -112,15 +112,17 @@ def read_calls(
         since_ns - LONGEST_NS, month.stop_ns, site=site,
     )  # fmt: skip
     calls = []
+    column = {name: [_known(value) for value in rows[name].tolist()] for name in CALL_FIELDS}
+    vessels, origins = tag(rows, "vessel"), tag(rows, "origin")
     for i, end_ns in _ends(rows):
         if end_ns <= since_ns:
             continue
         berth, meter = rows.text["berth"][i] or "", rows.text["meter"][i] or ""
-        number = {name: _known(rows[name][i]) for name in CALL_FIELDS}
+        number = {name: values[i] for name, values in column.items()}
         calls.append(
             Call(
-                berth=berth, charger=charger, vessel=tag(rows, "vessel")[i] or "unknown",
-                origin=tag(rows, "origin")[i],
+                berth=berth, charger=charger, vessel=vessels[i] or "unknown",
+                origin=origins[i],
                 meter=meter or berths.get(berth, {}).get("meter", ""),
                 start_ns=int(rows.t_ns[i]), end_ns=end_ns, energy_wh=_int(number["energy_wh"]),
                 register_open_wh=_register(number["register_open_wh"]),
@@ -154,16 +156,15 @@ def beside_minutes(call: Call, minutes: Minutes, found: Windows) -> Call:
 
 
 def reconcile(meter: str, minutes: Minutes, calls: Sequence[Call], month: Month) -> Reconciliation:
-    """`calls`: all that touch the month; `minutes`: those of the month."""
-    own = [c for c in calls if c.meter == meter]
+    """`calls`: those of the meter that touch the month; `minutes`: those of the month."""
     outside = np.ones(len(minutes), bool)
-    for call in own:
+    for call in calls:
         low, high = np.searchsorted(minutes.t_ns, (call.start_ns - MINUTE_NS + 1, call.end_ns))
         outside[low:high] = False
     return Reconciliation(
         meter=meter,
         minutes_wh=int(minutes.import_wh.sum()),
-        calls_wh=sum(c.energy_wh or 0 for c in own if ends_within(c.closes_ns, month)),
+        calls_wh=sum(c.energy_wh or 0 for c in calls if ends_within(c.closes_ns, month)),
         outside_wh=int(minutes.import_wh[outside].sum()),
     )
 
@@ -175,7 +176,8 @@ def ends_within(end_ns: int, month: Month) -> bool:
 
 def _ends(rows: Columns) -> list[tuple[int, int]]:
     """Row number and end of each row that has one."""
-    return [(int(i), int(rows.whole("end_ns")[i])) for i in np.flatnonzero(np.isfinite(rows["end_ns"]))]
+    end_ns = rows.whole("end_ns")
+    return [(int(i), int(end_ns[i])) for i in np.flatnonzero(np.isfinite(rows["end_ns"]))]
 
 
 def _known(value: float) -> float | None:

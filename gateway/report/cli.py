@@ -40,6 +40,12 @@ class Language(StrEnum):
     EN = "en"
 
 
+class Gwp(StrEnum):
+    AR4 = "ar4"
+    AR5 = "ar5"
+    AR6 = "ar6"
+
+
 class ReportGroup(TyperGroup):
     """`bollard report 2026-10 …` is `bollard report make 2026-10 …`: the period may stand first."""
 
@@ -58,6 +64,17 @@ ShoreOption = Annotated[
 StoreOption = Annotated[str | None, typer.Option(help="Another store than the shore file's, as in sqlite:PATH.")]
 SiteOption = Annotated[str, typer.Option(help="The site's name.")]
 LangOption = Annotated[Language, typer.Option(help="Language of the report.")]
+UnverifiedOption = Annotated[
+    bool, typer.Option("--allow-unverified", help="Also factors that nobody has checked; printed as such.")
+]
+FactorsOption = Annotated[Path | None, typer.Option(help="Your own factors (TOML); else the shore file's.")]
+ContractsOption = Annotated[Path | None, typer.Option(help="Delivery contracts (TOML); else the shore file's.")]
+GridFactorOption = Annotated[str | None, typer.Option(help="Id of the grid's factor, instead of the year's mix.")]
+GwpOption = Annotated[Gwp | None, typer.Option(help="Set of warming potentials; ar5 if nothing is said.")]
+EuaOption = Annotated[str | None, typer.Option(help="Price of an ETS allowance in EUR per tonne, as in 70.")]
+PollutantsOption = Annotated[
+    bool | None, typer.Option("--pollutants", help="NOx, SO2 and PM that engines did not emit, too.")
+]
 SHORE = Path("/etc/bollard/shore.toml")
 
 
@@ -86,9 +103,13 @@ def report_command(
     final: Annotated[
         bool, typer.Option("--final", help="To file: status final, its input rows are frozen in a file beside it.")
     ] = False,
-    allow_unverified: Annotated[
-        bool, typer.Option("--allow-unverified", help="Also factors that nobody has checked; printed as such.")
-    ] = False,
+    allow_unverified: UnverifiedOption = False,
+    factors: FactorsOption = None,
+    contracts: ContractsOption = None,
+    grid_factor: GridFactorOption = None,
+    gwp: GwpOption = None,
+    eua: EuaOption = None,
+    pollutants: PollutantsOption = None,
 ) -> None:
     """The energy and CO2 report of a site, or of several. `make` may be left out. Prints the paths of its files.
 
@@ -98,7 +119,8 @@ def report_command(
     kinds, whole = tuple(dict.fromkeys(format_ or Format)), True
     with explained(), opened(shore, store) as (rows, book):
         settings = load_shore(shore)
-        options = load_options(settings.report, allow_unverified)
+        given = _given(factors, contracts, grid_factor, gwp, eua, pollutants)
+        options = load_options(settings.report.model_copy(update=given), allow_unverified)
         if last_month == (period is not None):
             raise WrongInput("give either a period, as in 2026-10, or --last-month")
         sites = list(site or [])
@@ -119,6 +141,16 @@ def report_command(
             whole = _tell_not_whole(found)
     if not whole:
         raise typer.Exit(INCOMPLETE)
+
+
+def _given(
+    factors: Path | None, contracts: Path | None, grid_factor: str | None, gwp: str | None, eua: str | None,
+    pollutants: bool | None,
+) -> dict[str, Any]:  # fmt: skip
+    """What the command line says instead of the shore file's table [report]."""
+    said = {"factors": factors, "contracts": contracts, "grid_factor": grid_factor, "gwp": gwp,
+            "eua_eur_per_t": eua, "pollutants": pollutants}  # fmt: skip
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _make_month(
@@ -212,7 +244,13 @@ def trace_command(
     shore: ShoreOption = SHORE,
     store: StoreOption = None,
     lang: LangOption = Language.FR,
-    allow_unverified: Annotated[bool, typer.Option("--allow-unverified", help="As for the report.")] = False,
+    allow_unverified: UnverifiedOption = False,
+    factors: FactorsOption = None,
+    contracts: ContractsOption = None,
+    grid_factor: GridFactorOption = None,
+    gwp: GwpOption = None,
+    eua: EuaOption = None,
+    pollutants: PollutantsOption = None,
     whole: Annotated[
         bool, typer.Option("--all", help="Every input and row, not the first and last alone.")
     ] = False,
@@ -226,7 +264,8 @@ def trace_command(
             site, month = found.raw["site"], found.raw["month"]
             options = found.options
         else:
-            options = load_options(load_shore(shore).report, allow_unverified)
+            given = _given(factors, contracts, grid_factor, gwp, eua, pollutants)
+            options = load_options(load_shore(shore).report.model_copy(update=given), allow_unverified)
         if site is None or month is None:
             raise WrongInput("give --site and --month, as in --site calais --month 2026-10, or --rows FILE")
         report = build(found, book, month, site, options)

@@ -25,10 +25,13 @@ def quality_figures(report: "Report") -> Iterator[Figure]:
             key="uncertainty.expanded", value=combined(parts), unit="1", perimeter="site", formula="gum_sum",
             inputs=tuple(key_of("uncertainty.expanded", meter=m.device) for m in counted), open=True,
         )  # fmt: skip
+    chargers: dict[str, set[str]] = {}
+    for call in report.calls:
+        chargers.setdefault(call.meter, set()).add(call.charger)
     for check in quality.checks:
         rows = tuple(
             RowRange("session", charger, month.start_ns, month.stop_ns)
-            for charger in sorted({c.charger for c in report.calls if c.meter == check.meter})
+            for charger in sorted(chargers.get(check.meter, ()))
         )
         yield Figure(
             key=key_of("check.integrated_wh", meter=check.meter), value=check.integrated_wh, unit="Wh",

@@ -9,8 +9,6 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from gateway.book import Book
 from gateway.report import calls as at_berth
 from gateway.report.calls import Call, Reconciliation
@@ -155,8 +153,9 @@ def build(store: Store, book: Book, month: str, site: str, options: Options = PL
     ]
     minutes: dict[str, Minutes] = {}
     read: dict[str, Minutes] = {}
+    of_meter = _by_meter(touching)
     for device in devices("energy_1m"):
-        starts = [c.start_ns - WINDOW_NS for c in touching if c.meter == device]
+        starts = [c.start_ns - WINDOW_NS for c in of_meter.get(device, ())]
         start_ns = min([when.start_ns - LOOK_BACK_NS, *starts])
         read[device] = Minutes.read(store, site, device, start_ns, when.stop_ns)
         month_only = read[device].within(when.start_ns, when.stop_ns)
@@ -184,12 +183,17 @@ def build(store: Store, book: Book, month: str, site: str, options: Options = PL
         )
         for device, rows in minutes.items()
     )
-    origins = {str(o) for m in minutes.values() for o in np.unique(m.origin.astype(str))}
+    origins = {str(o) for m in minutes.values() for o in set(m.origin.tolist())}
     if ended:  # their state of charge is in the report too
         here = [s for s in series if s.kind == "soc" and s.first_ns < when.stop_ns and s.last_ns >= when.start_ns]
         origins |= {s.tags["origin"] for s in here}
     origins |= {c.origin for c in ended} | {o for k in locks for o in k.origins}
     instants = [int(m.t_ns[0]) for m in minutes.values()] + [max(c.start_ns, when.start_ns) for c in ended]
+    stops = [span_stop_ns, *(c.end_ns for c in ended)]
+    for k in locks:
+        if len(k.lockages):
+            instants.append(max(int(k.lockages.start_ns.min()), when.start_ns))
+            stops.append(int(k.lockages.end_ns.max()))
     factors, contracts = options.load_factors(), options.load_contracts(site)
     grid = factors.grid(when.year, options.grid_factor or None)
     berths, vessels = settings["berth"], settings["vessel"]
@@ -220,14 +224,14 @@ def build(store: Store, book: Book, month: str, site: str, options: Options = PL
         gateways=tuple(sorted(settings["hashes"].items())),
         origins=tuple(sorted(origins)),
         first_ns=min(instants, default=when.start_ns),
-        stop_ns=max([span_stop_ns, *(c.end_ns for c in ended)]),
+        stop_ns=max([when.start_ns, *stops]),
         meters=meters,
         minutes=minutes,
         calls=ended,
         reconciliations=tuple(
-            at_berth.reconcile(device, minutes[device], calls, when)
+            at_berth.reconcile(device, minutes[device], of_meter[device], when)
             for device in minutes
-            if any(c.meter == device for c in calls)
+            if device in of_meter
         ),
         locks=locks,
         carbon=account(site_wh, ended, berths, factors, grid),
@@ -250,6 +254,13 @@ def _hourly(options: Options, counted: Sequence[Minutes], month: Month) -> Hourl
     if not options.intensity:
         return None
     return indicator(parse_intensity(options.intensity), counted, month.start_ns, month.stop_ns)
+
+
+def _by_meter(calls: Iterable[Call]) -> dict[str, list[Call]]:
+    found: dict[str, list[Call]] = {}
+    for call in calls:
+        found.setdefault(call.meter, []).append(call)
+    return found
 
 
 def _sum(parts: Iterable[int | None]) -> int | None:

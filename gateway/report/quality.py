@@ -1,5 +1,6 @@
 """How far a month's figures can be trusted: uncertainty, replaced meters, outages and why, corrections, checks."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -183,16 +184,19 @@ def outages(
                 if devices[i] in ("", meter.device)
                 and gap.start_ns - NEAR_NS <= rows.t_ns[i] < gap.stop_ns + NEAR_NS
             ]  # fmt: skip
-            others = [gaps for name, gaps in silent.items() if name != meter.device]
-            together = bool(others) and all(any(_share(gap, g) for g in gaps) for gaps in others)
+            others = (gaps for name, gaps in silent.items() if name != meter.device)
+            shared = len(silent) > 1 and all(_touched(gap, gaps) for gaps in others)
+            alone = "all_silent" if shared else "meter_silent"
             inside = minutes[meter.device].within(gap.start_ns, gap.stop_ns)
-            reason = near[0] if near else "all_silent" if together else "meter_silent"
+            reason = near[0] if near else alone
             found.append(Outage(meter.device, gap, reason, int(inside.estimated_wh.sum())))
     return tuple(found)
 
 
-def _share(a: Gap, b: Gap) -> bool:
-    return a.start_ns < b.stop_ns and b.start_ns < a.stop_ns
+def _touched(gap: Gap, others: Sequence[Gap]) -> bool:
+    """Does one of these, which follow each other, share time with the gap?"""
+    first = bisect_right(others, gap.start_ns, key=lambda other: other.stop_ns)
+    return first < len(others) and others[first].start_ns < gap.stop_ns
 
 
 @dataclass(frozen=True)
@@ -252,13 +256,17 @@ class CrossCheck:
 
 
 def cross_checks(calls: Sequence[Call]) -> tuple[CrossCheck, ...]:
-    found = []
-    for meter in sorted({c.meter for c in calls}):
-        both = [c for c in calls if c.meter == meter and c.energy_wh is not None and c.integrated_wh is not None]
-        if both:
-            integrated = sum((Fraction(c.integrated_wh or 0.0) for c in both), Fraction(0))
-            found.append(CrossCheck(meter, len(both), sum(c.energy_wh or 0 for c in both), integrated))
-    return tuple(found)
+    found: dict[str, list[Call]] = {}
+    for call in calls:
+        if call.energy_wh is not None and call.integrated_wh is not None:
+            found.setdefault(call.meter, []).append(call)
+    return tuple(
+        CrossCheck(
+            meter, len(both), sum(c.energy_wh or 0 for c in both),
+            sum((Fraction(c.integrated_wh or 0.0) for c in both), Fraction(0)),
+        )
+        for meter, both in sorted(found.items())
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
