@@ -193,7 +193,7 @@ def duration_curve(
     plot = Plot(unit, ticks, len(values))
     plot.line([(x, v) for i, v in enumerate(sorted(values, reverse=True)) for x in (i, i + 1)], LOOKS[0])
     plot.labels(labels)
-    plot.text(WIDTH - RIGHT, plot.height - 8, along, "end")  # the unit of the abscissa
+    plot.text(plot.left - 14, plot.height - 8, along, "end")  # the unit of the abscissa
     return plot.svg(alt)
 
 
@@ -230,7 +230,12 @@ def ranges(
 
 
 def histogram(
-    alt: str, unit: str, ticks: Ticks, edges: Sequence[str], series: Sequence[tuple[str, Sequence[int]]]
+    alt: str,
+    unit: str,
+    ticks: Ticks,
+    edges: Sequence[str],
+    series: Sequence[tuple[str, Sequence[int]]],
+    along: str = "",
 ) -> str:
     """Counts per class, up to two series side by side; `edges[i]` stands at the begin of class i."""
     count = len(edges) - 1
@@ -242,4 +247,5 @@ def histogram(
             plot.bar(i + 0.1 + n * wide, i + 0.1 + (n + 0.92) * wide, value, looks[n])
         plot.key(looks[n], name)
     plot.labels(list(enumerate(edges)))
+    plot.text(plot.left - 14, plot.height - 8, along, "end")
     return plot.svg(alt)

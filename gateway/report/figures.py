@@ -83,7 +83,7 @@ def site_load(w: Words) -> Drawing | None:
     caption = w("figure.load", minutes=step_ns // MINUTE_NS)
     alt = w("figure.load_alt", n=len(r.calls), most=w.t.quantity(Fraction(max(known)), "kW", 1))
     scale = ticks(w, max(known))
-    labels = _time_labels(w, first_ns, step_ns, len(values))
+    labels = month_labels(w, first_ns, step_ns, len(values))
     named = w("figure.at_berth")
     if short:
         return Drawing(caption, alt, chart.load_curve(alt, "kW", scale, labels, values, within, named))
@@ -166,7 +166,7 @@ def _site_power_kw(w: Words, step_ns: int, begin_ns: int | None = None) -> tuple
     return first_ns, [float(v) if n else None for v, n in zip(kw, minutes, strict=True)]
 
 
-def _time_labels(w: Words, first_ns: int, step_ns: int, count: int) -> Sequence[tuple[float, str]]:
+def month_labels(w: Words, first_ns: int, step_ns: int, count: int) -> Sequence[tuple[float, str]]:
     """Hours of a day, or the days of a month at their local midnights."""
     zone = w.report.month.zone
     last_ns = first_ns + count * step_ns
@@ -182,11 +182,13 @@ def ticks(w: Words, top: float) -> list[tuple[float, str]]:
     """Four to ten round values from 0 to beyond `top`."""
     if top <= 0:
         return [(0.0, "0")]
-    step = Fraction(1, 1000)
-    for i in range(40):
-        step = Fraction((1, 2, 5)[i % 3]) * Fraction(10) ** (i // 3 - 3)
-        if top <= 6 * step:
-            break
+    step = round_step(top)
     digits = next(d for d in range(4) if (step * 10**d).denominator == 1)
     count = int(-(-Fraction(top) // step))
     return [(float(i * step), w.t.number(i * step, digits)) for i in range(count + 1)]
+
+
+def round_step(span: float) -> Fraction:
+    """1, 2 or 5 times a power of ten, of which at most six make the span."""
+    steps = (Fraction((1, 2, 5)[i % 3]) * Fraction(10) ** (i // 3 - 3) for i in range(40))
+    return next(step for step in steps if span <= 6 * step)

@@ -23,6 +23,7 @@ from gateway.report.figure import key_of
 from gateway.report.figures import MOST_METERS, daily_bars, duration, peak_windows, power_bars, site_load
 from gateway.report.figures_carbon import carbon_key
 from gateway.report.ledger import deviations_of
+from gateway.report.lock_charts import lock_charts
 from gateway.report.model import WHOLE_ENOUGH, Report
 from gateway.report.sections_calls import calls, calls_annex, ends_unseen, verdict
 from gateway.report.sections_hourly import hourly_section
@@ -233,7 +234,7 @@ def _peaks(w: Words) -> list[Block]:
 
 
 def _locks(w: Words) -> list[Block]:
-    return lock_sections(w, [lock.facts for lock in w.report.locks])
+    return [*lock_sections(w, [lock.facts for lock in w.report.locks]), *lock_charts(w)]
 
 
 def _carbon(w: Words) -> list[Block]:

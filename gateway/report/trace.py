@@ -56,11 +56,25 @@ class _Tracer:
             yield f"{pad}  {w('trace.factor')}: {self._factor(name)}"
         for rows in figure.rows:
             yield from self._rows(rows, figure, f"{pad}  ")
+        beside = self._registers(key)
+        if beside:
+            yield f"{pad}  {w('trace.registers')}"
+        for name in beside:
+            yield from self.lines(name, depth + 2)
         shown, left = self._some(figure.inputs)
         for i, name in enumerate(shown):
             if left and i == len(shown) - len(shown) // 2:
                 yield f"{pad}  {w('trace.more', n=left)}"
             yield from self.lines(name, depth + 1)
+
+    def _registers(self, key: str) -> list[str]:
+        """Register differences that stand beside a meter's energy: what its display showed."""
+        name, _, meter = key.partition("/")
+        direction = name.removeprefix("energy.").removesuffix("_wh")
+        found = f"register.difference_wh/{meter},direction={direction},"
+        return [
+            other for other in self._figures if name.startswith("energy.") and meter and other.startswith(found)
+        ]
 
     def _factor(self, name: str) -> str:
         f = self._factors.get(name)

@@ -235,9 +235,12 @@ def test_a_trace_goes_from_the_total_to_readings_and_factors(shore: Path) -> Non
         "sum of import_wh: 4357174, 75 rows",
         "register_import_wh=1000500",
         "… and 70 more",
+        "register.opening_wh/meter=meter-1,direction=import,epoch=0 = 1000500 Wh",
     ):
         assert part in chain
-    assert call("trace", "co2.grid_site_kg", *words, "--all").stdout.count("register_import_wh=") == 75
+    assert (
+        call("trace", "co2.grid_site_kg", *words, "--all").stdout.count("register_import_wh=") == 77
+    )  # and two readings
 
 
 def test_a_trace_needs_only_the_frozen_rows(shore: Path, tmp_path: Path) -> None:
