@@ -5,13 +5,13 @@ from fractions import Fraction
 
 from gateway.report.document import Align, Block, Bullets, Document, Facts, Heading, Paragraph, Table
 from gateway.report.figure import Figure, by_key
-from gateway.report.rollup import Rollup, Scope
+from gateway.report.rollup import YEAR_BEFORE, Rollup, Scope
 from gateway.report.sections_locks import lock_reserves, lock_sections
 from gateway.report.sections_targets import target_section
 from gateway.report.words import PeriodWords
 from gateway.texts import Texts
 
-ENERGY = ("energy.import_wh", "energy.export_wh", "calls.count", "calls.energy_wh")
+ENERGY = ("energy.import_wh", YEAR_BEFORE, "energy.export_wh", "calls.count", "calls.energy_wh")
 SCOPES: tuple[Scope, ...] = ("site", "month", "port", "operator")
 
 
