@@ -72,6 +72,8 @@ class Plausible:
         self._wiring: Wiring = wiring
         self._nominal_hz = nominal_hz
         counters = np.array([p.name.endswith(("_total_wh", "_total_varh")) for p in profile.points])
+        self._bounded = np.array([not p.name.startswith("power_factor") for p in profile.points])  # 2: no load
+        self._floats = np.array([p.type.startswith("float") for p in profile.points])
         self._members = {"electrical": ~counters, "energy": counters}
         self._energy = _EnergyWindow(profile)
         self.proven: set[str] = set()
@@ -86,7 +88,7 @@ class Plausible:
     def findings(self, row: Row) -> list[Finding]:
         """Every check that this row allows, passed or not. Proves nothing and changes nothing."""
         values = self._known(row)
-        return [*self._unreadable(row, values), *(self._physics(values) if _energised(values) else ())]
+        return [*self._unreadable(row), *(self._physics(values) if _energised(values) else ())]
 
     def _known(self, row: Row) -> dict[str, float]:
         return {name: row.values[i].item() for name, i in self._index.items() if row.values[i] == row.values[i]}
@@ -116,7 +118,7 @@ class Plausible:
                 row.quality[members & (row.quality == Quality.GOOD)] = Quality.UNPROVEN
 
     def _judge_electrical(self, row: Row, values: Mapping[str, float]) -> list[Finding]:
-        findings = [*self._unreadable(row, values)]
+        findings = [*self._unreadable(row)]
         if _energised(values):
             findings += self._physics(values)
         if not findings:  # nothing is connected: neither proof nor doubt
@@ -136,15 +138,14 @@ class Plausible:
             self._told.add(finding.check)
             yield finding
 
-    def _unreadable(self, row: Row, values: Mapping[str, float]) -> Iterator[Finding]:
+    def _unreadable(self, row: Row) -> Iterator[Finding]:
         """What no connection state explains: numbers out of the range, or the trace of swapped words."""
-        for name, i in self._index.items():
-            value = values.get(name)
-            if row.quality[i] == Quality.OUT_OF_RANGE and not name.startswith("power_factor"):  # 2 means no load
-                low, high = self._points[i].range or (-np.inf, np.inf)
-                yield Finding("range", name, np.nan, low, high)
-            elif value is not None and self._points[i].type.startswith("float") and 0 < abs(value) < TINIEST:
-                yield Finding("word_order", name, value, TINIEST, np.inf)
+        for i in np.flatnonzero(self._bounded & (row.quality == Quality.OUT_OF_RANGE)):
+            low, high = self._points[i].range or (-np.inf, np.inf)
+            yield Finding("range", self._points[i].name, np.nan, low, high)
+        sizes = np.abs(row.values)
+        for i in np.flatnonzero(self._floats & (sizes > 0) & (sizes < TINIEST)):
+            yield Finding("word_order", self._points[i].name, row.values[i].item(), TINIEST, np.inf)
 
     def _physics(self, values: Mapping[str, float]) -> Iterator[Finding]:
         if self._wiring == "DC":

@@ -93,11 +93,11 @@ class Point(BaseModel):
     fr: str = Field("", description="label in French")
     en: str = Field("", description="label in English")
 
-    @property
+    @cached_property  # asked for each value of each row
     def words(self) -> int:
         return self.length if self.type == "string" else WORDS[self.type]
 
-    @property
+    @cached_property
     def wire_type(self) -> Literal["int", "float", "str"]:
         """Type of the field for ever: `wire`, else int where nothing is scaled, str for text, else float."""
         if self.type == "string":
