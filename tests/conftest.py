@@ -7,10 +7,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from order import rank, scheduler
 
 ROOT = Path(__file__).resolve().parent.parent
+hypothesis.settings.register_profile("bollard", deadline=None)  # no test depends on how busy the machine is
+hypothesis.settings.load_profile("bollard")
 REQUIRED = os.environ.get("BOLLARD_REQUIRE_SERVERS") == "1"
 
 

@@ -122,12 +122,12 @@ for_s = 10
         assert seen == [3, 0x83, 0x83, 3]
 
         clock.t_ns = 205 * NS
-        async with asyncio.timeout(2.0):
+        async with asyncio.timeout(30.0):
             assert await client.reader.read() == b""
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port)
         clock.t_ns = 211 * NS
-        async with asyncio.timeout(2.0):
+        async with asyncio.timeout(30.0):
             while True:
                 try:
                     again = await raw(port)
