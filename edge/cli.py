@@ -44,10 +44,10 @@ def run(
     """Poll, compute, spool and publish until told to stop (SIGTERM or Ctrl-C)."""
     set_cache_folder()
     from drivers.errors import DriverError
-    from dsp.warm import warm as load_kernels
     from edge.agent import Agent
     from edge.clock import SimulatedClock, WallClock
     from edge.config import ConfigError, LoadedSite
+    from edge.kernels import load_kernels
     from edge.logs import log_to_stderr
     from edge.spool import SpoolError
 
