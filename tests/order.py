@@ -11,17 +11,23 @@ from typing import Any
 from xdist.scheduler import LoadScopeScheduling
 
 FAULT_TABLE = "tests/drivers/test_fault_table.py"
+WITH_INFLUX = (  # one server for all of them
+    "tests/gateway/test_demo_shore.py", "tests/gateway/test_store.py", "tests/gateway/test_influx_setup.py",
+    "tests/gateway/test_pattern.py", "tests/gateway/report/test_render.py",
+)  # fmt: skip
 FIRST = (  # how they start, the longest first
-    "tests/drivers/test_fault_soak.py", "tests/gateway/test_demo_edge.py", FAULT_TABLE,
-    "tests/drivers/test_bus.py", "tests/firmware_sim/hil/test_run.py",
-    "tests/gateway/test_demo", "tests/test_read_only", "tests/drivers/",
-    "tests/edge/", "tests/firmware_sim/", "tests/dsp/test_lock_rules.py", "tests/test_wheel.py",
+    "tests/drivers/test_fault_soak.py", *WITH_INFLUX, "tests/gateway/test_demo_edge.py", FAULT_TABLE,
+    "tests/drivers/test_bus.py", "tests/firmware_sim/hil/test_run.py", "tests/firmware_sim/test_peers.py",
+    "tests/gateway/test_demo", "tests/test_read_only", "tests/drivers/", "tests/edge/", "tests/firmware_sim/",
+    "tests/dsp/test_lock_rules.py", "tests/test_wheel.py", "tests/gateway/test_battery.py",
 )  # fmt: skip
 
 
 def unit(nodeid: str) -> str:
     """The name of what goes to one worker together."""
     module = nodeid.partition("::")[0]
+    if module in WITH_INFLUX:
+        return "influx"
     protocol = re.search(r"-(\w+)\]$", nodeid) if module == FAULT_TABLE else None
     return f"{module}-{protocol[1]}" if protocol else module
 
