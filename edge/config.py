@@ -21,7 +21,7 @@ from pydantic import (
 from drivers.errors import ProfileError
 from drivers.opcua_settings import OpcUaSettings
 from drivers.plan import plan
-from drivers.profile import Profile, explain_all, load_profile
+from drivers.profile import Profile, explain_all, load_profile, not_toml
 from dsp import lock_rules
 from dsp.cell import load_cell
 from edge import lock_site, wire
@@ -29,6 +29,7 @@ from edge.lock_site import LockConfig
 from edge.modbus_settings import modbus_misfits, not_modbus_misfits, sharing_misfits
 from edge.mqtt import HOST_PORT, Access, host_port, tls_files, tls_misfits
 from edge.salvage import Place, salvage, trusted
+from edge.site_lines import located
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$", max_length=48)]
 
@@ -255,21 +256,23 @@ class LoadedSite:
         """Read and check a site file and its profiles. Raises: ConfigError with every problem."""
         try:
             raw = path.read_bytes()
-            table = tomllib.loads(raw.decode("utf-8"))
+            text = raw.decode("utf-8")
+            table = tomllib.loads(text)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}; give an existing file") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not TOML: {error}") from error
+            raise ConfigError(f"{path}: {not_toml(error)}") from error
         profiles, problems = _profiles(table, path)
         try:
             site = Site.model_validate(table)
         except ValidationError as error:
             rest, places = salvage(Site, table, error)
             told = explain_all(str(path), error, Site) + problems
-            raise ConfigError("\n".join(told + _misfits(rest, profiles, path, places))) from error
+            told += _misfits(rest, profiles, path, places)
+            raise ConfigError("\n".join(located(told, path, text, table))) from error
         problems += _misfits(site, profiles, path)
         if problems:
-            raise ConfigError("\n".join(problems))
+            raise ConfigError("\n".join(located(problems, path, text, table)))
         return cls(_with_paths(site, path), profiles, path, hashlib.sha256(raw).hexdigest()[:16])
 
 

@@ -21,6 +21,7 @@ from edge.spool import Entry
 from edge.unit import Output
 
 log = logging.getLogger(__name__)
+_NO_DOUBT = frozenset(map(int, (Quality.GOOD, Quality.NOT_SCANNED)))
 LATE_NS = 1_000_000_000  # older than the newest row by this much is late; less is jitter
 
 
@@ -169,10 +170,8 @@ def _make_whole(profile: Profile, row: Row) -> None:
 def _fields(profile: Profile, row: Row, trusted: bool) -> dict[str, wire.Value]:
     fields: dict[str, wire.Value] = {}
     values, quality = row.values.tolist(), row.quality.tolist()
-    doubt = False
+    doubt = not _NO_DOUBT.issuperset(quality)
     for i, point in enumerate(profile.points):
-        if quality[i] not in (Quality.GOOD, Quality.NOT_SCANNED):
-            doubt = True
         if i in row.text:
             fields[point.name] = row.text[i]
         elif values[i] == values[i]:  # not NaN

@@ -1,6 +1,8 @@
 """From scans to lines: nothing twice, nothing gone, and the same state after a restart at any instant."""
 
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,18 +21,30 @@ def lines_of(pipeline: Pipeline) -> list[str]:
     return [entry.line for entry in pipeline.entries]
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], tuple[list[str], bytes]]:
+    """By seed: the lines of a call without any restart, and the checkpoint in the end."""
+    loaded = load(tmp_path_factory.mktemp("site"))
+
+    @cache
+    def run(seed: int) -> tuple[list[str], bytes]:
+        whole = Pipeline(loaded)
+        for device, scan in a_call(loaded, seed):
+            whole.take(device, scan)
+        return lines_of(whole), whole.checkpoint()
+
+    return run
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(
     ("checkpoint_at", "killed_at"), [(0, 1), (700, 701), (1500, 2600), (2599, 2600), (0, 3000)]
 )
 def test_a_restart_goes_on_as_if_nothing_had_happened(
-    loaded: LoadedSite, tmp_path: Path, seed: int, checkpoint_at: int, killed_at: int
-) -> None:
-    rows = list(a_call(loaded, seed))
-    whole = Pipeline(loaded)
-    for device, scan in rows:
-        whole.take(device, scan)
-
+    loaded: LoadedSite, tmp_path: Path, uninterrupted: Callable[[int], tuple[list[str], bytes]],
+    seed: int, checkpoint_at: int, killed_at: int,
+) -> None:  # fmt: skip
+    lines, end = uninterrupted(seed)
     rows = list(a_call(loaded, seed))
     spool, first = Spool(tmp_path / "spool.db"), Pipeline(loaded)
     for i, (device, scan) in enumerate(rows[:killed_at]):
@@ -48,8 +62,8 @@ def test_a_restart_goes_on_as_if_nothing_had_happened(
     assert second.entries == []  # a replay emits nothing
     for device, scan in rows[killed_at:]:
         second.take(device, scan)
-    assert before + lines_of(second) == lines_of(whole)
-    assert second.checkpoint() == whole.checkpoint()
+    assert before + lines_of(second) == lines
+    assert second.checkpoint() == end
 
 
 def _all_rows(spool: Spool) -> list[str]:
