@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 VERSION = 1
-LANES = ("events", "minutes", "live", "detail")  # in the order in which they are sent
 Lane = Literal["events", "minutes", "live", "detail"]
+LANES: tuple[Lane, ...] = ("events", "minutes", "live", "detail")  # in the order in which they are sent
 FieldType = Literal["int", "float", "str"]
 Value = int | float | str
 ORIGINS = ("real", "sim", "replay", "test")

@@ -21,6 +21,16 @@ def receipt(spool: Spool, number: int, refused: tuple[tuple[int, str], ...] = ()
     return wire.Receipt(spool.id, number, batch.crc32, batch.rows - len(refused), refused)
 
 
+def waiting(spool: Spool) -> list[tuple[int, str]]:
+    """Batches without a receipt, lane by lane, oldest first."""
+    found: list[tuple[int, str]] = []
+    for lane in wire.LANES:
+        number = 0
+        while number := spool.next_waiting(lane, number) or 0:
+            found.append((number, lane))
+    return found
+
+
 @pytest.fixture
 def spool(tmp_path: Path) -> Spool:
     return Spool(tmp_path / "spool.db")
@@ -34,7 +44,7 @@ def test_a_batch_keeps_its_bytes_over_a_restart(spool: Spool) -> None:
     again = Spool(spool.path)
     assert again.id == spool.id
     assert again.batch(sealed.id) == sealed
-    assert again.waiting_ids() == [(sealed.id, "live")]
+    assert waiting(again) == [(sealed.id, "live")]
     rest = again.seal("live", 10)
     assert rest is not None
     assert rest.body == wire.body_of([entry(3).line, entry(4).line])
@@ -98,14 +108,12 @@ def test_a_full_spool_drops_detail_before_live_and_never_minutes_or_events(spool
             spool.seal(lane, 100)
     spool.commit([], b"state")  # rows that a replay might need would stay
     size = spool.used_bytes()
-    dropped = spool.make_room(size * 7 // 8)
-    assert {lane for lane, *_ in dropped} == {"detail"}
-    dropped += spool.make_room(0)
-    lanes = [lane for lane, *_ in dropped]
-    assert lanes == sorted(lanes)  # all of detail, then live
-    assert [lane for _, lane in spool.waiting_ids()] == ["events"] * 20 + ["minutes"] * 20
+    rows = spool.make_room(size * 7 // 8)
+    assert [d.lane for d in spool.untold()] == ["detail"]
+    rows += spool.make_room(0)
+    assert [lane for _, lane in waiting(spool)] == ["events"] * 20 + ["minutes"] * 20
     tally = spool.tally()
-    assert tally.dropped == sum(rows for _, rows, _, _ in dropped) == 4000
+    assert tally.dropped == rows == sum(d.rows for d in spool.untold()) == 4000
     assert tally.sealed == 8000 == tally.dropped + tally.waiting
 
 
