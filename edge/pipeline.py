@@ -17,7 +17,7 @@ from edge import wire
 from edge.compute import Compute
 from edge.config import LoadedSite
 from edge.proofs import Proofs
-from edge.spool import Entry
+from edge.spool import Entry, Held
 from edge.unit import Output
 
 log = logging.getLogger(__name__)
@@ -41,9 +41,24 @@ class Pipeline:
         self._last_ns: dict[str, int] = {}  # per device: two of its rows never share an instant
         self.entries: list[Entry] = []
         self.trusted = True
+        self.held: list[Held] = []  # grows likewise, while nobody knows what time it is
+        self._hold: tuple[str, int] | None = None  # the boot, and our time minus the monotonic clock's
+
+    @property
+    def holding(self) -> bool:
+        return self._hold is not None
+
+    def hold(self, boot: str, offset_ns: int) -> None:
+        """Compute nothing from here on: rows wait with the monotonic time that is `offset_ns` below theirs."""
+        self._hold = boot, offset_ns
 
     def take(self, device: str, row: Row) -> None:
         """Take one scan: encode it, compute with it, and queue both."""
+        if self._hold is not None:
+            profile = self._profiles[device]
+            lane = wire.lane_of(profile.kind, row.scan)
+            self._wait(lane, profile.kind, self._tags[device], _fields(profile, row, True), row.t_ns)
+            return
         if row.scan == HISTORY or self._is_late(device, row.t_ns):
             self._take_late(device, row)
             return
@@ -85,14 +100,61 @@ class Pipeline:
     def take_report(self, kind: str, device: str | None, fields: dict[str, wire.Value], t_ns: int) -> None:
         """Queue a `link` or `gateway` row, or an event of the agent itself. They feed no computation."""
         tags = self._tags[device] if device is not None else self._site_tags
+        if self._hold is not None:
+            self._wait(wire.lane_of(kind), kind, tags, fields, t_ns)
+            return
         self._queue([Output(kind, device, fields, self._later(f"{kind} {device}", t_ns))], tags)
 
     def take_event(self, code: str, device: str | None, t_ns: int, **fields: wire.Value) -> None:
         tags = (self._tags[device] if device is not None else self._site_tags) | {"code": code}
+        fields = fields or {"value": 1.0}
+        if self._hold is not None:
+            self._wait("events", "event", tags, fields, t_ns)
+            return
         at_ns = self._later("event", t_ns)
-        self.entries.append(
-            Entry("events", at_ns, wire.encode_row("event", tags, fields or {"value": 1.0}, at_ns), False)
-        )
+        self.entries.append(Entry("events", at_ns, wire.encode_row("event", tags, fields, at_ns), False))
+
+    # While nobody knows what time it is.
+
+    def _wait(
+        self, lane: wire.Lane, kind: str, tags: dict[str, str], fields: dict[str, wire.Value], t_ns: int
+    ) -> None:
+        assert self._hold is not None
+        boot, offset_ns = self._hold
+        self.held.append(Held(lane, boot, t_ns - offset_ns, wire.encode_row(kind, tags, fields, t_ns)))
+
+    def release(self, waited: Iterable[tuple[Held, int, bool]]) -> list[Entry]:
+        """What rows become that have waited: each with its time, and whether that is more than a guess.
+
+        A guess computes nothing and says so (`clk=0`). What comes in meanwhile waits on.
+        """
+        hold, before = self._hold, self.entries
+        self._hold, self.entries = None, []
+        for held, t_ns, is_known in waited:
+            decoded = wire.decode_row(held.line)
+            device = decoded.tags.get("device", "")
+            profile = self._profiles.get(device)
+            if profile is None or profile.kind != decoded.kind:
+                series = "event" if decoded.kind == "event" else f"{decoded.kind} {device or None}"
+                self._put_back(held, decoded, series, t_ns, is_known)
+            elif is_known:
+                row = _row(profile, decoded)
+                row.t_ns = t_ns
+                self.take(device, row)
+            else:
+                self._put_back(held, decoded, device, t_ns, False)
+        made, self._hold, self.entries = self.entries, hold, before
+        return made
+
+    def _put_back(self, held: Held, decoded: wire.RowLine, series: str, t_ns: int, is_known: bool) -> None:
+        """The row as it was, but for its time."""
+        fields = dict(decoded.fields) | ({} if is_known else {"clk": 0})
+        t_ns = self._later(series, t_ns)
+        line = wire.encode_row(decoded.kind, decoded.tags, fields, t_ns)
+        self.entries.append(Entry(held.lane, t_ns, line, False))
+
+    def end_hold(self) -> None:
+        self._hold = None
 
     def _queue(self, outputs: Iterable[Output], tags: dict[str, str] | None = None) -> None:
         for out in outputs:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from edge import wire
-from edge.spool_base import Batch, Dropped, Entry, Held, SpoolFile, Tally
+from edge.spool_base import Batch, Dropped, Entry, Held, HeldBoot, SpoolFile, Tally
 from edge.spool_file import (
     SpoolDamagedError,
     SpoolError,
@@ -28,8 +28,8 @@ from edge.spool_file import (
 from edge.spool_salvage import Salvaged
 
 __all__ = [
-    "Batch", "Dropped", "Entry", "Held", "Salvaged", "Spool", "SpoolDamagedError", "SpoolError", "SpoolFullError",
-    "SpoolIoError", "Tally", "locked",
+    "Batch", "Dropped", "Entry", "Held", "HeldBoot", "Salvaged", "Spool", "SpoolDamagedError", "SpoolError",
+    "SpoolFullError", "SpoolIoError", "Tally", "locked",
 ]  # fmt: skip
 log = logging.getLogger(__name__)
 LATE_RECEIPTS = 1000  # batches given up whose receipt may still come
@@ -103,11 +103,18 @@ class Spool(SpoolFile):
         with reading(self.path):
             return int(self._db.execute("SELECT count(*) FROM held").fetchone()[0])
 
-    def last_held(self, boot: str) -> int:
-        """Monotonic time of the newest row of a boot that waits; 0 if none does. [ns]"""
+    def held_boots(self) -> list[HeldBoot]:
+        """The boots that they are of, in the order in which they were."""
+        query = (
+            "SELECT boot, count(*), min(mono_ns), max(mono_ns), max(seq) FROM held GROUP BY boot ORDER BY min(seq)"
+        )
+        boots = []
         with reading(self.path):
-            found = self._db.execute("SELECT max(mono_ns) FROM held WHERE boot = ?", (boot,)).fetchone()[0]
-        return int(found or 0)
+            for boot, rows, first_ns, last_ns, newest in self._db.execute(query).fetchall():
+                text = "SELECT mono_ns, line FROM held WHERE seq = ?"
+                mono_ns, line = self._db.execute(text, (newest,)).fetchone()
+                boots.append(HeldBoot(boot, rows, first_ns, last_ns, int(line[line.rindex(" ") :]) - mono_ns))
+        return boots
 
     def replay(self) -> tuple[bytes | None, list[str]]:
         """The last checkpoint, and the lines to feed after it, in the order in which they came."""

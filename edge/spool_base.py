@@ -51,6 +51,17 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldBoot:
+    """Rows of a boot that wait for a trusted clock: their monotonic times, and what the wall clock was ahead."""
+
+    boot: str
+    rows: int
+    first_ns: int
+    last_ns: int
+    wall_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """A sealed batch; `body` is what the crc was taken of."""
 
@@ -154,13 +165,17 @@ class SpoolFile:
         self.salvaged = salvage(self.path, str(error))
         self._connect()
 
-    def reopen(self, error: SpoolError) -> None:
-        """Make the connection to the file again after an error; a damaged file is replaced. Raises: SpoolError."""
+    def reopen(self, error: SpoolError) -> Salvaged | None:
+        """Make the connection to the file again after an error; a damaged file is replaced. Raises: SpoolError.
+
+        Returns: what could be salvaged, if it was damaged.
+        """
         self._db.close()
         if isinstance(error, SpoolDamagedError):
             self._mend(error)
-        else:
-            self._connect()
+            return self.salvaged
+        self._connect()
+        return None
 
     def _take_new_id(self) -> None:
         """What was sent under the old one may be older or newer than what is here."""

@@ -19,19 +19,28 @@ def entry(i: int, lane: wire.Lane = "live") -> Entry:
     return Entry(lane, 1000 + i, f'meter,site=s,gateway=g,device=m text="{noise}" {1000 + i}', True)
 
 
-@pytest.fixture
-def full(tmp_path: Path) -> Path:
-    """A spool as a kill leaves it: batches, loose rows, a checkpoint, most of it still in the log."""
-    spool = Spool(tmp_path / "first.db", "s/g")
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A spool as a kill leaves it: batches, loose rows, a checkpoint, all of it still in the log."""
+    folder = tmp_path_factory.mktemp("killed")
+    spool = Spool(folder / "first.db", "s/g")
     spool._db.execute("PRAGMA wal_autocheckpoint=0")
+    spool._db.execute("PRAGMA synchronous=OFF")
     for i in range(BATCHES):
         spool.commit([entry(ROWS * i + j) for j in range(ROWS)], b"{state}" if i == BATCHES // 2 else None)
         spool.seal("live", ROWS)
     spool.commit([entry(10**6 + i, "detail") for i in range(50)], held=[Held("live", "boot", 7, entry(5).line)])
-    (tmp_path / "spool.db.lock").write_text("open")
     for suffix in ("", "-wal"):
-        shutil.copyfile(tmp_path / f"first.db{suffix}", tmp_path / f"spool.db{suffix}")
+        shutil.copyfile(folder / f"first.db{suffix}", folder / f"spool.db{suffix}")
     spool.close()
+    return folder / "spool.db"
+
+
+@pytest.fixture
+def full(killed: Path, tmp_path: Path) -> Path:
+    for suffix in ("", "-wal"):
+        shutil.copyfile(killed.with_name(f"spool.db{suffix}"), tmp_path / f"spool.db{suffix}")
+    (tmp_path / "spool.db.lock").write_text("open")
     return tmp_path / "spool.db"
 
 
@@ -68,7 +77,7 @@ def test_a_file_as_a_kill_leaves_it_is_whole(full: Path) -> None:
     assert in_order(spool)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_flipped_bytes_cost_what_they_hit_and_no_more(full: Path, seed: int) -> None:
     emptied_log(full)
     old_id, chance = Spool(full, "s/g").id, random.Random(seed)
@@ -89,7 +98,7 @@ def test_flipped_bytes_cost_what_they_hit_and_no_more(full: Path, seed: int) -> 
         assert spool.salvaged.lost >= len(EVERY) - len(found)
 
 
-@pytest.mark.parametrize("share", [0.02, 0.3, 0.9, 0.999])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.999])
 def test_a_truncated_file_gives_what_is_left_of_it(full: Path, share: float) -> None:
     emptied_log(full)
     content = full.read_bytes()
@@ -102,7 +111,7 @@ def test_a_truncated_file_gives_what_is_left_of_it(full: Path, share: float) -> 
     spool.commit([entry(0)])  # it works
 
 
-@pytest.mark.parametrize("lost", [16, 100, PAGE])
+@pytest.mark.parametrize("lost", [16, PAGE])
 def test_a_file_without_its_beginning_is_read_all_the_same(full: Path, lost: int) -> None:
     emptied_log(full)
     content = bytearray(full.read_bytes())
@@ -216,10 +225,8 @@ def test_damage_that_shows_while_it_runs_is_mended_in_place(full: Path) -> None:
     other.execute("PRAGMA user_version=2")
     other.close()
     with pytest.raises(SpoolError, match="is damaged") as told:
-        for number in range(1, BATCHES + 1):
-            spool.batch(number)
+        _ = [spool.batch(number) for number in range(1, BATCHES + 1)]
     old = spool.id
-    spool.reopen(told.value)
-    assert spool.salvaged is not None and spool.id != old
+    assert spool.reopen(told.value) is not None and spool.id != old
     spool.commit([entry(1)])
     assert in_order(spool)
