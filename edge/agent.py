@@ -60,7 +60,7 @@ class Agent:
         self._reporter = Reporter(
             loaded, clock, version, self._disk, self._pipeline, self._pollers, self._uplink, self._flusher
         )
-        self._local = LocalSocket(loaded, self._pollers, self._reporter.status)
+        self._local = LocalSocket(loaded, self._pollers, self._reporter.seen_here)
         self._receipts: list[wire.Receipt] = []  # whose batches the spool has not freed yet
         self._received = asyncio.Event()
 
@@ -189,7 +189,8 @@ class Agent:
 
     async def _drain(self) -> None:
         """At a stop, with all tasks ended: rows to disk with their state, then wait a little for the shore."""
-        await self._flusher.flush(checkpoint=True)
+        while await self._flusher.flush(checkpoint=True) and (self._pipeline.entries or self._pipeline.held):
+            pass
         deadline_s = time.monotonic() + DRAIN_S
         while self._uplink.connected and time.monotonic() < deadline_s:
             try:

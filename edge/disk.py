@@ -30,13 +30,13 @@ class Disk:
         self._on_trouble, self._on_salvaged = on_trouble, on_salvaged
         self._thread = ThreadPoolExecutor(1, "spool")
         self._broken: SpoolError | None = None  # the file has to be opened anew
-        self._told = False
+        self._failing: set[object] = set()  # what the spool has refused and not done since
 
     def start(self, function: Callable[..., T], *args: Any) -> "asyncio.Future[T]":
         """For who has to know the end of it even if cancelled; else `await disk(Spool.method, …)`."""
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._thread, self._run, loop, function, *args)
-        future.add_done_callback(self._look)
+        future.add_done_callback(lambda done: self._look(function, done))
         return future
 
     async def __call__(self, function: Callable[..., T], *args: Any) -> T:
@@ -70,16 +70,19 @@ class Disk:
             self._broken = error
             raise
 
-    def _look(self, future: "asyncio.Future[Any]") -> None:
-        error = None if future.cancelled() else future.exception()
+    def _look(self, function: object, future: "asyncio.Future[Any]") -> None:
+        if future.cancelled():
+            return
+        error = future.exception()
         if isinstance(error, SpoolError):
-            if not self._told:
-                self._told = True
+            if not self._failing:
                 log.error("event=spool_refuses error=%r", str(error))
                 self._on_trouble(error)
-        elif self._told and error is None and not future.cancelled():
-            self._told = False
-            log.info("event=spool_works_again")
+            self._failing.add(function)
+        elif error is None and function in self._failing:
+            self._failing.discard(function)
+            if not self._failing:
+                log.info("event=spool_works_again")
 
     async def close(self) -> None:
         """Raises: SpoolError; then the next start finds the file as a kill leaves it."""

@@ -5,6 +5,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from edge import wire
 from edge.clock import Clock
@@ -14,9 +15,12 @@ from edge.pipeline import Pipeline
 from edge.spool import Dropped, Entry, Held, Spool, SpoolError, SpoolFullError
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 CHECKPOINT_S = 60.0  # of the agent's clock: how much a start has to replay
 MOST_ROWS_IN_MEMORY = 200_000  # while the disk refuses; some 100 MB
+MOST_ROWS_PER_COMMIT = 10_000  # of what has gathered in memory
 RESERVE = 2**20  # bytes inside the file that are kept free where the disk has no more to give
+LEAST_BYTES = 16 * 2**20  # that a spool may have on a disk that is short of room
 TRIM_PAGES = 4_096  # at most so many are given back a minute
 
 
@@ -58,11 +62,13 @@ class Flusher:
         nothing: list[Dropped] = []
         dropped = await self._disk.asked(nothing, Spool.untold)
         self._tell(dropped)
-        entries, held, now_ns = pipeline.entries, pipeline.held, self._clock.now_ns()
+        now_ns = self._clock.now_ns()
+        entries, pipeline.entries = _cut(pipeline.entries)
+        held, pipeline.held = _cut(pipeline.held)
         if not entries and not held and not checkpoint:
             return False
-        pipeline.entries, pipeline.held = [], []
-        state = pipeline.checkpoint() if checkpoint and self._may_checkpoint() else None
+        is_all = not pipeline.entries and self._may_checkpoint()
+        state = pipeline.checkpoint() if checkpoint and is_all else None
         told = max((gone.last for gone in dropped), default=0)
         commit = self._disk.start(Spool.commit, entries, state, held, 0, told)
         try:
@@ -75,7 +81,9 @@ class Flusher:
         except SpoolError as error:
             self._keep(entries, held)
             if isinstance(error, SpoolFullError):
-                await self._make_room(RESERVE)
+                await self._make_room(
+                    RESERVE // 4 + 2 * sum(len(e.line) for e in entries) + 2 * sum(len(h.line) for h in held)
+                )
             return False
         self.flushed_ns = now_ns
         if state is not None:
@@ -110,17 +118,27 @@ class Flusher:
         """Keep the file below its bound; and where the disk is short, let it grow no further than it has.
 
         Its own pages stay with it: given back to a disk that something else fills, they would be gone.
+
+        Args:
+            least_free: Bytes inside the file that have to be free, since the disk gives none. 0: it does.
         """
         try:
             free = shutil.disk_usage(self._disk.spool.path.parent).free
             size = await self._disk(Spool.file_bytes)
             most = self._settings.max_mib * 2**20
             short = least_free > 0 or free < self._settings.min_free_mib * 2**20
-            if short:
-                most = min(most, size - RESERVE)
+            if least_free:
+                most = min(most, size - least_free)
+            elif short:
+                most = min(most, max(size - RESERVE, LEAST_BYTES))
             if short != self._short_of_room:
                 self._short_of_room = short
                 log.warning("event=%s free_bytes=%d", "disk_short" if short else "disk_has_room_again", free)
             await self._disk(Spool.make_room, most)
         except (OSError, SpoolError):  # not even room to delete; the disk has told
             return
+
+
+def _cut(rows: list[T]) -> tuple[list[T], list[T]]:
+    """What one commit takes, and the rest."""
+    return rows[:MOST_ROWS_PER_COMMIT], rows[MOST_ROWS_PER_COMMIT:]

@@ -57,7 +57,7 @@ class LocalSocket:
 
     def __init__(
         self, loaded: LoadedSite, pollers: Mapping[str, "Poller"],
-        status: Callable[[str], Awaitable[dict[str, Any]]] | None = None,
+        status: Callable[[], Awaitable[dict[str, Any]]] | None = None,
     ) -> None:  # fmt: skip
         self._status = status
         self.path = socket_path(loaded.spool_path).absolute()
@@ -141,7 +141,7 @@ class LocalSocket:
                 elif name == "devices":
                     answer = {"devices": [self._device(device) for device in self._pollers]}
                 elif name == "status" and self._status is not None:
-                    answer = {"status": await self._status("online")}
+                    answer = {"status": await self._status()}
                 elif name in ("read", "plate"):
                     answer = {name: (await self._read(_pdu(name, value), value)).hex()}
                 else:

@@ -157,6 +157,10 @@ class Reporter:
             "dropped": tally.dropped + self._flusher.lost_rows, "refused": tally.refused,
         } | self._known  # fmt: skip
 
+    async def seen_here(self) -> dict[str, Any]:
+        """The status for a person beside the gateway: online is what we are to the broker."""
+        return await self.status("online" if self._uplink.connected else "offline")
+
     def _until(self, oldest_ns: int | None) -> int:
         """Where nothing waits, all that is on disk is confirmed."""
         return self._flusher.flushed_ns if oldest_ns is None else oldest_ns - 1
