@@ -85,7 +85,7 @@ class WallClock:
 
     def not_before(self, t_ns: int) -> None:
         """Go on from this instant if the clock is behind it: rows on disk already have that time. [ns, UTC]"""
-        self._utc_ns += max(0, t_ns - self.now_ns())
+        self._utc_ns = max(self.now_ns(), t_ns)
 
     def trusted(self) -> bool:
         """Whether the kernel holds its clock for synchronised (a time daemon sees to it), and we follow it."""

@@ -134,8 +134,10 @@ class SpoolFile:
             if word == "open" and size < MOST_CHECKED_BYTES:
                 self._check()
         except SpoolDamagedError as error:
-            if not word:  # nobody says that this was a spool of ours: it may be anything
-                raise
+            if not word:  # it may be anything
+                raise SpoolDamagedError(
+                    f"{error}, and nothing says that it was ours; move it away, or give another file in [spool] path"
+                ) from error
             self._mend(error)
         else:
             if word == "open" and size > 0 and log_size < 0:

@@ -77,7 +77,7 @@ def explained(path: Path, error: sqlite3.Error) -> SpoolError:
     if not path.parent.is_dir():
         return SpoolError(f"{path}: the folder {path.parent} is not there; make it, or change spool.path")
     if kind is SpoolDamagedError:
-        return kind(f"{path}: is damaged ({text}); move it away to keep it, a new one is made at the start")
+        return kind(f"{path}: is damaged ({text})")
     if kind is SpoolFullError:
         return kind(f"{path}: the disk is full; make room, rows wait in memory meanwhile")
     if kind is SpoolIoError:
