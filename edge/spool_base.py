@@ -135,9 +135,8 @@ class SpoolFile:
                 self._check()
         except SpoolDamagedError as error:
             if not word:  # it may be anything
-                raise SpoolDamagedError(
-                    f"{error}, and nothing says that it was ours; move it away, or give another file in [spool] path"
-                ) from error
+                what = "nothing says that it was ours: move it away, or give another file in [spool] path"
+                raise SpoolDamagedError(f"{error}; {what}") from error
             self._mend(error)
         else:
             if word == "open" and size > 0 and log_size < 0:
