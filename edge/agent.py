@@ -114,7 +114,8 @@ class Agent:
         log.info("event=stopped sealed=%d waiting=%d", tally.sealed, tally.waiting)
 
     async def _send_forever(self) -> None:
-        detail_due_s, wait_s = 0.0, 1.0
+        live_due_s, detail_due_s, wait_s = 0.0, 0.0, 1.0
+        collect_s = self._site.broker.collect_s
         while True:
             try:
                 async with asyncio.timeout(min(1.0, wait_s)):  # what has no receipt comes due by itself
@@ -122,9 +123,11 @@ class Agent:
             except TimeoutError:
                 pass
             self._wake.clear()
-            lanes = wire.LANES[:-1]
-            if time.monotonic() >= detail_due_s:
-                detail_due_s, lanes = time.monotonic() + DETAIL_EVERY_S, wire.LANES
+            now_s, lanes = time.monotonic(), wire.LANES[:1]
+            if now_s >= live_due_s:
+                live_due_s, lanes = now_s + collect_s, wire.LANES[:-1]
+            if now_s >= detail_due_s:
+                detail_due_s, lanes = now_s + max(collect_s, DETAIL_EVERY_S), wire.LANES
             try:
                 wait_s = await self._sender.turn(lanes)
             except SpoolError:  # the disk has told; rows stay where they are until it works again

@@ -73,6 +73,12 @@ class BrokerConfig(Table):
     reconnect_s: int = Field(30, ge=1, le=3600, description="longest wait between two attempts to connect")
     resend_s: float = Field(30.0, ge=1.0, le=3600.0, description="seconds to wait for a receipt")
     window: int = Field(64, ge=1, le=10_000, description="batches that may wait for a receipt at once")
+    collect_s: float = Field(
+        0.0,
+        ge=0.0,
+        le=60.0,
+        description="seconds that rows are collected for one batch, events apart; 10 on paid links",
+    )
     drain_kib_s: float = Field(
         0.0, ge=0.0, le=1e6, description="most KiB a second of what has waited, live rows apart; 0: no limit"
     )

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drivers.profile import Profile
 from drivers.row import HISTORY, Quality, Row, empty_row
@@ -35,6 +36,7 @@ class Pipeline:
             for d in site.device
         }
         self._site_tags = {"site": site.site.name, "gateway": site.site.gateway, "origin": _weakest(loaded)}
+        self._plain = {name: _Plain(profile) for name, profile in loaded.profiles.items()}
         self._compute = Compute(loaded)
         self._aboard: dict[str, tuple[str, int]] = {}  # per device: the vessel of its rows, and since when
         self._proofs = Proofs(loaded)
@@ -64,7 +66,7 @@ class Pipeline:
             return
         row.t_ns = self._later(device, row.t_ns)
         profile = self._profiles[device]
-        _make_whole(profile, row)
+        self._plain[device](row)
         doubts = self._proofs.judge(device, row)
         vessel = self._compute.vessel_of(device, row)
         if self._aboard.get(device, ("", 0))[0] != vessel:
@@ -87,7 +89,7 @@ class Pipeline:
         is, is known only if the vessel was there before the gap and still is.
         """
         profile = self._profiles[device]
-        _make_whole(profile, row)
+        self._plain[device](row)
         self._proofs.mark(device, row)
         vessel, since_ns = self._aboard.get(device, ("", 0))
         tags = self._tags[device] | {"vessel": "unknown" if vessel and row.t_ns < since_ns else vessel}
@@ -160,7 +162,10 @@ class Pipeline:
         for out in outputs:
             t_ns = self._later("event", out.t_ns) if out.kind == "event" else out.t_ns
             base = tags if tags is not None else self._tags[out.device or ""]
-            line = wire.encode_row(out.kind, {**base, **out.tags}, out.fields, t_ns)
+            fields = out.fields
+            if digits := wire.DIGITS.get(out.kind):
+                fields = {name: _rounded(value, digits.get(name)) for name, value in fields.items()}
+            line = wire.encode_row(out.kind, {**base, **out.tags}, fields, t_ns)
             self.entries.append(Entry(wire.lane_of(out.kind), t_ns, line, False))
 
     def newest_ns(self) -> int:
@@ -221,11 +226,45 @@ def _weakest(loaded: LoadedSite) -> str:
     return next(o for o in ("test", "sim", "replay", "real") if o in origins)
 
 
-def _make_whole(profile: Profile, row: Row) -> None:
-    """Round what travels as a whole number, as a counter in float32 kWh does, before anything computes with it."""
-    rounded = profile.rounded
-    if rounded:
-        row.values[rounded] = np.rint(row.values[rounded])
+class _Plain:
+    """Gives numbers the form in which they travel, in place, before anything computes with them.
+
+    What travels as a whole number is rounded, as a counter in float32 kWh. A float32 becomes the shortest decimal
+    number to which it is the nearest: 230.1 instead of 230.10000610351562, which is longer and says no more.
+    """
+
+    def __init__(self, profile: Profile) -> None:
+        self._whole = profile.rounded
+        single = [
+            i for i, p in enumerate(profile.points)
+            if p.type == "float32" and p.scale == 1.0 and p.scale_from is None and i not in self._whole
+        ]  # fmt: skip
+        self._single = np.array(single, np.intp)
+
+    def __call__(self, row: Row) -> None:
+        if self._whole:
+            row.values[self._whole] = np.rint(row.values[self._whole])
+        known = self._single[np.isfinite(row.values[self._single])]
+        if known.size:
+            row.values[known] = _shortest(row.values[known])
+
+
+def _rounded(value: wire.Value, digits: int | None) -> wire.Value:
+    return round(value, digits) if isinstance(value, float) and digits is not None else value
+
+
+def _shortest(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Nine digits tell every float32 apart; seven do in most cases."""
+    single = values.astype(np.float32)
+    if not np.array_equal(single, values):  # more than a float32 holds: not ours to shorten
+        return values
+    short = np.array([float(f"{value:.7g}") for value in values.tolist()])
+    for digits in (8, 9):
+        longer = short.astype(np.float32) != single
+        if not longer.any():
+            break
+        short[longer] = [float(f"{value:.{digits}g}") for value in values[longer].tolist()]
+    return short
 
 
 def _fields(profile: Profile, row: Row, trusted: bool) -> dict[str, wire.Value]:
