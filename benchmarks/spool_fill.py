@@ -1,4 +1,4 @@
-"""A process that does nothing but fill a spool: its memory is the spool's. Prints a line of JSON for each tenth."""
+"""A process that does nothing but fill a spool: its memory is the spool's. Prints JSON for each tenth."""
 
 import json
 import pickle

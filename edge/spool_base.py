@@ -26,7 +26,7 @@ from edge.spool_salvage import Salvaged, finish, salvage, was_interrupted
 log = logging.getLogger(__name__)
 MOST_CHECKED_BYTES = 64 * 2**20  # a larger file is not looked through at a start after a crash: about 0.3 s
 MOST_BATCHES, MOST_ROWS = 100, 5_000  # of a lane that are looked at to say until when each device is confirmed
-KEEP_PAGES = 16_384  # 64 MiB stay with a file that has emptied
+KEEP_PAGES = 32_768  # 32 MiB stay with a file that has emptied
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,14 @@ class Batch:
     t_last_ns: int
     crc32: str
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What else a commit has done: batches that receipts have freed, and those that were sealed."""
+
+    freed: list[int]
+    sealed: list[Batch]
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +254,7 @@ class SpoolFile:
         surplus = min(most_pages, free - max(KEEP_PAGES, pages // 4))
         if surplus > 0:
             with reading(self.path):
-                self._db.execute(f"PRAGMA incremental_vacuum({surplus})").fetchall()
+                self._db.executescript(f"PRAGMA incremental_vacuum({surplus})")  # execute frees one and stops
 
     def tally(self) -> Tally:
         totals = "SELECT sum(sealed), sum(stored), sum(refused), sum(dropped) FROM tally"

@@ -12,11 +12,13 @@ from edge import disk as disk_module
 from edge import flush as flush_module
 from edge import wire
 from edge.clock import WallClock
-from edge.config import SpoolConfig
+from edge.config import BrokerConfig, SpoolConfig
 from edge.disk import Disk
 from edge.flush import Flusher
 from edge.pipeline import Pipeline
+from edge.sending import Sender
 from edge.spool import Entry, Salvaged, Spool, SpoolError, SpoolFullError, SpoolIoError
+from edge.uplink import Uplink
 
 
 class Watched:
@@ -119,7 +121,10 @@ class Site:
         self.disk, self.loaded = self.watched.disk, load(folder)
         self.pipeline = Pipeline(self.loaded)
         config = SpoolConfig(**{"min_free_mib": 0} | settings)  # type: ignore[arg-type]
-        self.flusher = Flusher(self.disk, self.pipeline, WallClock(), config, asyncio.Lock(), lambda: True)
+        broker = BrokerConfig(host="b")
+        uplink = Uplink(broker, folder, "port", "gw", b"", lambda _: None, lambda: None)
+        sender = Sender(self.disk, uplink, broker)
+        self.flusher = Flusher(self.disk, self.pipeline, WallClock(), config, sender, asyncio.Lock(), lambda: True)
 
     def take(self, count: int) -> None:
         for i in range(count):

@@ -261,7 +261,7 @@ def test_a_file_that_has_drained_gives_its_room_back(spool: Spool, monkeypatch: 
     for _ in range(100):
         spool.trim(20)
     assert spool.file_bytes() < before // 2
-    assert spool.file_bytes() - spool.used_bytes() >= 10 * 4096  # what the next minutes need stays
+    assert spool.file_bytes() - spool.used_bytes() >= 10 * 1024  # what the next minutes need stays
 
 
 def test_another_program_that_holds_the_file_is_named(spool: Spool) -> None:
