@@ -250,7 +250,7 @@ def _reader(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _graft(path: Path, graft: Path, fresh: Path) -> None:
-    """A copy of the old file with the pages of a new one that tell where the tables are: they lie in the same places."""
+    """A copy of the old file, with those pages of a new one that tell where the tables are: the same places."""
     _remove(graft)
     for suffix in ("", "-wal"):
         if _beside(path, suffix).exists():
@@ -272,7 +272,7 @@ def _graft(path: Path, graft: Path, fresh: Path) -> None:
 
 
 def _schema_pages(whole: bytearray) -> list[int]:
-    """The pages of the table of tables: the first, and those it points to where it does not hold all. Format, 1.6."""
+    """The pages of the table of tables: the first, and those it points to if it cannot hold all. Format, 1.6."""
     if whole[100] != INTERIOR:
         return [1]
     cells = [int.from_bytes(whole[at : at + 2], "big") for at in range(112, 112 + 2 * whole[104], 2)]
