@@ -60,6 +60,7 @@ class Pipeline:
             profile = self._profiles[device]
             lane = wire.lane_of(profile.kind, row.scan)
             self._wait(lane, profile.kind, self._tags[device], _fields(profile, row, True), row.t_ns)
+            self._proofs.mark(device, row)  # for who watches; the row itself is judged when its time has come
             return
         if row.scan == HISTORY or self._is_late(device, row.t_ns):
             self._take_late(device, row)
