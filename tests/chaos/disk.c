@@ -17,6 +17,7 @@
 
 #define FDS 4096
 #define RANGES 8192
+#define SYNC_US 5000 /* what a sync takes: a power cut is to find some under way */
 #define KNOWN 1
 #define OURS 2
 
@@ -101,6 +102,7 @@ static void keep(int fd) {
     char name[600];
     struct stat st;
     int kept = errno;
+    usleep(SYNC_US);
     pthread_mutex_lock(&lock);
     file *f = file_of(fd);
     snprintf(name, sizeof name, "%s.durable", paths[fd]);

@@ -1,11 +1,8 @@
 """What each kind of fault does to the running system, and how it ends. `plan.py` says when."""
 
 import asyncio
-import contextlib
-import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import timedelta
 from random import Random
 
 from chaos.mqtt_proxy import MqttProxy
@@ -24,7 +21,6 @@ class Faults:
         self._chance = Random(seed)
         self._broker, self._database = asyncio.Lock(), asyncio.Lock()  # a server is down once at a time
         self.pages_lost = 0
-        self._holds: dict[object, int] = {}
 
     async def hit(self, fault: Fault) -> None:
         """Switch a fault on, and off again after its time."""
@@ -75,20 +71,11 @@ class Faults:
     @asynccontextmanager
     async def _power_cut(self, name: str) -> AsyncIterator[None]:
         gateway = self._system.gateways[name]
-        with self._held(name):
-            await asyncio.to_thread(gateway.agent.kill)
-            self.pages_lost += await asyncio.to_thread(gateway.disk.cut_power, self._chance)
+        gateway.agent.held = True
+        await asyncio.to_thread(gateway.agent.kill)
+        self.pages_lost += await asyncio.to_thread(gateway.disk.cut_power, self._chance)
+        gateway.agent.held = False
         yield
-
-    @contextlib.contextmanager
-    def _held(self, name: str):  # type: ignore[no-untyped-def]
-        """Nobody starts it again meanwhile."""
-        child = self._system.child(name)
-        child.held = True
-        try:
-            yield
-        finally:
-            child.held = False
 
     @asynccontextmanager
     async def _disk_full(self, name: str) -> AsyncIterator[None]:
@@ -118,9 +105,12 @@ class Faults:
     async def _expired_certificate(self, name: str) -> AsyncIterator[None]:
         """The gateway's certificate has run out, and its connection breaks; then somebody renews it."""
         gateway, pki = self._system.gateways[name], self._system.pki
-        async with self._certificate_of(gateway.name, timedelta(days=-1)):
-            gateway.uplink.cut()
-            yield
+        await asyncio.to_thread(pki.renew, gateway.owner, days=0)
+        gateway.take_certificate(pki.folder)
+        gateway.uplink.cut()
+        yield
+        await asyncio.to_thread(pki.renew, gateway.owner)
+        gateway.take_certificate(pki.folder)
 
     # Servers.
 

@@ -56,6 +56,12 @@ def install(path: Path, owner: str) -> None:
         db.executescript(TRIGGERS)
 
 
+def waiting(path: Path) -> int:
+    """Rows without a receipt, while the agent runs."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10.0)) as db:
+        return int(db.execute("SELECT sum(sealed - stored - refused - dropped) FROM tally").fetchone()[0])
+
+
 def read(path: Path, owner: str) -> Journal:
     """After the agent has ended. Raises: SpoolError if the file is no longer good."""
     spool = Spool(path, owner)  # as the next start would find it

@@ -199,7 +199,9 @@ def _judge_energy(
         readings = list(register_readings(journal, device))
         own = [f for (kind, tags, _), f in minutes.items() if kind == "energy_1m" and ("device", device) in tags]
         state = unit._state[0]
-        open_wh = int(state["bins"]["wh"][: int(state["count"]), 0].sum()) + int(state["silent_wh"][0])
+        open_wh = int(state["bins"]["wh"][: int(state["count"]), 0].sum())
+        if state["silent_next_ns"] < state["silent_to_ns"]:
+            open_wh += int(state["silent_wh"][0])
         counted_wh = sum(int(f["import_wh"]) for f in own) + open_wh
         moved_wh = readings[-1][1] - readings[0][1] if readings else 0
         epochs = {int(f["epoch"]) for f in own}

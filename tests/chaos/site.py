@@ -127,6 +127,7 @@ def shore_file(influx_url: str, org: str, broker_port: int) -> str:
     return (
         f'schema = 1\n[store.influx]\nurl = "{influx_url}"\norg = "{org}"\nbucket = "chaos"\n'
         f'[book]\npath = "disk/book.db"\n[broker]\nport = {broker_port}\nshare = "ingest"\n'
+        "keepalive_s = 5\nreconnect_s = 2\n"
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaos import journal, site
+from chaos.disk import Disk, build
 from chaos.http_proxy import HttpProxy
 from chaos.mqtt_proxy import MqttProxy
 from processes import free_port
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LEAD_NS = 500_000_000
 WORKERS = ("ingest-1", "ingest-2")
 AGENT_RESTART_S = 1.0 + site.MAX_GAP_S / site.SPEED  # a death that no meter's power bridges
+FEW_ROWS = 500  # that are on their way at any time
 MOST_STARTS = 500  # of one process: it is not to die by itself again and again
 BROKER = """\
 user {user}
@@ -62,12 +64,14 @@ class Child:
     codes: list[int] = field(default_factory=list)  # ends that nobody had asked for
     _process: subprocess.Popen[bytes] | None = None
     _killed_ns: int = 0
+    _log_at: int = 0  # where its log of this start begins
 
     def start(self) -> None:
         if self._killed_ns:
             self.deaths.append((self._killed_ns, time.monotonic_ns()))
             self._killed_ns = 0
         self.starts += 1
+        self._log_at = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=ROOT,
@@ -113,31 +117,38 @@ class Child:
     def tail(self, lines: int = 15) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else ""
 
+    def ready_line(self) -> str | None:
+        """The rest of the ready line of its last start; None: not yet."""
+        said = self.log.read_bytes()[self._log_at :].decode(errors="replace")
+        return next((line[5:].strip() for line in said.splitlines() if line.startswith("ready")), None)
+
     async def ready(self, timeout_s: float = 120.0) -> str:
-        """The rest of its ready line."""
         end_s = time.monotonic() + timeout_s
-        while True:
-            for line in self.log.read_text(errors="replace").splitlines():
-                if line.startswith("ready"):
-                    return line[5:].strip()
+        while (said := self.ready_line()) is None:
             assert self.alive() and time.monotonic() < end_s, f"{self.name} is not ready:\n{self.tail()}"
             await asyncio.sleep(0.05)
+        return said
 
 
 class Gateway:
     """One agent with its folder, and the way to its broker."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, shim: Path) -> None:
         self.name, self.folder = name, folder
         self.spool = folder / "disk" / "spool.db"
         self.owner = f"{site.SITE}/{name}"
+        self.disk = Disk(shim, folder / "disk")
         self.tls = name in site.SPOKEN_TLS
         self.uplink: MqttProxy
         self.agent: Child
 
-    @property
-    def certificate(self) -> Path:
-        return self.folder / f"{site.SITE}.{self.name}.pem"
+    def take_certificate(self, pki: Path) -> dict[str, str]:
+        """Copy what the CA has made for it; where the site file finds it."""
+        stem = self.owner.replace("/", ".")
+        names = {"tls_ca": "ca.pem", "tls_cert": f"{stem}.pem", "tls_key": f"{stem}.key"}
+        for name in names.values():
+            (self.folder / name).write_bytes((pki / name).read_bytes())
+        return names
 
 
 class System:
@@ -145,7 +156,9 @@ class System:
 
     def __init__(self, folder: Path, gateways: Iterable[str] = tuple(site.SHARE)) -> None:
         self.folder = folder
-        self.gateways = {name: Gateway(name, folder / name) for name in gateways}
+        shim = build(folder)
+        self.disk = Disk(shim, folder / "disk")  # the shore's: its book
+        self.gateways = {name: Gateway(name, folder / name, shim) for name in gateways}
         self.pki = Pki.init(folder / "pki")
         binary = influxd()
         assert binary is not None, "use the marker influx"
@@ -190,7 +203,7 @@ class System:
         )
         for name in WORKERS:
             self.workers[name] = self._child(name, ["gateway.ingest_cli", "--shore", str(shore)])
-            self.workers[name].env = {TOKEN_VARIABLE: TOKEN}
+            self.workers[name].env = {TOKEN_VARIABLE: TOKEN, **self.disk.env}
             self.workers[name].start()
             await self.workers[name].ready()  # the first makes book and buckets
 
@@ -201,15 +214,15 @@ class System:
         tls = None
         site.write(folder, "bms.toml", site.bms_profile())
         if gateway.tls:
-            issued = self.pki.issue("gateway", gateway.owner)
-            for name in ("ca.pem", f"{issued.stem}.pem", f"{issued.stem}.key"):
-                (folder / name).write_bytes((self.pki.folder / name).read_bytes())
-            tls = {"tls_ca": "ca.pem", "tls_cert": f"{issued.stem}.pem", "tls_key": f"{issued.stem}.key"}
+            self.pki.issue("gateway", gateway.owner)
+            tls = gateway.take_certificate(self.pki.folder)
         file = site.write(
             folder, "site.toml", site.site_file(gateway.name, addresses, gateway.uplink.port, tls)
         )
         journal.install(gateway.spool, gateway.owner)
+        gateway.disk.settle()
         gateway.agent = self._child(gateway.name, ["edge.cli", "run", "--site", str(file), *clock])
+        gateway.agent.env = gateway.disk.env
         gateway.agent.restart_s = AGENT_RESTART_S
         gateway.agent.start()
 
@@ -235,6 +248,9 @@ class System:
     def children(self) -> list[Child]:
         return [*self.agents(), *self.workers.values()]
 
+    def child(self, name: str) -> Child:
+        return next(child for child in self.children() if child.name == name)
+
     def simulated_ns(self, monotonic_ns: int) -> int:
         return site.START_NS + int((monotonic_ns - self.origin_ns) * site.SPEED)
 
@@ -258,19 +274,25 @@ class System:
     async def settle(self, within_s: float) -> None:
         """Stop every agent once all that it has sealed is confirmed."""
         end_s = time.monotonic() + within_s
-        for gateway in self.gateways.values():
-            while True:
-                agent = gateway.agent
-                await asyncio.to_thread(agent.end, 60.0)
-                waiting = journal.read(gateway.spool, gateway.owner).tally.waiting
-                if not waiting:
-                    agent.held = True
-                    break
-                assert time.monotonic() < end_s, (
-                    f"{gateway.name}: {waiting} rows still wait:\n{agent.tail()}\n{self.workers[WORKERS[0]].tail()}"
-                )
-                agent.see()
-                await asyncio.sleep(5.0)
+        await asyncio.gather(*(self._settle(gateway, end_s) for gateway in self.gateways.values()))
+
+    async def _settle(self, gateway: Gateway, end_s: float) -> None:
+        agent = gateway.agent
+        while True:
+            while (
+                (left := journal.waiting(gateway.spool)) > FEW_ROWS or not agent.alive() or agent.ready_line() is None
+            ):
+                assert time.monotonic() < end_s, f"{gateway.name}: {left} rows still wait:\n{self.last_words(agent)}"
+                await asyncio.sleep(0.3)
+            agent.held = True
+            code = await asyncio.to_thread(agent.end, 60.0)
+            if not journal.waiting(gateway.spool):
+                assert code == 0, f"{gateway.name} ended with {code}:\n{agent.tail()}"
+                return
+            agent.held = False  # its last receipts did not come in time: once more
+
+    def last_words(self, child: Child) -> str:
+        return "\n".join(f"{each.name}:\n{each.tail()}" for each in (child, *self.workers.values()))
 
     async def stop(self) -> None:
         for child in (*self.children(), self.sim):
@@ -288,10 +310,9 @@ async def running(folder: Path, gateways: Iterable[str] = tuple(site.SHARE)) -> 
     system = System(folder, gateways)
     try:
         await system.start()
-        supervisor = asyncio.create_task(system.supervise(), name="supervisor")
-        yield system
-        supervisor.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await supervisor
+        async with asyncio.TaskGroup() as group:  # what the supervisor finds wrong ends the block
+            supervisor = group.create_task(system.supervise(), name="supervisor")
+            yield system
+            supervisor.cancel()
     finally:
         await system.stop()
