@@ -14,7 +14,9 @@ def build(folder: Path) -> Path:
     """Compile the shim. Needs a C compiler."""
     made = folder / "disk.so"
     subprocess.run(
-        ["cc", "-O2", "-Wall", "-shared", "-fPIC", "-o", made, SOURCE, "-ldl", "-lpthread"], check=True, timeout=120
+        ["cc", "-O2", "-Wall", "-shared", "-fPIC", "-o", made, SOURCE, "-ldl", "-lpthread"],
+        check=True,
+        timeout=120,
     )
     return made
 

@@ -59,7 +59,10 @@ async def _hit(system: System, switch: Faults, faults: list[plan.Fault]) -> None
 async def judge(system: System, made: report.Run) -> None:
     """Compare what was sealed with what the store has, gateway by gateway."""
     address = system.influx.access.store_url("chaos")
-    with closing(open_store(address, token=TOKEN, create=False)) as store, closing(Book(system.folder / "disk" / "book.db")) as book:
+    with (
+        closing(open_store(address, token=TOKEN, create=False)) as store,
+        closing(Book(system.folder / "disk" / "book.db")) as book,
+    ):
         refused = book.refused()
         for gateway in system.gateways.values():
             sealed = journal.read(gateway.spool, gateway.owner)
@@ -74,7 +77,9 @@ async def judge(system: System, made: report.Run) -> None:
             made.verdicts.append(verdict)
 
 
-async def _judge_registers(system: System, verdict: oracle.Verdict, sealed: journal.Journal, meters: list[str]) -> None:
+async def _judge_registers(
+    system: System, verdict: oracle.Verdict, sealed: journal.Journal, meters: list[str]
+) -> None:
     """What was read is what the plant's register showed while the answer was on its way."""
     for device in meters:
         readings = list(oracle.register_readings(sealed, device))

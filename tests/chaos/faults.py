@@ -48,7 +48,9 @@ class Faults:
             "database-refuses-connections": lambda _: self._cut(self._system.database),
             "database-slow": lambda _: self._attribute(self._system.database, "delay_s", SLOW_S, 0.0),
             "database-silent": lambda _: self._half_open(self._system.database),
-            "database-loses-answers": lambda _: self._attribute(self._system.database, "lose_answers", True, False),
+            "database-loses-answers": lambda _: self._attribute(
+                self._system.database, "lose_answers", True, False
+            ),
         }
         return made[kind](target)
 
@@ -56,7 +58,9 @@ class Faults:
         return self._system.shore if name == "shore" else self._system.gateways[name].uplink
 
     @asynccontextmanager
-    async def _attribute(self, proxy: TcpProxy, name: str, value: object, afterwards: object) -> AsyncIterator[None]:
+    async def _attribute(
+        self, proxy: TcpProxy, name: str, value: object, afterwards: object
+    ) -> AsyncIterator[None]:
         setattr(proxy, name, value)
         yield
         setattr(proxy, name, afterwards)

@@ -56,10 +56,11 @@ def install(path: Path, owner: str) -> None:
         db.executescript(TRIGGERS)
 
 
-def waiting(path: Path) -> int:
-    """Rows without a receipt, while the agent runs."""
+def tally(path: Path) -> Tally:
+    """What the spool has counted, while its agent runs."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10.0)) as db:
-        return int(db.execute("SELECT sum(sealed - stored - refused - dropped) FROM tally").fetchone()[0])
+        totals = "SELECT sum(sealed), sum(stored), sum(refused), sum(dropped) FROM tally"
+        return Tally(*db.execute(totals).fetchone())
 
 
 def read(path: Path, owner: str) -> Journal:
@@ -75,6 +76,8 @@ def read(path: Path, owner: str) -> Journal:
             "SELECT line, replay, batch, EXISTS (SELECT 1 FROM chaos_freed WHERE id = batch AND dropped)"
             " FROM chaos_row ORDER BY seq"
         )
-        rows = [Sealed(line, bool(replay), batch, bool(dropped)) for line, replay, batch, dropped in db.execute(query)]
+        rows = [
+            Sealed(line, bool(replay), batch, bool(dropped)) for line, replay, batch, dropped in db.execute(query)
+        ]
         highest = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'row'").fetchone()
     return Journal(name, rows, tally, checkpoint, (highest[0] if highest else 0) - len(rows))

@@ -50,7 +50,9 @@ def key_of(row: RowLine) -> Key:
     return row.kind, tuple(sorted(row.tags.items())), row.t_ns
 
 
-def judge_ledger(gateway: str, journal: Journal, held: Mapping[Key, Fields], refused: Iterable[Refused]) -> Verdict:
+def judge_ledger(
+    gateway: str, journal: Journal, held: Mapping[Key, Fields], refused: Iterable[Refused]
+) -> Verdict:
     """Sealed = stored + refused + dropped, row by row; what the spool itself counted must say the same.
 
     An empty text is as good as none: no store tells them apart.
@@ -88,8 +90,14 @@ def judge_ledger(gateway: str, journal: Journal, held: Mapping[Key, Fields], ref
     if tally.sealed != verdict.sealed or tally.waiting:
         verdict.complain("the spool's own books do not fit", [tally])
     # A batch may be stored although it is dropped or its first writing was refused: its receipt was on the way.
-    if not tally.stored <= verdict.stored + verdict.refused or tally.refused > len(own) or verdict.dropped > tally.dropped:
-        verdict.complain("the spool's own books promise more than there is", [tally, verdict.stored, verdict.refused])
+    if (
+        not tally.stored <= verdict.stored + verdict.refused
+        or tally.refused > len(own)
+        or verdict.dropped > tally.dropped
+    ):
+        verdict.complain(
+            "the spool's own books promise more than there is", [tally, verdict.stored, verdict.refused]
+        )
     return verdict
 
 
@@ -103,7 +111,9 @@ def held_rows(store: Store, loaded: LoadedSite) -> dict[Key, Fields]:
     found: dict[Key, Fields] = {}
     own = loaded.site.site
     for kind, types in kinds.items():
-        columns = store.columns(kind, None, list(types), *FOREVER, own.name, gateway=own.gateway, all_revisions=True)
+        columns = store.columns(
+            kind, None, list(types), *FOREVER, own.name, gateway=own.gateway, all_revisions=True
+        )
         values = {name: _values(columns, name, type_) for name, type_ in types.items()}
         for i in range(len(columns)):
             tags = tuple(sorted((tag, column[i]) for tag, column in columns.tags.items() if column[i]))
@@ -123,7 +133,10 @@ def _values(columns: object, name: str, type_: wire.FieldType) -> list[wire.Valu
 def recompute(journal: Journal, loaded: LoadedSite) -> tuple[Compute, list[RowLine]]:
     """The sealed rows of the devices once more, in one go, as if nobody had ever died."""
     compute, made = Compute(loaded), []
-    tags = {d.name: {"site": site.SITE, "gateway": loaded.site.site.gateway, "origin": d.origin} for d in loaded.site.device}
+    tags = {
+        d.name: {"site": site.SITE, "gateway": loaded.site.site.gateway, "origin": d.origin}
+        for d in loaded.site.device
+    }
     for sealed in journal.rows:
         if not sealed.replay:
             continue
@@ -207,7 +220,9 @@ def _judge_energy(
         epochs = {int(f["epoch"]) for f in own}
         verdict.figures[f"{device} Wh"] = moved_wh
         if counted_wh != moved_wh or len(epochs) > 1:
-            verdict.complain(f"{device}: minutes have {counted_wh} Wh in epochs {epochs}, its register moved {moved_wh}", [0])
+            verdict.complain(
+                f"{device}: minutes have {counted_wh} Wh in epochs {epochs}, its register moved {moved_wh}", [0]
+            )
 
 
 def register_readings(journal: Journal, device: str) -> Iterator[tuple[int, int]]:

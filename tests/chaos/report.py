@@ -32,7 +32,10 @@ def plan_text(faults: Sequence[Fault]) -> str:
 
 def text(run: Run) -> str:
     kinds = Counter(fault.kind for fault in run.faults)
-    total = {name: sum(getattr(v, name) for v in run.verdicts) for name in ("sealed", "stored", "refused", "dropped", "lost", "doubled")}
+    total = {
+        name: sum(getattr(v, name) for v in run.verdicts)
+        for name in ("sealed", "stored", "refused", "dropped", "lost", "doubled")
+    }
     lines = [
         f"chaos: seed {run.seed}, {len(run.faults)} faults, {run.real_s:.0f} s real,"
         f" {run.simulated_s / 3600:.1f} h of process time at {site.SPEED:g} x",
@@ -41,7 +44,8 @@ def text(run: Run) -> str:
     ]
     for verdict in run.verdicts:
         counts = ", ".join(
-            f"{name} {getattr(verdict, name):,}" for name in ("sealed", "stored", "refused", "dropped", "lost", "doubled")
+            f"{name} {getattr(verdict, name):,}"
+            for name in ("sealed", "stored", "refused", "dropped", "lost", "doubled")
         )
         lines.append(f"{verdict.gateway}: {counts}")
         lines += [f"  {name}: {value:,.0f}" for name, value in verdict.figures.items()]

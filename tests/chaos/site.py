@@ -50,7 +50,13 @@ def bms_profile() -> str:
     from drivers.profile import load_profile
 
     profile = load_profile("generic-bms")
-    lines = ["schema = 1", 'kind = "battery"', 'model = "BMS, as registers"', 'protocol = "modbus"', 'source = "-"']
+    lines = [
+        "schema = 1",
+        'kind = "battery"',
+        'model = "BMS, as registers"',
+        'protocol = "modbus"',
+        'source = "-"',
+    ]
     lines.append('table = "holding"')
     address = 0
     for point in profile.points:
@@ -70,7 +76,12 @@ def scenario() -> str:
     lines = ["schema = 1", f'name = "{SITE}"', "seed = 20270601", f"start = {START}"]
     lines += ["[[point]]", 'name = "point-1"', "limit_w = 70_000_000", "auxiliary_w = 25_000"]
     for n, ship in enumerate(SHIPS):
-        lines += ["[[ship]]", f'name = "{ship}"', f'chemistry = "{("nmc", "lfp")[n % 2]}"', "energy_wh = 40_000_000"]
+        lines += [
+            "[[ship]]",
+            f'name = "{ship}"',
+            f'chemistry = "{("nmc", "lfp")[n % 2]}"',
+            "energy_wh = 40_000_000",
+        ]
         lines += ["soc = 0.5", "sea_w = 20_000_000", "crossing_s = 600"]
         lines += ["[[berth]]", f'name = "berth-{n + 1}"', 'point = "point-1"']
         lines += ['tower = { preset = "10mw", target_soc = 0.95 }']
@@ -80,7 +91,12 @@ def scenario() -> str:
     for n in range(1, LOCKS + 1):
         lines += ["[[lock]]", f'name = "lock-{n}"', 'preset = "fall-4.0"']
     for device in devices():
-        lines += ["[[device]]", f'name = "{device.name}"', f'profile = "{device.profile}"', f'plant = "{device.plant}"']
+        lines += [
+            "[[device]]",
+            f'name = "{device.name}"',
+            f'profile = "{device.profile}"',
+            f'plant = "{device.plant}"',
+        ]
     return "\n".join(lines) + "\n"
 
 

@@ -216,9 +216,7 @@ class System:
         if gateway.tls:
             self.pki.issue("gateway", gateway.owner)
             tls = gateway.take_certificate(self.pki.folder)
-        file = site.write(
-            folder, "site.toml", site.site_file(gateway.name, addresses, gateway.uplink.port, tls)
-        )
+        file = site.write(folder, "site.toml", site.site_file(gateway.name, addresses, gateway.uplink.port, tls))
         journal.install(gateway.spool, gateway.owner)
         gateway.disk.settle()
         gateway.agent = self._child(gateway.name, ["edge.cli", "run", "--site", str(file), *clock])
@@ -229,7 +227,9 @@ class System:
     def _broker_files(self) -> Path:
         self.pki.issue("broker", "b1", ["127.0.0.1"])
         made = self.folder / "mosquitto"
-        text = BROKER.format(user=getpass.getuser(), folder=made, plain=self.plain_port, tls=self.tls_port, pki=self.pki.folder)
+        text = BROKER.format(
+            user=getpass.getuser(), folder=made, plain=self.plain_port, tls=self.tls_port, pki=self.pki.folder
+        )
         return site.write(made, "mosquitto.conf", text).parent
 
     def _child(self, name: str, module: list[str]) -> Child:
@@ -280,13 +280,17 @@ class System:
         agent = gateway.agent
         while True:
             while (
-                (left := journal.waiting(gateway.spool)) > FEW_ROWS or not agent.alive() or agent.ready_line() is None
+                (left := journal.tally(gateway.spool).waiting) > FEW_ROWS
+                or not agent.alive()
+                or agent.ready_line() is None
             ):
-                assert time.monotonic() < end_s, f"{gateway.name}: {left} rows still wait:\n{self.last_words(agent)}"
+                assert time.monotonic() < end_s, (
+                    f"{gateway.name}: {left} rows still wait:\n{self.last_words(agent)}"
+                )
                 await asyncio.sleep(0.3)
             agent.held = True
             code = await asyncio.to_thread(agent.end, 60.0)
-            if not journal.waiting(gateway.spool):
+            if not journal.tally(gateway.spool).waiting:
                 assert code == 0, f"{gateway.name} ended with {code}:\n{agent.tail()}"
                 return
             agent.held = False  # its last receipts did not come in time: once more
@@ -300,7 +304,11 @@ class System:
             child.kill()
         await asyncio.to_thread(self.broker.kill)
         await asyncio.to_thread(self.influx.kill)
-        for proxy in (self.shore, self.database, *(g.uplink for g in self.gateways.values() if hasattr(g, "uplink"))):
+        for proxy in (
+            self.shore,
+            self.database,
+            *(g.uplink for g in self.gateways.values() if hasattr(g, "uplink")),
+        ):
             await proxy.stop()
 
 
