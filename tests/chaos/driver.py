@@ -85,7 +85,7 @@ async def _judge_registers(
         readings = list(oracle.register_readings(sealed, device))
         late_ns = int(ON_THE_WAY_S * site.SPEED * 1e9)
         times = [t for t_ns, _ in readings for t in (t_ns - late_ns, t_ns)]
-        truth = [row for row in (await system.ask(registers_at=times))["registers"][device]]
+        truth = (await system.ask(registers_at=times))["registers"][device]
         wrong = [
             (device, t_ns, read_wh, before_wh, after_wh)
             for (t_ns, read_wh), before_wh, after_wh in zip(readings, truth[::2], truth[1::2], strict=True)

@@ -50,8 +50,8 @@ class HttpProxy(TcpProxy):
         if up and self.answer:
             client = next(line.client for line in self._lines if line.server is sink)
             body = BODIES[self.answer]
-            head = f"HTTP/1.1 {self.answer} x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-            await super()._forward(head.encode() + body, client, up)
+            head = f"HTTP/1.1 {self.answer} x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+            await super()._forward(head.encode() + b"\r\n\r\n" + body, client, up)
         elif not up and self.lose_answers:
             raise ConnectionResetError("the answer is lost")
         else:

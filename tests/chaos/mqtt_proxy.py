@@ -1,4 +1,4 @@
-"""The proxy between MQTT clients and their broker: it knows packets, so that it can double and reorder messages."""
+"""The proxy between MQTT clients and their broker: it knows packets, so it can double and reorder messages."""
 
 import asyncio
 from random import Random

@@ -1,4 +1,4 @@
-"""Judges a run: every row that was sealed against what the store holds, and every computed row against its like."""
+"""Judges a run: every sealed row against what the store holds, and every computed row against its like."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The running system: simulator, three agents, a broker, InfluxDB, two workers, and proxies on every way between."""
+"""The running system: simulator, three agents, a broker, InfluxDB, two workers; proxies on every way between."""
 
 import asyncio
 import contextlib
