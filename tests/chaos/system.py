@@ -248,6 +248,10 @@ class System:
     def children(self) -> list[Child]:
         return [*self.agents(), *self.workers.values()]
 
+    def ways(self) -> list[MqttProxy]:
+        """Between gateways, broker and shore."""
+        return [self.shore, *(gateway.uplink for gateway in self.gateways.values() if hasattr(gateway, "uplink"))]
+
     def child(self, name: str) -> Child:
         return next(child for child in self.children() if child.name == name)
 
@@ -304,11 +308,7 @@ class System:
             child.kill()
         await asyncio.to_thread(self.broker.kill)
         await asyncio.to_thread(self.influx.kill)
-        for proxy in (
-            self.shore,
-            self.database,
-            *(g.uplink for g in self.gateways.values() if hasattr(g, "uplink")),
-        ):
+        for proxy in (self.database, *self.ways()):
             await proxy.stop()
 
 
