@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import time
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +15,7 @@ from servers.influx import TOKEN
 from gateway.book import Book
 from gateway.store import open_store
 
+KEPT = os.environ.get("BOLLARD_CHAOS_OUT")  # a folder for plan, report and logs
 RECOVERY_S = 240.0  # back-offs reach 30 s, twice in a row; a busy machine takes its time
 
 
@@ -42,6 +44,11 @@ async def run(folder: Path, seed: int, count: int) -> report.Run:
     told = report.text(made)
     (folder / "report.txt").write_text(told + "\n")
     print(told, flush=True)
+    if KEPT:
+        kept = Path(KEPT) / f"seed-{seed}"
+        kept.mkdir(parents=True, exist_ok=True)
+        for file in [folder / "plan.txt", folder / "report.txt", *folder.glob("*.log")]:
+            shutil.copy(file, kept)
     return made
 
 
