@@ -17,10 +17,17 @@ SLEW = 0.0005  # small corrections are worked off at 500 ppm, as the kernel does
 
 
 class Clock(Protocol):
+    """`known`: UTC is known since this boot. Before, time is the monotonic clock's plus some constant."""
+
     speed: float
+    known: bool
 
     def now_ns(self) -> int: ...
+    def mono_ns(self) -> int: ...
+    def boot_id(self) -> str: ...
     def trusted(self) -> bool: ...
+    def wait(self) -> None: ...
+    def settle(self) -> None: ...
     def take_step_s(self) -> float: ...
     def not_before(self, t_ns: int) -> None: ...
     async def sleep_until(self, t_ns: int) -> None: ...
@@ -30,7 +37,8 @@ class WallClock:
     """UTC anchored to the monotonic clock. A jump of the wall clock is followed forward, never back.
 
     After a jump back time goes on at the monotonic rate, slowed by 500 ppm until the wall clock has caught up;
-    until then it is not trusted.
+    until then it is not trusted. Between `wait` and `settle` nothing is followed: what the wall clock says then is
+    worth nothing, and rows keep their distance from the monotonic clock.
     """
 
     speed = 1.0
@@ -40,11 +48,14 @@ class WallClock:
         self._utc_ns = time.time_ns()
         self._step_s = 0.0
         self._ahead = False  # of the wall clock, by more than a second
+        self.known = True
 
     def now_ns(self) -> int:
         mono_ns = time.monotonic_ns()
         elapsed_ns = mono_ns - self._mono_ns
         utc_ns = self._utc_ns + elapsed_ns
+        if not self.known:
+            return utc_ns
         error_ns = time.time_ns() - utc_ns
         ahead = error_ns < -STEP_NS
         if error_ns > STEP_NS or (ahead and not self._ahead):  # told once
@@ -58,9 +69,23 @@ class WallClock:
         self._mono_ns, self._utc_ns = mono_ns, utc_ns
         return utc_ns
 
+    def mono_ns(self) -> int:
+        return time.monotonic_ns()
+
+    def boot_id(self) -> str:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+    def wait(self) -> None:
+        """From here on time is the monotonic clock's, until `settle`."""
+        self.known = False
+
+    def settle(self) -> None:
+        """The wall clock is right now: follow it. That time moves in this instant is no step."""
+        self._mono_ns, self._utc_ns, self.known = time.monotonic_ns(), time.time_ns(), True
+
     def not_before(self, t_ns: int) -> None:
         """Go on from this instant if the clock is behind it: rows on disk already have that time. [ns, UTC]"""
-        self._utc_ns = max(self._utc_ns, t_ns)
+        self._utc_ns = max(self.now_ns(), t_ns)
 
     def trusted(self) -> bool:
         """Whether the kernel holds its clock for synchronised (a time daemon sees to it), and we follow it."""
@@ -84,6 +109,9 @@ def _kernel_clock_state() -> int:
 class SimulatedClock:
     """The simulator's time: epoch + speed * (monotonic now - origin); stands still until an origin is set.
 
+    Its file may also say `"trusted": false`, that no time server has been heard, `"error_s"`, by how much the wall
+    clock is wrong until then, and `"boot"`, a name for what is a boot of the simulated machine.
+
     Raises: ValueError if the file is no such clock.
     """
 
@@ -91,6 +119,9 @@ class SimulatedClock:
         self._path = path
         self._epoch_ns = 0
         self._origin_ns: int | None = None
+        self._error_ns = 0
+        self._trusted, self._boot = True, "simulated"
+        self.known = True
         self._read()
 
     def _read(self) -> None:
@@ -99,22 +130,39 @@ class SimulatedClock:
             self._epoch_ns, self.speed = int(data["epoch_ns"]), float(data["speed"])
             origin = data["origin_monotonic_ns"]
             self._origin_ns = None if origin is None else int(origin)
+            self._trusted, self._boot = bool(data.get("trusted", True)), str(data.get("boot", "simulated"))
+            if not self._trusted and self.known:
+                self._error_ns = int(float(data.get("error_s", 0.0)) * 1e9)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{self._path}: not a simulated clock: {error}; it holds epoch_ns, speed, origin_monotonic_ns"
             ) from error
 
     def now_ns(self) -> int:
+        return self.mono_ns() + (0 if self.known else self._error_ns)
+
+    def mono_ns(self) -> int:
         if self._origin_ns is None:
             return self._epoch_ns
         real_ns = time.monotonic_ns() - self._origin_ns
         return self._epoch_ns + max(0, int(real_ns * self.speed))
 
+    def boot_id(self) -> str:
+        return self._boot
+
+    def wait(self) -> None:
+        self.known = False
+
+    def settle(self) -> None:
+        self.known = True
+
     def not_before(self, t_ns: int) -> None:
         """Nothing to do: simulated time is the same for every process, and only goes forward."""
 
     def trusted(self) -> bool:
-        return True
+        if not self._trusted:
+            self._read()
+        return self._trusted
 
     def take_step_s(self) -> float:
         return 0.0

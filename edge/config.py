@@ -73,6 +73,15 @@ class BrokerConfig(Table):
     reconnect_s: int = Field(30, ge=1, le=3600, description="longest wait between two attempts to connect")
     resend_s: float = Field(30.0, ge=1.0, le=3600.0, description="seconds to wait for a receipt")
     window: int = Field(64, ge=1, le=10_000, description="batches that may wait for a receipt at once")
+    collect_s: float = Field(
+        0.0,
+        ge=0.0,
+        le=60.0,
+        description="seconds that rows are collected for one batch, events apart; 10 on paid links",
+    )
+    drain_kib_s: float = Field(
+        0.0, ge=0.0, le=1e6, description="most KiB a second of what has waited, live rows apart; 0: no limit"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -96,6 +105,18 @@ class SpoolConfig(Table):
     path: Path = Field(Path("spool.db"), description="the spool's file, relative to the site file")
     flush_s: float = Field(0.5, ge=0.05, le=60.0, description="seconds between commits; 5 on SD cards")
     max_mib: int = Field(4096, ge=8, le=1_000_000, description="most MiB on disk (30 days)")
+    min_free_mib: int = Field(
+        256,
+        ge=0,
+        le=1_000_000,
+        description="MiB that stay free on the disk: from there on the spool does not grow",
+    )
+
+
+class ClockConfig(Table):
+    require: bool = Field(
+        True, description="rows wait until a time server has set the clock; false on networks without one"
+    )
 
 
 class MeterReplacement(Table):
@@ -205,6 +226,7 @@ class Site(Table):
     site: SiteConfig
     broker: BrokerConfig
     spool: SpoolConfig = SpoolConfig()
+    clock: ClockConfig = ClockConfig()
     device: tuple[DeviceConfig, ...] = ()
     berth: tuple[BerthConfig, ...] = ()
     vessel: tuple[VesselConfig, ...] = ()

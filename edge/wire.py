@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 VERSION = 1
-LANES = ("events", "minutes", "live", "detail")  # in the order in which they are sent
 Lane = Literal["events", "minutes", "live", "detail"]
+LANES: tuple[Lane, ...] = ("events", "minutes", "live", "detail")  # in the order in which they are sent
 FieldType = Literal["int", "float", "str"]
 Value = int | float | str
 ORIGINS = ("real", "sim", "replay", "test")
@@ -87,6 +87,15 @@ COMPUTED: dict[str, dict[str, FieldType]] = {
         "waiting_rows": "int", "waiting_batches": "int", "oldest_s": "float", "dropped_rows": "int",
         "clock_trusted": "int", "uptime_s": "float",
     },
+}  # fmt: skip
+# Digits behind the point of what is estimated: what comes after them is noise, and half of a row's bytes.
+DIGITS = {
+    "soc": {
+        "soc": 10, "soc_low": 6, "soc_high": 6, "soh": 6, "target_soc": 6, "capacity_wh": 0, "available_wh": 0,
+        "available_low_wh": 0, "available_high_wh": 0, "to_target_s": 1, "to_target_low_s": 1,
+        "to_target_high_s": 1,
+    },
+    "link": {"scan_ms": 3, "round_trip_ms": 3, "period_ms": 3, "clock_offset_ms": 3},
 }  # fmt: skip
 REVISED = ("energy_1m", "session", "lock_cycle")  # these carry a tag rev; readers take the highest
 # May stand beside any kind's fields. late: 1 where the device had kept the row and gave it to us afterwards.

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from edge_rows import NS, START_NS, a_call, load, row
 
@@ -241,3 +242,31 @@ def test_a_state_of_another_version_is_not_read(loaded: LoadedSite) -> None:
     fresh.resume(json.dumps(saved).encode(), [])
     assert json.loads(fresh.checkpoint())["states"] == json.loads(Pipeline(loaded).checkpoint())["states"]
     assert fresh.newest_ns() == pipeline.newest_ns()  # the time of rows on disk still counts
+
+
+def test_a_single_precision_number_travels_in_its_shortest_form(loaded: LoadedSite) -> None:
+    index = loaded.profiles["meter"].index
+    singles = [np.float32(x) for x in (230.1, 1 / 3, 6_998_400.0, 16_777_217.0, 1e-7, -50.012345, 3.4e38, 0.0)]
+    for i, single in enumerate(singles):
+        pipeline = Pipeline(loaded)
+        pipeline.take("meter", row(loaded, "meter", 1000 + i, power_w=float(single)))
+        told = wire.decode_row(pipeline.entries[0].line).fields["power_w"]
+        assert np.float32(told) == single, "nothing is lost"
+        assert told == float(str(single)), "and nothing is added"
+    scan = row(loaded, "meter", 1000, power_w=float("nan"), frequency_hz=float(np.float32(50.01)))
+    pipeline = Pipeline(loaded)
+    pipeline.take("meter", scan)
+    assert scan.values[index["frequency_hz"]] == 50.01 and np.isnan(scan.values[index["power_w"]])
+
+
+def test_an_estimate_has_the_digits_that_mean_something(loaded: LoadedSite) -> None:
+    pipeline = Pipeline(loaded)
+    for device, scan in a_call(loaded, seconds=90):
+        pipeline.take(device, scan)
+    rows = [wire.decode_row(line) for line in lines_of(pipeline)]
+    estimates = [r for r in rows if r.kind == "soc"]
+    assert estimates
+    for estimate in estimates:
+        for name, value in estimate.fields.items():
+            assert value == round(float(value), wire.DIGITS["soc"][name])
+    assert wire.DIGITS["soc"].keys() == wire.COMPUTED["soc"].keys()

@@ -9,7 +9,8 @@ from gateway.events import sentence
 from gateway.texts import load_texts
 
 SINGLE = (
-    "agent_started", "rows_dropped", "clock_step", *meter.EVENTS.values(), "counter_replaced",
+    "agent_started", "rows_dropped", "clock_step", "clock_known", "rows_without_time", "spool_refuses",
+    "spool_salvaged", "name_taken", *meter.EVENTS.values(), "counter_replaced",
     "counter_replacement_refused", "counter_replacement_too_late", "minutes_revised", "late_rows_not_counted",
     "lock_rules_not_evaluated", "certificate_expires",
 )  # fmt: skip
