@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint bench nightly clean
+.PHONY: demo test lint bench chaos nightly clean
 
 demo: $(READY)
 	@$(BIN)/bollard demo
@@ -25,6 +25,15 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/pytest -q benchmarks --ignore benchmarks/test_peers.py --benchmark-only --benchmark-columns=min,median,rounds --benchmark-sort=min -s
+
+# Random faults over a running system: make chaos SEED=7 FAULTS=200. The report is printed and kept in chaos-out.
+chaos: SEED ?= 1
+chaos: FAULTS ?= 500
+chaos: export NUMBA_CACHE_DIR = $(CURDIR)/$(VENV)/kernels
+chaos: $(READY)
+	@$(BIN)/bollard edge warm
+	@BOLLARD_REQUIRE_SERVERS=1 BOLLARD_CHAOS_SEED=$(SEED) BOLLARD_CHAOS_FAULTS=$(FAULTS) BOLLARD_CHAOS_OUT=$(CURDIR)/chaos-out \
+	  $(BIN)/pytest -q -s -n 0 tests/chaos/test_chaos.py
 
 # What takes longer than a person waits, about an hour: half an hour of random faults, every benchmark with ten
 # minutes of faults for memory, and the others that do the same work (installed at the first run). Output is kept.
@@ -48,4 +57,4 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info demo-out
+	rm -rf $(VENV) build *.egg-info demo-out chaos-out

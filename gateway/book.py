@@ -161,14 +161,18 @@ class Book:
                 types.setdefault(device, {}).update(fields)
         return types if found else None
 
-    def refuse(self, header: Header, lines: Iterable[tuple[int, str, str]]) -> None:
-        """Keep lines (number, text, reason) of a batch; on disk when this returns. A batch may come again."""
-        key, now_ns = (header.site, header.gateway, header.spool, header.batch), time.time_ns()
+    def refuse(self, batches: Iterable[tuple[Header, Iterable[tuple[int, str, str]]]]) -> None:
+        """Keep lines (number, text, reason) of batches; on disk when this returns. A batch may come again."""
+        now_ns = time.time_ns()
         with self._lock, transaction(self._db, self._path, "book"):
-            self._db.executemany(
-                "INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [(*key, number, text, reason, now_ns) for number, text, reason in lines],
-            )
+            for h, lines in batches:
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    [
+                        (h.site, h.gateway, h.spool, h.batch, number, text, reason, now_ns)
+                        for number, text, reason in lines
+                    ],
+                )
 
     def refused(self, site: str | None = None, gateway: str | None = None) -> list[Refused]:
         """Refused rows, oldest batch first."""
@@ -263,23 +267,30 @@ class Book:
         if later is not None:
             raise StoreError(f"journal entry {new.replaces} is replaced by {later} already; replace that one")
 
-    def note_malformed(self, topic: str, payload: bytes, reason: str) -> bool:
-        """Keep a message that cannot be read; True if it is new, the same one again only counts."""
-        now_ns, key = time.time_ns(), (topic, hashlib.sha256(payload).hexdigest())
-        reason = reason.encode("utf-8", "backslashreplace").decode()  # it quotes what anyone may send
+    def note_malformed(self, messages: Iterable[tuple[str, bytes, str]]) -> list[bool]:
+        """Keep messages (topic, payload, reason) that cannot be read; True for each that is new.
+
+        The same one again only counts. One transaction for all: whoever floods us with nonsense must not cost the
+        others a sync of the disk with each message.
+        """
+        now_ns, new = time.time_ns(), []
         with self._lock, transaction(self._db, self._path, "book"):
-            known = self._db.execute("SELECT 1 FROM malformed WHERE topic = ? AND digest = ?", key).fetchone()
-            self._db.execute(
-                "INSERT INTO malformed VALUES (?, ?, ?, ?, ?, ?, 1)"
-                " ON CONFLICT DO UPDATE SET times = times + 1, last_seen_ns = excluded.last_seen_ns",
-                (*key, reason, payload[:MALFORMED_BYTES], now_ns, now_ns),
-            )
+            for topic, payload, reason in messages:
+                key = topic, hashlib.sha256(payload).hexdigest()
+                known = self._db.execute("SELECT 1 FROM malformed WHERE topic = ? AND digest = ?", key).fetchone()
+                reason = reason.encode("utf-8", "backslashreplace").decode()  # it quotes what anyone may send
+                self._db.execute(
+                    "INSERT INTO malformed VALUES (?, ?, ?, ?, ?, ?, 1)"
+                    " ON CONFLICT DO UPDATE SET times = times + 1, last_seen_ns = excluded.last_seen_ns",
+                    (*key, reason, payload[:MALFORMED_BYTES], now_ns, now_ns),
+                )
+                new.append(known is None)
             self._db.execute(
                 "DELETE FROM malformed WHERE (topic, digest) IN"
                 " (SELECT topic, digest FROM malformed ORDER BY last_seen_ns DESC LIMIT -1 OFFSET ?)",
                 (MALFORMED_KEPT,),
             )
-        return known is None
+        return new
 
     def malformed(self) -> list[Malformed]:
         """Unreadable messages, the latest last."""

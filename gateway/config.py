@@ -82,6 +82,8 @@ class BrokerSettings(_Table):
     tls_ca: Path | None = Field(None, description="the CA's certificate (PEM); TLS is used where it is given")
     tls_cert: Path | None = Field(None, description="this service's certificate (PEM)")
     tls_key: Path | None = Field(None, description="the key of tls_cert (PEM, mode 0600)")
+    keepalive_s: int = Field(30, ge=5, le=3600, description="MQTT keep-alive in seconds")
+    reconnect_s: int = Field(30, ge=1, le=3600, description="longest wait between two attempts to connect")
     share: Name | None = Field(
         None,
         description="a name that several workers have in common, as in ingest: a batch goes to one of them",
@@ -92,7 +94,8 @@ class BrokerSettings(_Table):
         secret = self.password_file.read_text(encoding="utf-8").strip() if self.password_file else None
         return Access(
             brokers=((self.host, self.port), *(host_port(text, self.port) for text in self.fallback)),
-            version=self.mqtt, username=self.username, password=secret,
+            keepalive_s=self.keepalive_s, reconnect_s=self.reconnect_s, version=self.mqtt,
+            username=self.username, password=secret,
             tls=tls_files(Path(), self.tls_ca, self.tls_cert, self.tls_key),
         )  # fmt: skip
 

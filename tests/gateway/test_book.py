@@ -49,7 +49,7 @@ def test_catalogues_are_listed_by_gateway(book: Book) -> None:
 
 def test_a_batch_refused_again_stands_once(book: Book) -> None:
     for _ in range(2):
-        book.refuse(HEADER, [(0, "a line", "a reason"), (2, "another", "its reason")])
+        book.refuse([(HEADER, [(0, "a line", "a reason"), (2, "another", "its reason")])])
     assert [(r.line, r.text, r.reason) for r in book.refused(SITE, GATEWAY)] == [
         (0, "a line", "a reason"),
         (2, "another", "its reason"),
@@ -58,9 +58,9 @@ def test_a_batch_refused_again_stands_once(book: Book) -> None:
 
 
 def test_nonsense_is_kept_within_bounds(book: Book) -> None:
-    for i in range(MALFORMED_KEPT + 20):
-        book.note_malformed("t", str(i).encode(), "no header")
-    book.note_malformed("t", b"600", "no header")
+    first = [("t", str(i).encode(), "no header") for i in range(MALFORMED_KEPT + 20)]
+    assert all(book.note_malformed(first[:500])) and all(book.note_malformed(first[500:]))
+    assert book.note_malformed([("t", b"600", "no header")]) == [False]
     noted = book.malformed()
     assert len(noted) == MALFORMED_KEPT
     assert (noted[-1].payload, noted[-1].times) == (b"600", 2)
