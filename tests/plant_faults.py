@@ -12,7 +12,7 @@ from plant_locks import NS, Lock, PlantDay
 from dsp import lock_cycle, lock_rules, lock_topology
 
 HEAD_M, MOVING_M, SHUT = 0.10, 0.08, 0.02
-RULE_OF = {  # the fault's name -> the rule that tells of it
+RULE_OF = {  # the fault's name -> the rule that tells of it; every rule has one
     "lock-opposite-sluice-open": "sluice_opposite_open",
     "lock-sluice-open-while-gate-closes": "sluice_open_gate_closing",
     "lock-opposite-gates-open": "gates_opposite_open",
@@ -22,6 +22,7 @@ RULE_OF = {  # the fault's name -> the rule that tells of it
     "lock-level-still-sluice-open": "level_still_sluice_open",
     "lock-mode-change-in-cycle": "mode_change_in_lockage",
     "frozen-heartbeat": "heartbeat_frozen",
+    "lock-opposite-sluices-open": "sluices_opposite_open",
 }
 IN_THE_PLANT = tuple(name for name in RULE_OF if name not in (
     "lock-green-light-gate-closed", "lock-mode-change-in-cycle", "frozen-heartbeat",
