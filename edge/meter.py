@@ -28,7 +28,7 @@ RANGES = {
 LONGEST_BRIDGE_NS = 62 * 86_400 * NS  # a longer silence is not spread over its minutes: a new epoch begins
 UNKNOWN_CLASS = 1.0  # percent, of a meter whose class the site file does not give
 AGREES, PARTS = 1, 2
-HEAD = struct.Struct("<ddqqq")  # power, its time, register, whether they part, replacements done
+HEAD = struct.Struct("<dqq")  # power, whether it parts from the register, replacements done
 
 
 class Meter:
@@ -56,30 +56,34 @@ class Meter:
         self._check_ns, self._lag_s = int(meter.crosscheck_s * NS), meter.register_lag_s
         self._parts = 0
         self._replaced = 0  # how many of the replacements are behind us
-        self.power_w, self.power_ns, self.register_wh = NAN, 0, NAN  # last known, for the berth's calls
+        self._power_w = NAN  # last known
+
+    def read(self, row: Row) -> tuple[float, float, float]:
+        """Power, import and export register of a row, on the primary side."""
+        power_w, import_wh, export_wh = (
+            value_of(row, point) * self._ratio for point in (self._power, self._import, self._export)
+        )
+        return power_w, import_wh, export_wh
 
     def feed(self, device: str, row: Row) -> Iterator[Output]:
-        import_wh = value_of(row, self._import) * self._ratio
+        power_w, import_wh, export_wh = self.read(row)
         if row.scan == "live":
-            self.power_w, self.power_ns = value_of(row, self._power) * self._ratio, row.t_ns
+            self._power_w = power_w
         elif not np.isfinite(import_wh):
             return
-        if np.isfinite(import_wh):
-            self.register_wh = import_wh
-        export_wh = value_of(row, self._export) * self._ratio
         t_ns = row.t_ns
         yield from self._revised()
         yield from self._start_afresh_after_ages(t_ns)
         yield from self._replace(t_ns)
         # A register that is read less often comes without power of its own.
-        self._late.before(self._state, t_ns, self.power_w, import_wh, export_wh)
-        yield from self._step(t_ns, self.power_w, import_wh, export_wh)
+        self._late.before(self._state, t_ns, self._power_w, import_wh, export_wh)
+        yield from self._step(t_ns, self._power_w, import_wh, export_wh)
         if self._import is not None and row.quality[self._import] != NOT_SCANNED:
-            yield from self._compare(t_ns, self.power_w, import_wh, export_wh)
+            yield from self._compare(t_ns, self._power_w, import_wh, export_wh)
 
-    def feed_late(self, device: str, row: Row) -> Iterator[Output]:
+    def feed_late(self, device: str, row: Row, vessel: str) -> Iterator[Output]:
         """Keep a row from the past; its minutes are computed again with the next row that is on time."""
-        values = [value_of(row, point) * self._ratio for point in (self._power, self._import, self._export)]
+        values = self.read(row)
         if any(np.isfinite(value) for value in values):
             self._late.keep(row.t_ns, *values)
         if self._late.is_full():
@@ -188,16 +192,14 @@ class Meter:
     # State.
 
     def state(self) -> bytes:
-        head = HEAD.pack(self.power_w, self.register_wh, self.power_ns, self._parts, self._replaced)
+        head = HEAD.pack(self._power_w, self._parts, self._replaced)
         return head + bytes(self._state.tobytes()) + bytes(self._check.tobytes()) + self._late.state()
 
     def restore(self, state: bytes) -> None:
         at, check = HEAD.size + self._state.nbytes, self._check.nbytes
         if len(state) < at + check:
             return
-        self.power_w, self.register_wh, self.power_ns, self._parts, self._replaced = HEAD.unpack(
-            state[: HEAD.size]
-        )
+        self._power_w, self._parts, self._replaced = HEAD.unpack(state[: HEAD.size])
         load(self._state, state[HEAD.size : at])
         load(self._check, state[at : at + check])
         self._late.restore(state[at + check :])
