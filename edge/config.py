@@ -110,8 +110,11 @@ class MeterReplacement(Table):
 
 
 class MeterConfig(Table):
-    role: Literal["delivery", "berth", "auxiliary", "check"] = Field(
-        "berth", description="delivery, berth, auxiliary or check"
+    role: Literal["delivery", "berth", "auxiliary", "production", "check"] = Field(
+        "berth", description="delivery, berth, auxiliary, production (on the site: it exports) or check"
+    )
+    supply: Literal["consumer", "reseller", "owner"] | None = Field(
+        None, description="at a delivery point: consumer, reseller (ships pay for what they take) or owner alone"
     )
     parent: Name | None = Field(None, description="name of the meter upstream")
     serial: str = Field("", description="serial number on the meter's plate")
@@ -190,12 +193,19 @@ class BerthConfig(Table):
         "berth_supply", description="berth_supply or traction: what the energy replaces"
     )
     baseline: str | None = Field(None, description="factor id of the engine that is replaced")
+    efficiency: float | None = Field(
+        None,
+        gt=0,
+        le=2,
+        description="kWh of that engine that 1 kWh at the meter replaces, as in 0.85; needed for traction",
+    )
 
 
 class VesselConfig(Table):
     name: Name = Field(description="the vessel's name, as in ferry-aurelie")
     plc_names: tuple[str, ...] = Field((), description="texts by which PLCs name it")
     imo: str = Field("", pattern=r"^(\d{7})?$", description="IMO number, seven digits")
+    nox: str | None = Field(None, description="factor id of its auxiliary engines' NOx")
 
 
 class Site(Table):
@@ -401,9 +411,14 @@ def _misfits(
     ]  # fmt: skip
     sharing_misfits(modbus, path.parent, wrong)
     kinds = {name: profile.kind for name, profile in profiles.items()}
+    for i, device in enumerate(site.device):
+        if device.meter is not None and device.meter.supply is not None and device.meter.role != "delivery":
+            wrong(f"device[{i}].meter.supply", device.meter.supply, "belongs to a delivery point; take it out")
     for i, berth in enumerate(site.berth):
         if berth.name in [other.name for other in site.berth[:i]]:
             wrong(f"berth[{i}].name", berth.name, "stands twice; give each berth its own name")
+        if berth.use == "traction" and berth.baseline and berth.efficiency is None:
+            wrong(f"berth[{i}].efficiency", None, "traction needs it beside baseline; give it as in 0.85")
         for part in ("charger", "meter", "battery"):
             name = getattr(berth, part)
             if name is not None and kinds.get(name) != part:

@@ -20,7 +20,8 @@ GROUPS = {  # command -> (module, attribute, help)
     "pki": ("gateway.pki_cli", "app", "A small CA: certificates for gateways, shore services and brokers."),
     "broker": ("gateway.broker_cli", "app", "Configuration of mosquitto: TLS, and one access rule per gateway."),
     "battery": ("gateway.battery_cli", "app", "Cell models and state of charge, over recordings of any battery."),
-    "report": ("gateway.report.cli", "report_command", "The monthly energy and CO2 report of a site."),
+    "journal": ("gateway.journal_cli", "app", "What people write down: calls, lock hours, replaced meters."),
+    "report": ("gateway.report.cli", "app", "The monthly energy and CO2 report of a site."),
     "export": ("gateway.report.cli", "export_command", "Rows of a device as CSV."),
 }
 

@@ -3,16 +3,17 @@
 Nothing here knows a language, a file or a clock: the same rows give the same report.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from gateway.book import Book
 from gateway.report import calls as at_berth
-from gateway.report.calls import Call, LockMonth, Reconciliation
+from gateway.report.calls import Call, Reconciliation
 from gateway.report.co2 import Carbon, account
 from gateway.report.energy import (
     LOOK_BACK_NS,
@@ -24,12 +25,33 @@ from gateway.report.energy import (
     windows,
 )
 from gateway.report.errors import NoData, WrongInput
-from gateway.report.factors import load_factors
+from gateway.report.factors import Factor
+from gateway.report.figure import Figure
+from gateway.report.ledger import figures_of
+from gateway.report.locks import LockMonth, read_lock
 from gateway.report.month import NS, Month
+from gateway.report.options import Options
+from gateway.report.period import Period
+from gateway.report.problems import Problem
+from gateway.report.quality import (
+    Quality,
+    corrections,
+    cross_checks,
+    earlier,
+    outages,
+    replacement_problems,
+    replacements,
+    uncertainty_of,
+)
+from gateway.report.ships import Method, ShipView, ship_view
 from gateway.report.source import site_settings
+from gateway.report.stays import by_berth, problems_of, read_stays, with_stay
+from gateway.report.tariff import TariffMonth, tariff_month
+from gateway.report.tree import PortView, port_view
 from gateway.store.base import Store
 from gateway.texts import local
 
+PLAIN = Options()
 WHOLE_ENOUGH = Fraction(99, 100)  # of the month; below this a report is incomplete (exit code 3)
 
 
@@ -49,6 +71,19 @@ class Report:
     reconciliations: tuple[Reconciliation, ...]
     locks: tuple[LockMonth, ...]
     carbon: Carbon
+    port: PortView
+    tariffs: tuple[TariffMonth, ...]
+    market: Mapping[str, Factor]  # the contract's factor, by delivery point
+    ships: ShipView
+    quality: Quality
+    problems: tuple[Problem, ...]  # any of them makes the report incomplete
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:
+        """All that any figure stands on, by id."""
+        used = {f.id: f for f in (*self.carbon.factors, self.carbon.grid, *self.market.values())}
+        used |= {f.id: f for ship in self.ships.ships for f in ship.factors}
+        return tuple(used[name] for name in sorted(used))
 
     @property
     def simulated(self) -> bool:
@@ -60,30 +95,42 @@ class Report:
         return tuple(m for m in self.meters if m.counted)
 
     @property
-    def import_wh(self) -> int:
-        return sum(m.import_wh for m in self.counted)
+    def import_wh(self) -> int | None:
+        """None: not measured, or a counted meter was replaced and nobody wrote its indices down."""
+        return _sum(m.known_import_wh for m in self.counted)
 
     @property
     def coverage(self) -> Fraction:
         """Of the month, by the counted meter that covers least; 0 without meters."""
         return min((m.coverage_month for m in self.counted), default=Fraction(0))
 
+    def figures(self) -> tuple[Figure, ...]:
+        """Every number of the report by key, in one stable order."""
+        return self._figures
+
+    @cached_property
+    def _figures(self) -> tuple[Figure, ...]:
+        return figures_of(self)
+
     @property
     def complete(self) -> bool:
-        return self.coverage >= WHOLE_ENOUGH
+        return self.coverage >= WHOLE_ENOUGH and not self.problems
 
 
-def build(store: Store, book: Book, month: str, site: str) -> Report:
+def build(store: Store, book: Book, month: str, site: str, options: Options = PLAIN) -> Report:
     """Reckon a month.
 
     Args:
-        store: Rows. `book`: catalogues of the site's gateways.
+        store: Rows. `book`: catalogues of the site's gateways, and the journal.
         month: YYYY-MM, in the site's own time zone.
         site: Its name, as in the rows' tag.
+        options: Factors, contracts and the like.
 
-    Raises: WrongInput (no such month or site), NoData (no row in the month). Each is one sentence.
+    Raises: WrongInput (no such month or site, options that do not fit), NoData (no row in the month). Each is a
+        sentence.
     """
-    settings = site_settings(book.catalogues(site))
+    catalogues = book.catalogues(site)
+    settings = site_settings(catalogues)
     when = Month.parse(month, settings["timezone"])
     series = [s for s in store.series() if s.tags.get("site") == site]
     if not series and not settings["hashes"]:
@@ -93,8 +140,15 @@ def build(store: Store, book: Book, month: str, site: str) -> Report:
     def devices(kind: str) -> list[str]:
         return sorted({s.tags["device"] for s in series if s.kind == kind})
 
+    entries = book.journal(site)
+    stays = read_stays(entries, settings["vessel"])
+    ended_stays = [s for s in stays if at_berth.ends_within(s.departure_ns, when)]
+    since_ns = min([when.start_ns, *(s.arrival_ns for s in ended_stays)])
+    stays_at = by_berth(stays)
     touching = [
-        c for d in devices("session") for c in at_berth.read_calls(store, site, d, when, settings["berth"])
+        with_stay(call, stays_at)
+        for device in devices("session")
+        for call in at_berth.read_calls(store, site, device, when, settings["berth"], since_ns)
     ]
     minutes: dict[str, Minutes] = {}
     read: dict[str, Minutes] = {}
@@ -105,21 +159,28 @@ def build(store: Store, book: Book, month: str, site: str) -> Report:
         month_only = read[device].within(when.start_ns, when.stop_ns)
         if len(month_only):
             minutes[device] = month_only
-    locks = tuple(at_berth.read_lock(store, site, d, when) for d in _locks(settings, devices("lock_cycle")))
+    period = Period(when, "month")
+    with_rows = devices("lock") + devices("lock_cycle")
+    locks = tuple(read_lock(store, site, device, period, catalogues) for device in lock_names(settings, with_rows))
 
     found = {device: windows(read[device], when) for device in read}
     calls = [
         at_berth.beside_minutes(c, read[c.meter], found[c.meter]) if c.meter in read else c
         for c in sorted(touching, key=lambda c: (c.start_ns, c.berth))
     ]
-    ended = tuple(c for c in calls if at_berth.ends_within(c.end_ns, when))
-    if not minutes and not ended and not any(k.total for k in locks):
+    ended = tuple(c for c in calls if at_berth.ends_within(c.closes_ns, when))
+    if not minutes and not ended and all(k.facts.nothing for k in locks):
         raise NoData(_nothing(site, when, [(s.first_ns, s.last_ns) for s in series]))
 
     span_stop_ns = max((m.stop_ns for m in minutes.values()), default=0)
     counted = _counted(settings["device"], list(minutes))
+    replaced = replacements(settings["device"], entries, minutes, when)
+    doubtful = {r.meter for r in replaced if not r.known}
     meters = tuple(
-        _meter_month(device, rows, read[device], when, settings["device"], device in counted, span_stop_ns)
+        replace(
+            _meter_month(device, rows, read[device], when, settings["device"], device in counted, span_stop_ns),
+            doubtful=device in doubtful,
+        )
         for device, rows in minutes.items()
     )
     origins = {str(o) for m in minutes.values() for o in np.unique(m.origin.astype(str))}
@@ -128,7 +189,30 @@ def build(store: Store, book: Book, month: str, site: str) -> Report:
         origins |= {s.tags["origin"] for s in here}
     origins |= {c.origin for c in ended} | {o for k in locks for o in k.origins}
     instants = [int(m.t_ns[0]) for m in minutes.values()] + [max(c.start_ns, when.start_ns) for c in ended]
-    site_wh = sum(m.import_wh for m in meters if m.counted)
+    factors, contracts = options.load_factors(), options.load_contracts(site)
+    grid = factors.grid(when.year, options.grid_factor or None)
+    berths, vessels = settings["berth"], settings["vessel"]
+    site_wh = _sum(m.known_import_wh for m in meters if m.counted)
+    uncertainties = {
+        m.device: uncertainty_of(settings["device"].get(m.device, {}).get("meter") or {}) for m in meters
+    }
+    port = port_view(meters, settings["device"])
+    tariffs = tuple(
+        tariff_month(
+            contracts[m.device], minutes[m.device], m.windows, when, options.load_curves,
+            uncertainties[m.device].expanded,
+        )
+        for m in meters
+        if m.device in contracts
+    )  # fmt: skip
+    method = Method(factors, grid, berths, vessels, when.year, options.eua, options.pollutants)
+    problems = [
+        *_factor_problems(grid, options, when.year),
+        *replacement_problems(replaced, meters),
+        *port.problems,
+        *(p for t in tariffs for p in t.problems),
+        *problems_of(ended_stays, ended),
+    ]
     return Report(
         site=site,
         month=when,
@@ -145,11 +229,35 @@ def build(store: Store, book: Book, month: str, site: str) -> Report:
             if any(c.meter == device for c in calls)
         ),
         locks=locks,
-        carbon=account(site_wh, ended, settings["berth"], load_factors()),
-    )
+        carbon=account(site_wh, ended, berths, factors, grid),
+        port=port,
+        tariffs=tariffs,
+        market={name: factors.named(c.market_factor) for name, c in contracts.items() if c.market_factor},
+        ships=ship_view(ended, ended_stays, method),
+        quality=Quality(
+            uncertainties, replaced, outages(store, site, meters, minutes, when),
+            corrections(store, site, minutes, when), cross_checks(ended),
+            earlier(store, site, [m.device for m in meters if m.counted], when),
+        ),
+        problems=tuple(problems),
+    )  # fmt: skip
 
 
-def _locks(settings: Mapping[str, Any], with_rows: list[str]) -> list[str]:
+def _sum(parts: Iterable[int | None]) -> int | None:
+    """None if there is no part, or one is unknown."""
+    found = list(parts)
+    known = [part for part in found if part is not None]
+    return sum(known) if found and len(known) == len(found) else None
+
+
+def _factor_problems(grid: Factor, options: Options, year: int) -> list[Problem]:
+    """A year without its factor makes the report incomplete, unless a person chose the one to take."""
+    if options.grid_factor or grid.year == str(year):
+        return []
+    return [Problem("factor_year", {"id": grid.id, "year": grid.year, "wanted": year})]
+
+
+def lock_names(settings: Mapping[str, Any], with_rows: list[str]) -> list[str]:
     """Locks of the site file, also those without a single lockage."""
     return sorted({name for name, d in settings["device"].items() if d.get("lock")} | set(with_rows))
 

@@ -2,7 +2,9 @@
 
 from fractions import Fraction
 
+from gateway.report.document import PROVISIONAL, Edition
 from gateway.report.energy import Window
+from gateway.report.factors import Factor
 from gateway.report.model import Report
 from gateway.texts import Texts
 
@@ -10,8 +12,9 @@ from gateway.texts import Texts
 class Words:
     """`w("energy.heading")` is a sentence of the report; the methods write figures with their units."""
 
-    def __init__(self, report: Report, texts: Texts) -> None:
-        self.report, self.t = report, texts
+    def __init__(self, report: Report, texts: Texts, edition: Edition = PROVISIONAL) -> None:
+        self.report, self.t, self.edition = report, texts, edition
+        self.status = self("header.final" if edition.final else "header.provisional")
         self.month = texts.month(report.month.year, report.month.month)
 
     def __call__(self, key: str, **values: object) -> str:
@@ -29,6 +32,13 @@ class Words:
 
     def kwh_or_none(self, wh: int | None) -> str:
         return self("not_measured") if wh is None else self.kwh(wh)
+
+    def kwh_exact(self, wh: Fraction) -> str:
+        return self.t.number(wh / 1000, 3)
+
+    def unverified(self, factor: Factor) -> str:
+        """What stands behind the name of a factor that nobody has verified."""
+        return "" if factor.verified else self("certainty.mark")
 
     def kw(self, window: Window) -> str:
         """A lower bound is cut, not rounded, and says what it is."""

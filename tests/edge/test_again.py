@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edge_rows import NS, START_NS, a_call, load, row
-from lock_rows import PLAIN, rows_of
-from lock_rows import load as load_lock
+from lock_scans import PLAIN, rows_of
+from lock_scans import load as load_lock
 
 from drivers.row import HISTORY, Quality, Row, empty_row
 from dsp import calls

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from edge_rows import NS, START_NS
-from lock_rows import PLAIN, PROFILE, WITH_MIDDLE_GATE, load, rows_of
+from lock_scans import PLAIN, PROFILE, WITH_MIDDLE_GATE, load, rows_of
 
 from drivers.row import Row
 from edge import wire

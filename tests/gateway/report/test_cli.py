@@ -8,10 +8,11 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from gateway.report.cli import export_command, report_command
+from gateway.report.cli import app as report_app
+from gateway.report.cli import export_command
 
 app = typer.Typer()
-app.command("report")(report_command)
+app.add_typer(report_app, name="report")
 app.command("export")(export_command)
 
 
@@ -29,9 +30,10 @@ def call(*words: object) -> Result:
 def test_a_thin_month_is_written_and_ends_with_3(shore: Path, tmp_path: Path) -> None:
     result = call("report", "2026-10", "--site", "demo-port", "--shore", shore, "--out", tmp_path / "out")
     assert result.exit_code == 3, result.output
-    paths = [tmp_path / "out" / f"report-demo-port-2026-10.fr.{end}" for end in ("md", "html")]
+    ends = ("fr.pdf", "fr.xlsx", "csv", "json", "fr.html", "fr.md")
+    paths = [tmp_path / "out" / f"report-demo-port-2026-10.{end}" for end in ends]
     assert result.stdout.split() == [str(path) for path in paths]
-    assert paths[0].read_text(encoding="utf-8").startswith("# Rapport mensuel énergie et CO₂")
+    assert paths[-1].read_text(encoding="utf-8").startswith("# Rapport mensuel énergie et CO₂")
     assert "the report covers 0.15% of 2026-10, less than 99 %" in result.stderr
 
 

@@ -1,0 +1,27 @@
+"""The figures of a report in one stable order, subject by subject.
+
+A subject has a function from the report to its figures, in the module of that subject; it is registered here.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from gateway.report.figure import Figure
+from gateway.report.figures_calls import call_figures
+from gateway.report.figures_carbon import carbon_figures
+from gateway.report.figures_energy import energy_figures
+from gateway.report.figures_locks import lock_figures
+from gateway.report.figures_port import port_figures
+from gateway.report.figures_quality import quality_figures
+from gateway.report.figures_ships import ship_figures
+
+if TYPE_CHECKING:
+    from gateway.report.model import Report
+
+SUBJECTS: tuple[Callable[["Report"], Iterator[Figure]], ...] = (
+    energy_figures, call_figures, lock_figures, carbon_figures, port_figures, ship_figures, quality_figures,
+)  # fmt: skip
+
+
+def figures_of(report: "Report") -> tuple[Figure, ...]:
+    return tuple(figure for subject in SUBJECTS for figure in subject(report))
