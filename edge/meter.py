@@ -11,6 +11,7 @@ from drivers.profile import Profile
 from drivers.row import Row
 from dsp import crosscheck, energy, revise
 from edge.config import MeterConfig
+from edge.counting import counting_of
 from edge.late import LateRows
 from edge.unit import NAN, NOT_SCANNED, NS, Output, event, fields_of, load, value_of
 
@@ -22,9 +23,6 @@ EVENTS = {
     5: "counter_register_lost",
 }
 REGISTERS = ("energy_import_total_wh", "energy_export_total_wh")
-RANGES = {
-    "uint16": 2**16, "int16": 2**15, "uint32": 2**32, "int32": 2**31, "bcd16": 10**4, "bcd32": 10**8,
-}  # fmt: skip
 LONGEST_BRIDGE_NS = 62 * 86_400 * NS  # a longer silence is not spread over its minutes: a new epoch begins
 UNKNOWN_CLASS = 1.0  # percent, of a meter whose class the site file does not give
 AGREES, PARTS = 1, 2
@@ -38,15 +36,9 @@ class Meter:
         self._device, index = device, profile.index
         self._power = index.get("power_w")
         self._import, self._export = (index.get(name) for name in REGISTERS)
-        self.max_gap_ns = int(meter.max_gap_s * NS)
-        self._max_power_w = meter.max_power_w
-        self._ratio = meter.ct_ratio * meter.vt_ratio if meter.registers == "secondary" else 1.0
-        register = profile.points[self._import] if self._import is not None else None
-        self._quantum_wh = (register.scale if register is not None else 1.0) * self._ratio
-        steps = RANGES.get(register.type, 2**63) if register is not None else 2**63
-        if register is not None and register.scale_from is not None:
-            steps = 2**63  # where it goes over depends on a factor that the device may change
-        self._range_wh = float(steps) * self._quantum_wh
+        counting = counting_of(meter, profile)
+        self.max_gap_ns, self._max_power_w = counting.max_gap_ns, counting.max_power_w
+        self._ratio, self._quantum_wh, self._range_wh = counting.ratio, counting.quantum_wh, counting.range_wh
         self._replacements = sorted(meter.replacement, key=lambda r: r.at)
         self._state = energy.init()
         self._out = np.zeros(256, energy.OUT)
