@@ -129,21 +129,20 @@ def raw_rows(store: Store, meter: Meter, start_ns: int, stop_ns: int, last_w: fl
     told = store.columns("meter", meter.device, [POWER, IMPORT, EXPORT], *where, gateway=meter.gateway)
     doubts = store.columns("meter", meter.device, ["q"], *where, gateway=meter.gateway)
     late = store.columns("meter", meter.device, ["late"], *where, gateway=meter.gateway)
-    asked = {  # rows with doubts: whether their scan asked for power
-        t for t, q in zip(doubts.t_ns.tolist(), doubts.text["q"], strict=True) if _asks_power(meter, q)
-    }
-    silent = np.array(sorted(asked - set(told.t_ns.tolist())), np.int64)
-    silent = silent[~_near(silent, late.t_ns, meter.max_gap_ns)]  # the device has told of it afterwards
-    t_ns = np.concatenate([told.t_ns, silent])
-    nothing = np.full(len(silent), np.nan)
+    asks = [_asks_power(meter, q) for q in doubts.text["q"]]
+    asked_ns = doubts.t_ns[np.array(asks, bool)]  # rows with doubts whose scan asked for power
+    silent_ns = asked_ns[~_found(told.t_ns, asked_ns)]
+    silent_ns = silent_ns[~_near(silent_ns, late.t_ns, meter.max_gap_ns)]  # the device has told of it afterwards
+    places = np.searchsorted(told.t_ns, silent_ns)
+    t_ns = np.insert(told.t_ns, places, silent_ns)
     power_w, import_wh, export_wh = (
-        np.concatenate([told[name] * meter.ratio, nothing]) for name in (POWER, IMPORT, EXPORT)
+        np.insert(told[name] * meter.ratio, places, np.nan) for name in (POWER, IMPORT, EXPORT)
     )
-    live = np.isfinite(power_w) | np.isin(t_ns, np.fromiter(asked, np.int64, len(asked)))
-    order = np.argsort(t_ns, kind="stable")
-    t_ns, power_w, import_wh, export_wh, live = (x[order] for x in (t_ns, power_w, import_wh, export_wh, live))
-    newest = np.maximum.accumulate(np.where(live, np.arange(len(t_ns)), -1))
-    power_w = np.where(newest >= 0, power_w[newest], last_w) if len(t_ns) else power_w
+    live = np.isfinite(power_w)
+    live[np.searchsorted(t_ns, asked_ns[_found(t_ns, asked_ns)])] = True
+    if not live.all():
+        newest = np.maximum.accumulate(np.where(live, np.arange(len(t_ns)), -1))
+        power_w = np.where(newest >= 0, power_w[newest], last_w)
     origins = told.tags.get("origin")
     origin = str(origins[-1]) if origins is not None and len(told) else ""
     raw = Raw(t_ns, power_w, import_wh, export_wh, live, origin)
@@ -153,6 +152,13 @@ def raw_rows(store: Store, meter: Meter, start_ns: int, stop_ns: int, last_w: fl
 def _asks_power(meter: Meter, quality: object) -> bool:
     at = meter.power_digit
     return isinstance(quality, str) and at is not None and at < len(quality) and quality[at] != NOT_SCANNED
+
+
+def _found(t_ns: NDArray[np.int64], wanted_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of some instants are among those in order."""
+    if not len(t_ns):
+        return np.zeros(len(wanted_ns), bool)
+    return np.asarray(t_ns[np.searchsorted(t_ns, wanted_ns).clip(max=len(t_ns) - 1)] == wanted_ns)
 
 
 def _near(t_ns: NDArray[np.int64], others: NDArray[np.int64], within_ns: int) -> NDArray[np.bool_]:
