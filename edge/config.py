@@ -3,6 +3,7 @@
 import hashlib
 import tomllib
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -25,6 +26,7 @@ from drivers.profile import Profile, explain_all, load_profile, not_toml
 from dsp import lock_rules
 from dsp.cell import load_cell
 from edge import lock_site, wire
+from edge.counting import counting_of
 from edge.lock_site import LockConfig
 from edge.modbus_settings import modbus_misfits, not_modbus_misfits, sharing_misfits
 from edge.mqtt import HOST_PORT, Access, host_port, tls_files, tls_misfits
@@ -314,6 +316,7 @@ def catalogue(loaded: LoadedSite) -> wire.Catalogue:
             ],
         }
         | (rules_of(d, p) if p.kind == "lock" else {})
+        | ({"counting": asdict(counting_of(d.meter or MeterConfig(), p))} if p.kind == "meter" else {})
         for d, p in ((d, loaded.profiles[d.name]) for d in loaded.site.device)
     ]  # fmt: skip
     site = loaded.site

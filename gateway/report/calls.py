@@ -108,7 +108,7 @@ def read_calls(
 ) -> list[Call]:
     """Calls at one charger that end after `since_ns` and begin before the month is over. Sorted by start."""
     rows = store.columns(
-        "session", charger, (*CALL_FIELDS, "berth", "meter"),
+        "session", charger, (*CALL_FIELDS, "berth", "meter", "withdrawn"),
         since_ns - LONGEST_NS, month.stop_ns, site=site,
     )  # fmt: skip
     calls = []
@@ -175,9 +175,10 @@ def ends_within(end_ns: int, month: Month) -> bool:
 
 
 def _ends(rows: Columns) -> list[tuple[int, int]]:
-    """Row number and end of each row that has one."""
+    """Row number and end of each row that has one; a call that late rows have denied is none."""
     end_ns = rows.whole("end_ns")
-    return [(int(i), int(end_ns[i])) for i in np.flatnonzero(np.isfinite(rows["end_ns"]))]
+    there = np.isfinite(rows["end_ns"]) & (rows["withdrawn"] != 1)
+    return [(int(i), int(end_ns[i])) for i in np.flatnonzero(there)]
 
 
 def _known(value: float) -> float | None:

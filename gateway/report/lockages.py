@@ -18,7 +18,7 @@ from gateway.report.source import tag
 from gateway.store.base import UNKNOWN, Store
 
 LONGEST_NS = 31 * 86_400 * NS  # a lockage that ends in the period is looked for this long before it
-FIELDS = ("end_ns", "vessel_seen", "false_lockage", "complete", "volume_m3", "energy_wh", "direction")
+FIELDS = ("end_ns", "vessel_seen", "false_lockage", "complete", "volume_m3", "energy_wh", "direction", "withdrawn")
 WAYS = ("up", "down", "unknown")
 CYCLES = ("up", "down")  # whose times mean something
 P95 = Fraction(95, 100)
@@ -90,7 +90,7 @@ class Lockages:
         """Those with start < end <= stop: what ends at midnight belongs to the day before."""
         rows = store.columns("lock_cycle", lock, FIELDS, start_ns - LONGEST_NS, stop_ns, site=site)
         end_ns = rows.whole("end_ns")
-        ended = (end_ns > start_ns) & (end_ns <= stop_ns)
+        ended = (end_ns > start_ns) & (end_ns <= stop_ns) & (rows["withdrawn"] != 1)  # late rows may deny one
         way = rows.text["direction"]
         way = np.where(np.isin(way.astype(str), CYCLES), way, "unknown").astype(object)
         complete = rows["complete"] == 1
