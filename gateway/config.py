@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints,
 
 from edge.mqtt import HOST_PORT, Access, host_port, tls_files, tls_misfits
 from gateway.errors import ConfigError
+from gateway.web.settings import WebSettings
 
 if TYPE_CHECKING:
     from gateway.store import Store
@@ -144,6 +145,7 @@ class ShoreSettings(_Table):
     broker: BrokerSettings = Field(default_factory=BrokerSettings, description="a table with host and port")
     book: BookSettings = Field(default_factory=BookSettings, description="a table with path")
     http: HttpSettings | None = Field(None, description="a table with port; without it nothing listens")
+    web: WebSettings | None = Field(None, description="a table with host and port; for `bollard serve`")
 
 
 def load_shore(file: Path, secrets: bool = True) -> ShoreSettings:
@@ -181,6 +183,14 @@ def parse_shore(table: dict[str, Any], file: Path, secrets: bool = True) -> Shor
         anchored = influx.model_copy(update={"token_file": token_file})
         changed["store"] = settings.store.model_copy(update={"influx": anchored})
     changed["broker"] = _anchored(settings.broker, file)
+    if settings.web is not None:
+        changed["web"] = settings.web.model_copy(
+            update={
+                key: file.parent / path
+                for key in ("tls_cert", "tls_key", "reports")
+                if (path := getattr(settings.web, key)) is not None
+            }
+        )
     return settings.model_copy(update=changed)
 
 
@@ -227,7 +237,7 @@ def _fields_at(place: tuple[int | str, ...]) -> dict[str, str | None]:
     """Keys of the table at this place, and what each is for."""
     tables: dict[str, type[BaseModel]] = {
         "": ShoreSettings, "store": StoreSettings, "store.influx": InfluxSettings, "broker": BrokerSettings,
-        "book": BookSettings, "http": HttpSettings,
+        "book": BookSettings, "http": HttpSettings, "web": WebSettings,
     }  # fmt: skip
     model = tables.get(".".join(map(str, place)))
     fields = model.model_fields if model else {}

@@ -1,8 +1,8 @@
-"""The middle of the page: what the broker says goes into `Live` and `Alarms`, what has changed goes to all who look.
+"""The middle of the page: what the broker says goes into `Live` and `Alarms`, what changed goes to all who look.
 
-A quarter of a second is a tick: devices that changed or went stale are written once as JSON, and the same bytes go to
-every client that may see their site. A client that does not read loses its stream, and gets all anew when it comes
-back.
+A quarter of a second is a tick: devices that changed or went stale are written once as JSON, and the same bytes go
+to every client that may see their site. A client that does not read loses its stream, and gets all anew when it
+comes back.
 """
 
 import asyncio
@@ -12,11 +12,22 @@ import math
 import os
 import socket
 import zlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from edge.mqtt import Connection
-from edge.wire import RowLine, WireError, decode_batch, decode_catalogue, decode_row, inflate, parse_topic, topic
+from edge.wire import (
+    COMPUTED,
+    RowLine,
+    WireError,
+    decode_batch,
+    decode_catalogue,
+    decode_row,
+    inflate,
+    parse_topic,
+    topic,
+)
 from gateway.book import Book
 from gateway.config import BrokerSettings
 from gateway.errors import StoreError, StoreUnavailable
@@ -34,7 +45,6 @@ TICK_S = 0.25
 SIGN_OF_LIFE_S = 2.0  # a page that hears nothing for longer says so
 MOST_WAITING = 64  # messages that a client may be behind
 LOOK_BACK_NS = 3 * 86_400 * NS  # events of the store that a start catches up with
-CLK_KINDS = ("gateway",)
 
 
 class Hub:
@@ -52,6 +62,9 @@ class Hub:
         self._sent_gateways: dict[Key, int] = {}
         self._sent_alarms = self._sent_catalogues = -1
         self._clients: dict[asyncio.Queue[str | None], User] = {}
+        self.reports = Path("reports")  # the folder whose reports the page lists
+        self.people_audit: Callable[[str, str, str], None] = lambda who, action, detail: None
+        self.people_audited: Callable[[], list[tuple[int, str, str, str]]] = list
         self.live.on_event = self._hear
         for catalogue in book.catalogues():
             self.live.take_catalogue(catalogue)
@@ -115,8 +128,6 @@ class Hub:
 
     def events(self, site: str, device: str | None, start_ns: int, stop_ns: int) -> list[RowLine]:
         """Events of the store, the first first. Raises: StoreUnavailable, StoreError."""
-        from edge.wire import COMPUTED
-
         names = list(COMPUTED["event"])
         found = self.store.columns("event", device, names, start_ns, stop_ns, site)
         rows = []
@@ -267,6 +278,12 @@ class Hub:
                 yield text
         finally:
             self._clients.pop(queue, None)
+
+    def close(self) -> None:
+        """End all streams: a server that stops does not wait for its clients."""
+        for queue in list(self._clients):
+            queue.put_nowait(None)
+        self._clients.clear()
 
     def sign_off(self, name: str) -> None:
         """End the streams of somebody who has signed out, or may no longer see."""
