@@ -2,8 +2,8 @@
 
 Fed with catalogues, status messages and rows as they pass the broker, before any database: a page shows them
 within a second, and goes on when the database is away. What is late or older than what is known changes nothing.
-Nothing here guesses: a point that is not in a row was not scanned, one whose quality is not good is unknown, and all
-of it is stale once no row has come for three scan intervals.
+Nothing here guesses: a point that is not in a row was not scanned, one whose quality is not good is unknown, and
+all of it is stale once no row has come for three scan intervals.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 
-from edge.wire import COMPUTED, RowLine
+from edge.wire import COMPUTED, RowLine, encode_row
 from gateway.errors import StoreError, StoreUnavailable
 from gateway.live import NS
 from gateway.web.alarms import Entry, NotPossible
@@ -133,7 +133,8 @@ async def sites(hub: Hub, user: User, asked: Nothing, _: Request) -> Response:
         )  # fmt: skip
         place["devices"].append(
             {
-                "name": name, "gateway": device.gateway, "kind": device.kind, "model": device.declared.get("model", ""),
+                "name": name, "gateway": device.gateway, "kind": device.kind,
+                "model": device.declared.get("model", ""),
                 "interval_s": device.declared["interval_s"], "points": device.points,
                 "rules": device.declared.get("rules"), "lock": device.settings.get("lock"),
                 "meter": device.settings.get("meter"), "origin": device.declared.get("origin"),
@@ -307,8 +308,6 @@ async def events(hub: Hub, user: User, asked: AskRows, _: Request) -> Response:
 
 
 def _event(row: RowLine) -> dict[str, Any]:
-    from edge.wire import encode_row
-
     key = (
         row.tags.get("site", ""),
         row.tags.get("device", ""),

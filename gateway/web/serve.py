@@ -36,7 +36,7 @@ def serve(
 ) -> None:
     """Show locks and berths live in a browser. Prints `ready {"port": N}` once it listens.
 
-    It reads store and broker and controls nothing. Users: `bollard user add`. Ends with 0 on SIGTERM, 130 on Ctrl-C.
+    It reads store and broker and controls nothing. Users: `bollard user add`. SIGTERM ends it with 0.
     """
     log_to_stderr()
     try:

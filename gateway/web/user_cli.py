@@ -70,7 +70,7 @@ def list_users(shore: ShoreOption) -> None:
 
 @app.command()
 def token(name: NameArgument, shore: ShoreOption) -> None:
-    """Print a token for another system, or for a wall display (/wall?token=…). It lasts until the user is removed."""
+    """Print a token for another system or a wall display (/wall?token=…). It lasts as long as the user."""
     with _people(shore) as people:
         print(people.token(name))
 
