@@ -378,6 +378,7 @@ ENDPOINTS = (
     Endpoint("POST", f"{BASE}/alarms/shelve", "Put an alarm aside", Shelve, shelve, "supervisor"),
     Endpoint("POST", f"{BASE}/alarms/unshelve", "Take an alarm back", Note, unshelve, "supervisor"),
     Endpoint("GET", f"{BASE}/sessions", "Calls at berths", AskRows, partial(rows_of, "session")),
+    Endpoint("GET", f"{BASE}/minutes", "Energy by the minute", AskRows, partial(rows_of, "energy_1m")),
     Endpoint("GET", f"{BASE}/lockages", "Lockages", AskRows, partial(rows_of, "lock_cycle")),
     Endpoint("GET", f"{BASE}/trends", "How locks age", AskRows, partial(rows_of, "lock_trend")),
     Endpoint("GET", f"{BASE}/events", "Events", AskRows, events),

@@ -302,7 +302,7 @@ class Hub:
             "vessel": device.vessel,
             "readings": {n: [r.value, r.quality, _ms(r.t_ns)] for n, r in device.readings.items()},
             "computed": {
-                kind: {**row.fields, "t_ms": _ms(row.t_ns)} for kind, row in device.computed.items()
+                kind: _computed(row) for kind, row in device.computed.items()
             },
         }  # fmt: skip
 
@@ -332,6 +332,15 @@ def sentences(key: Sequence[str], event: str) -> dict[str, str]:
         texts = load_texts(lang)
         own = texts.template(f"web.own.{code}")
         said[lang] = own.format(device=device, site=site) if own else sentence(decode_row(event), texts)
+    return said
+
+
+def _computed(row: RowLine) -> dict[str, Any]:
+    """Its fields; instants in milliseconds."""
+    said: dict[str, Any] = {"t_ms": _ms(row.t_ns)}
+    for name, value in row.fields.items():
+        whole = name.endswith("_ns") and isinstance(value, int)
+        said[name.replace("_ns", "_ms") if whole else name] = _ms(int(value)) if whole else value
     return said
 
 
