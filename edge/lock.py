@@ -143,7 +143,7 @@ class Lock:
             self._phase_told[i] = phase, t_ns
             fields: dict[str, wire.Value] = {"phase": phase}
             began = f"{phase}_ns"
-            if began in lock_cycle.STATE.names and state[began][0] >= 0:
+            if began in (lock_cycle.STATE.names or ()) and state[began][0] >= 0:
                 fields["since_ns"] = int(state[began][0])
             yield Output(
                 "lock_phase", device, fields, t_ns, {"point": self._chamber(i)} if len(self._cycles) > 1 else {}

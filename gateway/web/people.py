@@ -23,6 +23,8 @@ Role = Literal["viewer", "supervisor", "engineer", "admin"]
 ROLES: tuple[Role, ...] = ("viewer", "supervisor", "engineer", "admin")  # each may do what those before it may
 LEAST_PASSWORD = 12  # characters; ANSSI and NIST both ask for length first
 SESSION_S = 12 * 3600.0  # idle longer than a shift: sign in again
+# Of a random password that nobody has: an unknown name takes as long as a wrong password.
+NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$jgB3+0EjkJUWXkoTR9uSjA$Hj7LKVqfO5ZL8b97BM15YrdOfhGX5NPLpwq+qSG78l4"
 TRIES, TRIES_S = 5, 300.0  # wrong passwords per name or address, then a pause
 
 
@@ -53,7 +55,6 @@ class People:
     def __init__(self, book: Book) -> None:
         self._book = book
         self._hasher = PasswordHasher()  # argon2id, 64 MiB
-        self._nobody = self._hasher.hash(secrets.token_hex())  # an unknown name takes as long as a wrong password
         self._wrong: dict[str, list[float]] = {}
 
     # Users
@@ -108,7 +109,7 @@ class People:
         with self._book.reading() as db:
             found = db.execute("SELECT hash, role, sites FROM person WHERE name = ?", (name,)).fetchone()
         try:
-            right = self._hasher.verify(found[0] if found else self._nobody, password) and found is not None
+            right = self._hasher.verify(found[0] if found else NOBODY, password) and found is not None
         except (VerificationError, InvalidHashError):
             right = False
         if not right:

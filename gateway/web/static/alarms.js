@@ -80,7 +80,7 @@ export function alarmTable(alarms) {
     h("thead", {}, h("tr", {}, ["state", "where", "what", "since", "do"].map((c) => h("th", { scope: "col" }, t(`alarm.col.${c}`))))),
     h("tbody", {}, alarms.map((alarm) => h("tr", { class: `${alarm.state} ${alarm.priority}` },
       h("td", {}, h("span", { class: "badge" }, t(`alarm.priority.${alarm.priority}`)), " ", t(`alarm.state.${alarm.state}`)),
-      h("td", {}, link(alarm), h("span", { class: "site" }, alarm.site)),
+      h("td", {}, link(alarm), h("span", { class: "detail" }, alarm.site)),
       h("td", {}, alarm.text[lang], h("span", { class: "detail" }, detail(alarm))),
       h("td", {}, when(alarm.since_ms, alarm.uncertain_ms, alarm.site), alarm.times > 1 ? h("span", { class: "detail" }, t("alarm.times", { n: alarm.times })) : null),
       h("td", {}, actions(alarm))))));

@@ -2,7 +2,7 @@
 
 import { alarmTable, when } from "./alarms.js";
 import { chart } from "./chart.js";
-import { ask, duration, h, instant, lang, number, percent, quantity, show, t, wattHours, watts } from "./dom.js";
+import { ask, duration, h, has, instant, lang, number, percent, quantity, show, t, wattHours, watts } from "./dom.js";
 import { alarmsOf, code, declared, deviceOf, gatewayOf, now, onChange, siteOf, state, value } from "./state.js";
 import { headOf, partsOf, synoptic } from "./synoptic.js";
 
@@ -151,10 +151,17 @@ function health(rows) {
       h("td", {}, r.drifted ? t("health.drifted") : t("health.steady"))))));
 }
 
+/** The edge's reason in the page's language; one that this version does not know stays as it is. */
+function reason(why) {
+  const what = /^no signal for (.+)$/.exec(why)?.[1];
+  const key = what ? "why.no_signal_for" : `why.${why.replaceAll(" ", "_")}`;
+  return has(key) ? t(key, { what }) : why;
+}
+
 function rulesList(rules) {
   const unfed = Object.entries(rules?.not_evaluated ?? {});
   if (!unfed.length) return h("p", { class: "calm" }, t("rules.all"));
-  return h("ul", {}, unfed.map(([rule, why]) => h("li", {}, h("strong", {}, t(`code.lock_${rule}`)), ` : ${why}`)));
+  return h("ul", {}, unfed.map(([rule, why]) => h("li", {}, h("strong", {}, t(`code.lock_${rule}`)), ` : ${reason(why)}`)));
 }
 
 function signals(site, device) {
@@ -264,7 +271,7 @@ export function berthView(root, siteName, name) {
   }
   async function read() {
     const berth = berthOf();
-    if (!berth) return;
+    if (!berth || !state.nowMs) return;
     calls = (await ask("sessions", { site: siteName, device: berth.charger ?? berth.meter, most: 30, start_ms: Math.floor(now() - 30 * 24 * HOUR) })).rows;
     if (berth.meter) minutes = (await ask("minutes", { site: siteName, device: berth.meter, most: 15, start_ms: Math.floor(now() - 900e3) })).rows;
   }
@@ -292,6 +299,7 @@ function historyPanel(root, site, device, fields, unit, spanMs, scale = 1) {
   h("a", { class: "button quiet", download: true, href: "#" }, "CSV"));
   root.append(h("h2", {}, t("history.title")), buttons, drawing, told);
   async function draw() {
+    if (!state.nowMs) return;
     const stopMs = Math.round(now() - back * span), startMs = Math.round(stopMs - span);
     const query = { site, device, fields: fields.join(","), start_ms: startMs, stop_ms: stopMs };
     buttons.querySelector("a").href = `/api/1/history?${new URLSearchParams({ ...query, format: "csv" })}`;
@@ -307,8 +315,9 @@ function historyPanel(root, site, device, fields, unit, spanMs, scale = 1) {
     }
   }
   draw();
+  const first = onChange(() => { first(); draw(); }); // the first word of the server says what time it is
   const timer = setInterval(() => { if (!back && span <= 24 * HOUR) draw(); }, 10000);
-  return () => clearInterval(timer);
+  return () => { first(); clearInterval(timer); };
 }
 
 export function historyView(root, site, name) {
