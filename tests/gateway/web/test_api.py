@@ -45,12 +45,11 @@ class Shore:
         self.hub.live.take([row(t_ns, "event", device, tags, active=active, gate="up down")])
 
 
-@pytest.fixture
-def shore(tmp_path: Path) -> Iterator[Shore]:
-    with (
-        closing(open_store(f"sqlite:{tmp_path / 'store.db'}")) as store,
-        closing(Book(tmp_path / "book.db")) as book,
-    ):
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with store and book, made once: hashing passwords is slow on purpose."""
+    folder = tmp_path_factory.mktemp("filled")
+    with closing(open_store(f"sqlite:{folder / 'store.db'}")) as store, closing(Book(folder / "book.db")) as book:
         book.put_catalogue(catalogue())
         types = catalogue().field_types()
         store.write([row(T + i * NS, power_w=float(i % 60)) for i in range(600)], types)
@@ -60,6 +59,14 @@ def shore(tmp_path: Path) -> Iterator[Shore]:
         people.add("vera", PASSWORD, "viewer")
         people.add("douai", PASSWORD, "supervisor", ["douai"])
         people.add("chef", PASSWORD, "admin")
+    return folder
+
+
+@pytest.fixture
+def shore(tmp_path: Path, filled: Path) -> Iterator[Shore]:
+    folder = shutil.copytree(filled, tmp_path / "shore")
+    with closing(open_store(f"sqlite:{folder / 'store.db'}")) as store, closing(Book(folder / "book.db")) as book:
+        people = People(book)
         hub = Hub(store, book, (), WebClock())
         hub.reports, hub.people_audit, hub.people_audited = folder / "reports", people.audit, people.audited
         yield Shore(folder, hub, people)
