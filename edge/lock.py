@@ -92,7 +92,7 @@ class Lock:
         self._energy_wh = np.full(1 + len(shape.passages), NAN)  # now, and at the last lockage of each chamber
         self._unfed = "; ".join(f"{rule}: {why}" for rule, why in shape.not_evaluated.items())
         self._unfed_mark = struct.unpack("<q", hashlib.sha256(self._unfed.encode()).digest()[:8])[0] | 1
-        self._phase_told: dict[int, tuple[str, int]] = {}  # chamber -> phase and when it was told, since the start
+        self._phase_told = np.full((len(shape.passages), 2), -1, "i8")  # phase that was told, and when
         self._told = np.zeros(1, "i8")  # which list of rules without signals has been told
         self._maintenance = np.zeros(1, "i8")
         drives = [signal.point for signal in (*shape.gates, *shape.sluices)]
@@ -136,11 +136,12 @@ class Lock:
     def _tell_phases(self, device: str, t_ns: int) -> Iterator[Output]:
         """The phase of each chamber: when it changes, and now and then for who has just begun to look."""
         for i, state in enumerate(self._cycles):
-            phase = lock_cycle.PHASES[int(state["phase"][0])]
-            told, told_ns = self._phase_told.get(i, ("", 0))
-            if phase == told and t_ns - told_ns < PHASE_AGAIN_NS:
+            number = int(state["phase"][0])
+            told, told_ns = self._phase_told[i]
+            if number == told and t_ns - told_ns < PHASE_AGAIN_NS:
                 continue
-            self._phase_told[i] = phase, t_ns
+            self._phase_told[i] = number, t_ns
+            phase = lock_cycle.PHASES[number]
             fields: dict[str, wire.Value] = {"phase": phase}
             began = f"{phase}_ns"
             if began in (lock_cycle.STATE.names or ()) and state[began][0] >= 0:
@@ -287,8 +288,8 @@ class Lock:
 
     def _parts(self) -> list[NDArray[Any]]:
         return [
-            self._told, self._maintenance, self._energy_wh, self._area_m2, *self._cycles, self._rules,
-            self._stories, *self._signals.parts(), *self._trends.parts(),
+            self._told, self._phase_told, self._maintenance, self._energy_wh, self._area_m2, *self._cycles,
+            self._rules, self._stories, *self._signals.parts(), *self._trends.parts(),
         ]  # fmt: skip
 
     def state(self) -> bytes:
@@ -302,7 +303,7 @@ class Lock:
 def layout() -> list[str]:
     """What the bytes of a lock's state mean."""
     kinds = (lock_cycle.STATE, lock_rules.STATE, STORY, hydraulics.FLOW, hydraulics.LEAK, hydraulics.DRIVE)
-    return [repr(kind.descr) for kind in (*kinds, hydraulics.DRIFT)]
+    return ["phase_told", *(repr(kind.descr) for kind in (*kinds, hydraulics.DRIFT))]
 
 
 def _mark(story: Any) -> dict[str, wire.Value]:
