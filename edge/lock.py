@@ -24,6 +24,7 @@ QUIET_NS = 10 * NS  # an incoherence that comes back sooner is the same one, fli
 SHOWN = (
     (lock_cycle.TOLD_LEVEL, "levels"), (lock_cycle.TOLD_SLUICE, "sluices"), (lock_cycle.TOLD_VESSEL, "presence"),
 )  # fmt: skip
+PHASE_AGAIN_NS = 60 * NS
 STORY = np.dtype([("began_ns", "i8"), ("quiet_ns", "i8"), ("times", "i8"), ("inhibited", "i8")])
 
 
@@ -102,6 +103,7 @@ class Lock:
         self._energy_wh = np.full(1 + len(shape.passages), NAN)  # now, and at the last lockage of each chamber
         self._unfed = "; ".join(f"{rule}: {why}" for rule, why in shape.not_evaluated.items())
         self._unfed_mark = struct.unpack("<q", hashlib.sha256(self._unfed.encode()).digest()[:8])[0] | 1
+        self._phase_told = np.full((len(shape.passages), 2), -1, "i8")  # phase that was told, and when
         self._told = np.zeros(1, "i8")  # which list of rules without signals has been told
         self._maintenance = np.zeros(1, "i8")
         drives = [signal.point for signal in (*shape.gates, *shape.sluices)]
@@ -133,6 +135,7 @@ class Lock:
         in_lockage = self._in_lockage()
         ended = [(i, lockage) for i, lockage in enumerate(self._lockages(t_ns)) if lockage is not None]
         in_lockage = max(in_lockage, self._in_lockage())
+        yield from self._tell_phases(device, t_ns)
         yield from self._judge(device, t_ns, in_lockage)
         yield from self._trends.feed(t_ns, self._signals, self._rules["now_m"][0])
         for i, fields in ended:
@@ -154,6 +157,23 @@ class Lock:
                 signals.vessel, float(self._area_m2[i]), self._out,
             )  # fmt: skip
             yield self._fields(i) if ended else None
+
+    def _tell_phases(self, device: str, t_ns: int) -> Iterator[Output]:
+        """The phase of each chamber: when it changes, and now and then for who has just begun to look."""
+        for i, state in enumerate(self._cycles):
+            number = int(state["phase"][0])
+            told, told_ns = self._phase_told[i]
+            if number == told and t_ns - told_ns < PHASE_AGAIN_NS:
+                continue
+            self._phase_told[i] = number, t_ns
+            phase = lock_cycle.PHASES[number]
+            fields: dict[str, wire.Value] = {"phase": phase}
+            began = f"{phase}_ns"
+            if began in (lock_cycle.STATE.names or ()) and state[began][0] >= 0:
+                fields["since_ns"] = int(state[began][0])
+            yield Output(
+                "lock_phase", device, fields, t_ns, {"point": self._chamber(i)} if len(self._cycles) > 1 else {}
+            )
 
     def _note_area(self, i: int, passage: Passage) -> None:
         """The area of the chambers in use; an intermediate gate that is open joins them."""
@@ -293,8 +313,8 @@ class Lock:
 
     def _parts(self) -> list[NDArray[Any]]:
         return [
-            self._told, self._maintenance, self._energy_wh, self._area_m2, *self._cycles, self._rules,
-            self._stories, *self._signals.parts(), *self._trends.parts(),
+            self._told, self._phase_told, self._maintenance, self._energy_wh, self._area_m2, *self._cycles,
+            self._rules, self._stories, *self._signals.parts(), *self._trends.parts(),
         ]  # fmt: skip
 
     def state(self) -> bytes:
@@ -308,7 +328,7 @@ class Lock:
 def layout() -> list[str]:
     """What the bytes of a lock's state mean."""
     kinds = (lock_cycle.STATE, lock_rules.STATE, STORY, hydraulics.FLOW, hydraulics.LEAK, hydraulics.DRIVE)
-    return [repr(kind.descr) for kind in (*kinds, hydraulics.DRIFT)]
+    return ["phase_told", *(repr(kind.descr) for kind in (*kinds, hydraulics.DRIFT))]
 
 
 def _mark(story: Any) -> dict[str, wire.Value]:

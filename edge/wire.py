@@ -61,6 +61,8 @@ COMPUTED: dict[str, dict[str, FieldType]] = {
         "leak_m3_s": "float", "leak_sigma_m3_s": "float", "gate_open_s": "float", "gate_close_s": "float",
         "withdrawn": "int",  # as of a call
     },
+    # Where a lock stands now: told when the phase changes, and each minute. since_ns: when the phase began.
+    "lock_phase": {"phase": "str", "since_ns": "int"},
     # How a lock ages: a figure (tag code: discharge_coefficient, leak_m3_s, gate_open_s, gate_close_s) of a head,
     # sluice, gate or chamber (tag point), its mean now and the reference, the mean of its first occasions.
     "lock_trend": {

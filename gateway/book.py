@@ -2,9 +2,11 @@
 
 import dataclasses
 import hashlib
+import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from gateway.journal import Entry, NewEntry
 from gateway.sqlitefile import explained, open_file, transaction
 
 APPLICATION_ID = 0x626F_6C62  # "bolb"
-VERSION = 4
+VERSION = 5
 PINNED = """
 CREATE TABLE pinned (
   kind TEXT NOT NULL, field TEXT NOT NULL, type TEXT NOT NULL, PRIMARY KEY (kind, field)
@@ -33,6 +35,23 @@ CREATE TABLE filed (
   PRIMARY KEY (site, month, status, rows_sha256, figures_sha256, software)
 ) STRICT, WITHOUT ROWID;
 """
+WEB = """
+CREATE TABLE person (
+  name TEXT PRIMARY KEY, hash TEXT NOT NULL, role TEXT NOT NULL, sites TEXT NOT NULL, added_ns INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE web_session (
+  digest TEXT PRIMARY KEY, name TEXT NOT NULL, seen_ns INTEGER NOT NULL, lasting INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE audit (
+  number INTEGER PRIMARY KEY, t_ns INTEGER NOT NULL, who TEXT NOT NULL, action TEXT NOT NULL, detail TEXT NOT NULL
+) STRICT;
+CREATE TABLE alarm (
+  number INTEGER PRIMARY KEY, t_ns INTEGER NOT NULL, site TEXT NOT NULL, device TEXT NOT NULL, code TEXT NOT NULL,
+  point TEXT NOT NULL, action TEXT NOT NULL, who TEXT NOT NULL, comment TEXT NOT NULL, until_ns INTEGER NOT NULL,
+  event TEXT NOT NULL, uncertain_ns INTEGER NOT NULL
+) STRICT;
+CREATE INDEX alarm_of ON alarm (site, device, t_ns);
+"""
 SCHEMA = f"""
 CREATE TABLE catalogue (
   site TEXT NOT NULL, gateway TEXT NOT NULL, digest TEXT NOT NULL, site_file_hash TEXT NOT NULL,
@@ -50,9 +69,9 @@ CREATE TABLE malformed (
   PRIMARY KEY (topic, digest)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-{PINNED}{JOURNAL}{FILED}"""
+{PINNED}{JOURNAL}{FILED}{WEB}"""
 JOURNAL_COLUMNS = tuple(part.name for part in dataclasses.fields(Entry))
-STEPS = {1: PINNED, 2: JOURNAL, 3: FILED}
+STEPS = {1: PINNED, 2: JOURNAL, 3: FILED, 4: WEB}
 MALFORMED_KEPT = 1000  # messages; the least recently seen go first, since anyone can send nonsense
 MALFORMED_BYTES = 65_536  # kept of each
 
@@ -109,6 +128,18 @@ class Book:
     def close(self) -> None:
         with self._lock:
             self._db.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction for a module with tables of its own here: all or nothing, on disk once the block ends."""
+        with self._lock, transaction(self._db, self._path, "book"):
+            yield self._db
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The same for reading."""
+        with self._lock, explained(self._path, "book"):
+            yield self._db
 
     def put_catalogue(self, catalogue: Catalogue) -> bool:
         """Keep what a gateway says about itself; True if it was not known yet.

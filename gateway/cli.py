@@ -14,6 +14,8 @@ GROUPS = {  # command -> (module, attribute, help)
     "sim": ("firmware_sim.cli", "app", "Simulated PLCs on real sockets."),
     "hil": ("firmware_sim.hil.cli", "app", "Acceptance tests of a device, simulated or real. Reads only."),
     "ingest": ("gateway.ingest_cli", "ingest", "The shore side: takes batches, stores them, confirms them."),
+    "serve": ("gateway.web.serve", "serve", "The supervisors' page: locks and berths live, in a browser."),
+    "user": ("gateway.web.user_cli", "app", "Who may look at the page: add, passwd, remove, token."),
     "rejected": ("gateway.rejected_cli", "app", "Rows that the store could not take: list, show, replay, drop."),
     "store": ("gateway.store_cli", "app", "The store: remove old raw rows."),
     "influx": ("gateway.influx_cli", "app", "InfluxDB: buckets, retention and tokens with least rights."),

@@ -12,6 +12,7 @@ from edge.mqtt import HOST_PORT, Access, host_port, tls_files, tls_misfits
 from gateway.errors import ConfigError
 from gateway.perimeter import Company, Group, Name, Operator, Perimeter, Port
 from gateway.perimeter import Table as _Table
+from gateway.web.settings import WebSettings
 
 if TYPE_CHECKING:
     from gateway.store import Store
@@ -161,6 +162,7 @@ class ShoreSettings(_Table):
     broker: BrokerSettings = Field(default_factory=BrokerSettings, description="a table with host and port")
     book: BookSettings = Field(default_factory=BookSettings, description="a table with path")
     http: HttpSettings | None = Field(None, description="a table with port; without it nothing listens")
+    web: WebSettings | None = Field(None, description="a table with host and port; for `bollard serve`")
     group: tuple[Group, ...] = Field((), description="sites reported together, each with name and sites")
     port: tuple[Port, ...] = Field((), description="ports, each with name and sites")
     operator: tuple[Operator, ...] = Field((), description="who runs which sites, each with name, kind and sites")
@@ -229,6 +231,14 @@ def parse_shore(table: dict[str, Any], file: Path, secrets: bool = True) -> Shor
     anchored_files = {name: file.parent / path for name, path in named.items() if path}
     intensity = tuple(file.parent / path for path in report.grid_intensity)
     changed["report"] = report.model_copy(update={**anchored_files, "grid_intensity": intensity})
+    if settings.web is not None:
+        changed["web"] = settings.web.model_copy(
+            update={
+                key: file.parent / path
+                for key in ("tls_cert", "tls_key", "reports")
+                if (path := getattr(settings.web, key)) is not None
+            }
+        )
     return settings.model_copy(update=changed)
 
 
@@ -276,7 +286,7 @@ def _fields_at(place: tuple[int | str, ...]) -> dict[str, str | None]:
     tables: dict[str, type[BaseModel]] = {
         "": ShoreSettings, "store": StoreSettings, "store.influx": InfluxSettings, "broker": BrokerSettings,
         "book": BookSettings, "http": HttpSettings, "group": Group, "port": Port, "operator": Operator,
-        "company": Company, "report": ReportSettings,
+        "company": Company, "report": ReportSettings, "web": WebSettings,
     }  # fmt: skip
     model = tables.get(".".join(part for part in place if isinstance(part, str)))
     fields = model.model_fields if model else {}

@@ -33,6 +33,10 @@ class Texts:
         """A sentence with its places still open; None if there is none of that key."""
         return self._sentences.get(key)
 
+    def all(self) -> dict[str, str]:
+        """Every sentence by its key, places still open: for a page that fills them itself."""
+        return dict(self._sentences)
+
     def number(self, value: Fraction | int, digits: int = 0) -> str:
         """A number with exactly `digits` decimals, rounded half to even, thousands set apart."""
         scaled = round(Fraction(value) * 10**digits)

@@ -45,11 +45,14 @@ async def run(folder: Path, seed: int, count: int) -> report.Run:
     (folder / "report.txt").write_text(told + "\n")
     print(told, flush=True)
     if KEPT:
-        kept = Path(KEPT) / f"seed-{seed}"
-        kept.mkdir(parents=True, exist_ok=True)
-        for file in [folder / "plan.txt", folder / "report.txt", *folder.glob("*.log")]:
-            shutil.copy(file, kept)
+        _keep(folder, Path(KEPT) / f"seed-{seed}")
     return made
+
+
+def _keep(folder: Path, kept: Path) -> None:
+    kept.mkdir(parents=True, exist_ok=True)
+    for file in [folder / "plan.txt", folder / "report.txt", *folder.glob("*.log")]:
+        shutil.copy(file, kept)
 
 
 async def _hit(system: System, switch: Faults, faults: list[plan.Fault]) -> None:
