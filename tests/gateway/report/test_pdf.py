@@ -2,7 +2,6 @@
 
 import io
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -70,15 +69,15 @@ def test_its_charts_and_headings_are_tagged_and_told_in_words(made: Issue, lang:
     assert len(told) >= 3 and all(len(text) > 40 for text in told)
 
 
+@pytest.mark.qpdf
 def test_it_is_sound_in_the_eyes_of_qpdf(made: Issue, tmp_path: Path) -> None:
-    if shutil.which("qpdf") is None:
-        pytest.skip("needs qpdf (Debian: apt-get install qpdf)")
     file = tmp_path / "report.pdf"
     file.write_bytes(made.render(Format.PDF, "fr"))
     done = subprocess.run(["qpdf", "--check", file], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "No syntax or stream encoding errors" in done.stdout
 
 
+@pytest.mark.poppler
 @LANGUAGES
 def test_the_mark_is_on_every_page_of_a_simulation_and_on_none_of_a_real_report(
     demo: Any, port: Any, paris_ns: Any, lang: str, tmp_path: Path
@@ -89,8 +88,6 @@ def test_the_mark_is_on_every_page_of_a_simulation_and_on_none_of_a_real_report(
         text = subprocess.run(["pdftotext", "-layout", file, "-"], capture_output=True, check=True).stdout.decode()
         return text.split("\f")[:-1]
 
-    if shutil.which("pdftotext") is None:
-        pytest.skip("needs poppler (Debian: apt-get install poppler-utils)")
     month = "2026-10"
     marked = pages("sim")
     assert len(marked) > 2 and all(page.count("SIMULATION") >= 1 for page in marked)
