@@ -240,7 +240,7 @@ class ModbusLink:
         lines: dict[tuple[str, str], list[str]] = {}
         for block, trouble in self._news:
             before, name, after = trouble.partition(str(block))
-            lines.setdefault((before, after), []).append(name)
+            lines.setdefault((before, after), []).extend([name] if name else [])
         self._news.clear()
         for (before, after), names in lines.items():
             log.warning("%s%s%s", before, ", ".join(names), after)

@@ -93,11 +93,11 @@ class Point(BaseModel):
     fr: str = Field("", description="label in French")
     en: str = Field("", description="label in English")
 
-    @cached_property  # asked for each value of each row
+    @property
     def words(self) -> int:
         return self.length if self.type == "string" else WORDS[self.type]
 
-    @cached_property
+    @property
     def wire_type(self) -> Literal["int", "float", "str"]:
         """Type of the field for ever: `wire`, else int where nothing is scaled, str for text, else float."""
         if self.type == "string":
@@ -172,6 +172,11 @@ class Profile(BaseModel):
         """
         content = self.model_dump_json(by_alias=True, exclude_defaults=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    @cached_property
+    def whole(self) -> frozenset[int]:
+        """Positions of the points that travel as whole numbers."""
+        return frozenset(i for i, point in enumerate(self.point) if point.wire_type == "int")
 
     @cached_property
     def rounded(self) -> list[int]:

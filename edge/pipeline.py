@@ -288,7 +288,7 @@ def _fields(profile: Profile, row: Row, trusted: bool) -> dict[str, wire.Value]:
         if i in row.text:
             fields[point.name] = row.text[i]
         elif values[i] == values[i]:  # not NaN
-            fields[point.name] = int(values[i]) if point.wire_type == "int" else values[i]
+            fields[point.name] = int(values[i]) if i in profile.whole else values[i]
     if doubt or not fields:
         fields["q"] = "".join(f"{q:x}" for q in quality)
     if not trusted:

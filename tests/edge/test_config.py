@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from edge.cli import app
 from edge.config import ConfigError, LoadedSite
 
 CASES = Path(__file__).parent.parent / "cases" / "bad_site_files"
@@ -102,7 +104,11 @@ def test_what_is_published_holds_no_secret(tmp_path: Path) -> None:
         ('"generic-meter"', '"generic-lock"', "a lock needs chamber_area_m2; add [device.lock]"),
         ('"generic-meter"', '"generic-bms"', "an OPC UA device needs url"),
         ("schema = 1", "schema = 2", "schema = 2: Input should be 1; give version of this format: 1"),
-        ("schema = 1", "schema = ", "not TOML"),
+        (
+            "schema = 1",
+            "schema = ",
+            "(at line 2, column 10); a line is [table], [[table]] or key = value, with text in quotes",
+        ),
         ('username = "gw"', "", "broker.password_file = 'secret': needs broker.username beside it"),
         ('password_file = "secret"', 'password_file = "none"', "broker.password_file = 'none': is not there"),
         ('host = "10.20.0.7"', 'host = "10.20.0.7"\nscan = {live = 5.0}', "no such scan class; use slow"),
@@ -121,6 +127,27 @@ def test_what_does_not_fit_together_is_told(tmp_path: Path, old: str, new: str, 
     with pytest.raises(ConfigError) as caught:
         LoadedSite.load(path)
     assert message in str(caught.value)
+
+
+def test_a_file_in_another_encoding_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "site.toml"
+    path.write_bytes('[site]\nname = "écluse"'.encode("latin-1"))
+    with pytest.raises(ConfigError, match="not UTF-8: byte 15 is 0xe9; save the file as UTF-8"):
+        LoadedSite.load(path)
+
+
+def test_the_command_checks_in_french_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text(GOOD)
+    (tmp_path / "secret").write_text("s3cret")
+    monkeypatch.setenv("LANG", "C.UTF-8")
+    for lang, first, last in (
+        ([], "meter-1 : compteur, ", f"{path} : tout est bon\n"),
+        (["--lang", "en"], "meter-1: meter, ", f"{path}: all right\n"),
+    ):
+        result = CliRunner().invoke(app, ["check", "--site", str(path), *lang])
+        assert result.exit_code == 0 and result.output.startswith(first) and result.output.endswith(last)
+    assert CliRunner().invoke(app, ["check", "--site", str(path), "--lang", "de"]).exit_code == 2
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
