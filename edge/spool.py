@@ -232,12 +232,7 @@ class Spool(SpoolFile):
 
     def confirm(self, receipt: wire.Receipt) -> bool:
         """Free the batch that a receipt names; False if it is not this spool's, or no longer there."""
-        return bool(self.confirm_all([receipt]))
-
-    def confirm_all(self, receipts: Iterable[wire.Receipt]) -> list[int]:
-        """Free, in one transaction, the batches that receipts name. Returns: those that are free now."""
-        with writing(self._db, self.path):
-            return self._free_all(receipts)
+        return bool(self.commit([], receipts=[receipt]).freed)
 
     def _free_all(self, receipts: Iterable[wire.Receipt]) -> list[int]:
         return [r.batch for r in receipts if r.spool == self.id and self._free(r)]
