@@ -76,27 +76,29 @@ async def judge(system: System, made: report.Run) -> None:
             loaded = oracle.load(gateway.folder)
             held = await asyncio.to_thread(oracle.held_rows, store, loaded)
             verdict = oracle.judge_ledger(gateway.name, sealed, held, refused)
-            oracle.judge_computations(verdict, sealed, loaded)
+            oracle.judge_computations(verdict, sealed, loaded, gateway.stepped)
             deaths = [tuple(map(system.simulated_ns, death)) for death in gateway.agent.deaths]
             meters = [device.name for device in loaded.site.device if device.meter is not None]
-            oracle.judge_coverage(verdict, held, meters, deaths)
-            await _judge_registers(system, verdict, sealed, meters)
+            if not gateway.stepped:  # else nobody knows where in its time it was dead
+                oracle.judge_coverage(verdict, held, meters, deaths)
+            await _judge_registers(system, verdict, sealed, meters, gateway.stepped)
             made.verdicts.append(verdict)
 
 
 async def _judge_registers(
-    system: System, verdict: oracle.Verdict, sealed: journal.Journal, meters: list[str]
+    system: System, verdict: oracle.Verdict, sealed: journal.Journal, meters: list[str], stepped: bool
 ) -> None:
     """What was read is what the plant's register showed while the answer was on its way."""
+    late_ns = int(ON_THE_WAY_S * site.SPEED * 1e9)
+    ahead_ns = int(site.STEP_S * 1e9) if stepped else 0  # the most; an outage takes some of it back
     for device in meters:
         readings = list(oracle.register_readings(sealed, device))
-        late_ns = int(ON_THE_WAY_S * site.SPEED * 1e9)
-        times = [t for t_ns, _ in readings for t in (t_ns - late_ns, t_ns)]
+        times = [max(site.START_NS, t) for t_ns, _ in readings for t in (t_ns - ahead_ns - late_ns, t_ns)]
         truth = (await system.ask(registers_at=times))["registers"][device]
         wrong = [
-            (device, t_ns, read_wh, before_wh, after_wh)
-            for (t_ns, read_wh), before_wh, after_wh in zip(readings, truth[::2], truth[1::2], strict=True)
-            if not before_wh <= read_wh <= after_wh
+            (device, t_ns, read_wh, least_wh, most_wh)
+            for (t_ns, read_wh), least_wh, most_wh in zip(readings, truth[::2], truth[1::2], strict=True)
+            if not least_wh <= read_wh <= most_wh
         ]
         verdict.complain("readings that the plant's register did not show", wrong)
 

@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random
+from uuid import uuid4
 
 from chaos.mqtt_proxy import MqttProxy
 from chaos.plan import Fault
+from chaos.site import STEP_S
 from chaos.system import System
 from chaos.tcp_proxy import TcpProxy
 
+SOON_S = 60.0  # by then a process has come up, on a busy machine
 SLOW_S = 0.4  # what each piece of data takes longer
 
 
@@ -35,6 +38,8 @@ class Faults:
             "kill": self._kill,
             "power-cut": self._power_cut,
             "disk-full": self._disk_full,
+            "clock-step": self._clock_step,
+            "boot-without-time": self._boot_without_time,
             "expired-certificate": self._expired_certificate,
             "kill-broker": lambda _: self._broker_down(self._system.broker.kill),
             "wipe-broker": lambda _: self._broker_down(self._wipe_broker),
@@ -87,6 +92,33 @@ class Faults:
         disk.fill()
         yield
         disk.free()
+
+    # Clocks.
+
+    @asynccontextmanager
+    async def _clock_step(self, name: str) -> AsyncIterator[None]:
+        """The wall clock is set wrong by an hour, and right again."""
+        gateway = self._system.gateways[name]
+        gateway.stepped = True
+        gateway.clock["step_s"] = self._chance.choice((-STEP_S, STEP_S))
+        self._system.set_clock(gateway)
+        yield
+        gateway.clock["step_s"] = 0.0
+        self._system.set_clock(gateway)
+
+    @asynccontextmanager
+    async def _boot_without_time(self, name: str) -> AsyncIterator[None]:
+        """The machine starts anew with a clock that is weeks behind, and hears of no time server for a while."""
+        gateway = self._system.gateways[name]
+        gateway.agent.held = True
+        await asyncio.to_thread(gateway.agent.kill)
+        gateway.clock |= {"trusted": False, "error_s": -self._chance.uniform(1e4, 3e6), "boot": str(uuid4())}
+        self._system.set_clock(gateway)
+        starts, gateway.agent.held = gateway.agent.starts, False
+        await gateway.agent.started(starts + 1, SOON_S)
+        yield
+        gateway.clock["trusted"] = True
+        self._system.set_clock(gateway)
 
     # Networks.
 

@@ -1,6 +1,7 @@
 """Judges a run: every sealed row against what the store holds, and every computed row against its like."""
 
 import json
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from chaos.journal import Journal
 from edge import wire
 from edge.compute import Compute
 from edge.config import LoadedSite
-from edge.meter import Meter
+from edge.meter import EVENTS, Meter
 from edge.pipeline import _row
 from edge.wire import RowLine
 from gateway.book import Refused
@@ -150,8 +151,12 @@ def recompute(journal: Journal, loaded: LoadedSite) -> tuple[Compute, list[RowLi
     return compute, made
 
 
-def judge_computations(verdict: Verdict, journal: Journal, loaded: LoadedSite) -> None:
-    """What the agent computed between its deaths is what one run over the same rows computes; so is its state."""
+def judge_computations(verdict: Verdict, journal: Journal, loaded: LoadedSite, stepped: bool) -> None:
+    """What the agent computed between its deaths is what one run over the same rows computes; so is its state.
+
+    Args:
+        stepped: Its clock has been set wrong while it was trusted.
+    """
     compute, made = recompute(journal, loaded)
     units = {row.kind for row in made} | set(wire.REVISED) | {"soc", "lock_trend"}
     units.discard("event")
@@ -170,16 +175,10 @@ def judge_computations(verdict: Verdict, journal: Journal, loaded: LoadedSite) -
     if journal.checkpoint is not None:
         saved = json.loads(journal.checkpoint)["states"]
         now = Compute(loaded)
-        now.restore({name: _bytes(text) for name, text in saved.items()})
+        now.restore({name: b64decode(text) for name, text in saved.items()})
         odd = [name for name, state in compute.states().items() if now.states()[name] != state]
         verdict.complain("states that differ from a recomputation's", odd)
-    _judge_energy(verdict, compute, ours, sealed, journal)
-
-
-def _bytes(text: str) -> bytes:
-    import base64
-
-    return base64.b64decode(text)
+    _judge_energy(verdict, compute, ours, sealed, journal, stepped)
 
 
 def _alike(ours: Fields, again: Fields) -> bool:
@@ -202,8 +201,9 @@ def _event(row: RowLine) -> tuple[object, ...]:
 
 
 def _judge_energy(
-    verdict: Verdict, compute: Compute, minutes: Mapping[Key, Fields], sealed: Sequence[RowLine], journal: Journal
-) -> None:
+    verdict: Verdict, compute: Compute, minutes: Mapping[Key, Fields], sealed: Sequence[RowLine],
+    journal: Journal, stepped: bool,
+) -> None:  # fmt: skip
     """Of each meter: its minutes, and those still open, add up to what its register moved, to the Wh."""
     for name, unit in compute._units.items():
         if not isinstance(unit, Meter):
@@ -219,10 +219,15 @@ def _judge_energy(
         moved_wh = readings[-1][1] - readings[0][1] if readings else 0
         epochs = {int(f["epoch"]) for f in own}
         verdict.figures[f"{device} Wh"] = moved_wh
-        if counted_wh != moved_wh or len(epochs) > 1:
-            verdict.complain(
-                f"{device}: minutes have {counted_wh} Wh in epochs {epochs}, its register moved {moved_wh}", [0]
-            )
+        if stepped and len(epochs) > 1:  # time stood still while energy flowed: told as such, and not counted
+            codes = {
+                row.tags["code"] for row in sealed if row.kind == "event" and row.tags.get("device") == device
+            }
+            verdict.figures[f"{device} Wh between epochs"] = moved_wh - counted_wh
+            if counted_wh > moved_wh or not codes & set(EVENTS.values()):
+                verdict.complain(f"{device}: new epochs without a word, or more energy than there was", [codes])
+        elif counted_wh != moved_wh or len(epochs) > 1:
+            verdict.complain(f"{device}: minutes have {counted_wh} Wh, its register moved", [moved_wh, epochs])
 
 
 def register_readings(journal: Journal, device: str) -> Iterator[tuple[int, int]]:

@@ -8,6 +8,7 @@ from chaos import site
 
 GATEWAYS, WORKERS = tuple(site.SHARE), ("ingest-1", "ingest-2")
 AGENTS_READABLE = tuple(name for name in GATEWAYS if name not in site.SPOKEN_TLS)
+STEPPED = ("gw-b",)
 UPLINKS = (*GATEWAYS, "shore")
 
 
@@ -32,6 +33,8 @@ KINDS = (
     Kind("restart-broker", ("broker",), 2, 0.1, 0.5),
     Kind("kill-database", ("database",), 2, 0.2, 2.0),
     Kind("power-cut", GATEWAYS, 4),
+    Kind("clock-step", STEPPED, 2, 1.0, 3.0),  # of one gateway only: its times are an hour off from then on
+    Kind("boot-without-time", ("gw-a", "gw-b"), 3, 5.0, 8.0),
     Kind("expired-certificate", site.SPOKEN_TLS, 2, 2.0, 4.0),
     Kind("network-cut", UPLINKS, 3, 0.2, 3.0),
     Kind("network-slow", UPLINKS, 2, 1.0, 4.0),

@@ -15,6 +15,7 @@ INTERVAL_S = 15.0  # four scans of each device in a real second
 MAX_GAP_S = 90.0  # a second and a half of real time: shorter than any start of an agent
 START = "2027-06-01T00:00:00Z"
 START_NS = int(datetime.fromisoformat(START).timestamp()) * 10**9
+STEP_S = 3600.0  # by which a clock is set wrong
 BERTHS, LOCKS = 5, 4
 SHIPS = ("AURELIE", "BELLE ETOILE", "CAP GRISET", "DUNE BLANCHE", "ESTRAN")
 SHARE = {  # which gateway reads which plants

@@ -122,6 +122,12 @@ class Child:
         said = self.log.read_bytes()[self._log_at :].decode(errors="replace")
         return next((line[5:].strip() for line in said.splitlines() if line.startswith("ready")), None)
 
+    async def started(self, times: int, within_s: float) -> None:
+        """Return once it is ready after so many starts; or later than that, if other faults keep it down."""
+        end_s = time.monotonic() + within_s
+        while (self.starts < times or self.ready_line() is None) and time.monotonic() < end_s:
+            await asyncio.sleep(0.1)
+
     async def ready(self, timeout_s: float = 120.0) -> str:
         end_s = time.monotonic() + timeout_s
         while (said := self.ready_line()) is None:
@@ -139,6 +145,8 @@ class Gateway:
         self.owner = f"{site.SITE}/{name}"
         self.disk = Disk(shim, folder / "disk")
         self.tls = name in site.SPOKEN_TLS
+        self.clock: dict[str, object] = {}  # what is wrong with it; see edge.clock.SimulatedClock
+        self.stepped = False  # its clock has been set wrong while it was trusted
         self.uplink: MqttProxy
         self.agent: Child
 
@@ -177,7 +185,7 @@ class System:
 
     async def start(self) -> None:
         """Bring all up with simulated time standing still, then let it run."""
-        self._write_clock(None)
+        self._write_clock(self.folder, None)
         site.write(self.folder, "bms.toml", site.bms_profile())
         scenario = site.write(self.folder, "scenario.toml", site.scenario())
         clock = ["--sim-clock", str(self.folder / "clock.json")]
@@ -189,11 +197,13 @@ class System:
         self.control = said["control"]
         await self._start_shore()
         for gateway in self.gateways.values():
-            await self._start_gateway(gateway, said["devices"], clock)
+            await self._start_gateway(gateway, said["devices"])
         for child in (*self.workers.values(), *self.agents()):
             await child.ready()
         self.origin_ns = time.monotonic_ns() + LEAD_NS
-        self._write_clock(self.origin_ns)
+        self._write_clock(self.folder, self.origin_ns)
+        for gateway in self.gateways.values():
+            self.set_clock(gateway)
 
     async def _start_shore(self) -> None:
         (self.folder / "disk").mkdir()
@@ -207,8 +217,11 @@ class System:
             self.workers[name].start()
             await self.workers[name].ready()  # the first makes book and buckets
 
-    async def _start_gateway(self, gateway: Gateway, addresses: dict[str, object], clock: list[str]) -> None:
+    async def _start_gateway(self, gateway: Gateway, addresses: dict[str, object]) -> None:
         folder = gateway.folder
+        folder.mkdir()
+        self.set_clock(gateway)
+        clock = ["--sim-clock", str(folder / "clock.json")]
         gateway.uplink = MqttProxy(self.tls_port if gateway.tls else self.plain_port, readable=not gateway.tls)
         await gateway.uplink.start()
         tls = None
@@ -235,10 +248,14 @@ class System:
     def _child(self, name: str, module: list[str]) -> Child:
         return Child(name, [sys.executable, "-m", *module], self.folder / f"{name}.log")
 
-    def _write_clock(self, origin_ns: int | None) -> None:
-        text = {"epoch_ns": site.START_NS, "speed": site.SPEED, "origin_monotonic_ns": origin_ns}
-        part = site.write(self.folder, "clock.json.part", json.dumps(text))
-        part.rename(self.folder / "clock.json")
+    def _write_clock(self, folder: Path, origin_ns: int | None, **wrong: object) -> Path:
+        text = {"epoch_ns": site.START_NS, "speed": site.SPEED, "origin_monotonic_ns": origin_ns, **wrong}
+        part = site.write(folder, "clock.json.part", json.dumps(text))
+        return part.rename(folder / "clock.json")
+
+    def set_clock(self, gateway: Gateway) -> None:
+        """Have a gateway's machine show its clock as it is now."""
+        self._write_clock(gateway.folder, self.origin_ns or None, **gateway.clock)
 
     # While it runs.
 

@@ -28,7 +28,9 @@ CASES = {  # kind, target -> whose log, what it says while the fault lasts, what
     ("kill", "gw-a"): ("gw-a", "", r"event=started .*replayed="),
     ("kill", "ingest-1"): ("ingest-1", "", r"^ready "),
     ("power-cut", "gw-a"): ("gw-a", "", r"event=started .*replayed="),
-    ("disk-full", "gw-a"): ("gw-a", r"spool\.db: the disk is full; make room", r"event=spool_writes_again"),
+    ("clock-step", "gw-c"): ("gw-c", r"event=clock_step step_s=", ""),
+    ("boot-without-time", "gw-a"): ("gw-a", r"event=clock_waits", r"event=clock_known"),
+    ("disk-full", "gw-a"): ("gw-a", r"spool\.db: the disk is full; make room", r"event=spool_works_again"),
     ("disk-full", "shore"): (WORKERS, r"book\.db: .*full.*retry in", WORKS),
     ("kill-broker", "broker"): ("gw-a", LOST, BACK),
     ("wipe-broker", "broker"): ("gw-a", LOST, BACK),
@@ -54,6 +56,8 @@ CASES = {  # kind, target -> whose log, what it says while the fault lasts, what
     ("database-500", "database"): (WORKERS, r"answers 500: .*no space left on device; retry in", WORKS),
     ("database-503", "database"): (WORKERS, r"answers 503: service unavailable; retry in", WORKS),
 }
+
+ON_THE_WIRE = {"doubled-messages": "doubled", "reordered-messages": "swapped"}  # what the proxy counts
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -105,6 +109,9 @@ async def test_it_is_told_and_passes(system: System, kind: str, target: str) -> 
     async with Faults(system, 1).fault(kind, target):
         if target == "shore" and kind == "disk-full":
             system.gateways["gw-a"].uplink.cut()  # it comes back with its catalogue, which the book is to keep
+        if kind in ON_THE_WIRE:
+            uplink, counter = system.gateways[target].uplink, ON_THE_WIRE[kind]
+            await until(lambda: getattr(uplink, counter) > 0, f"messages are {counter}", system)
         if during:
             await until(lambda: logs.say(during), f"{during!r} in the log of {whose}", system)
         else:
@@ -114,11 +121,6 @@ async def test_it_is_told_and_passes(system: System, kind: str, target: str) -> 
     await until(lambda: confirmed(sealed), "what was sealed until the end of the fault is confirmed", system)
     if afterwards:
         await until(lambda: logs.say(afterwards), f"{afterwards!r} in the log of {whose}", system)
-
-
-async def test_doubled_and_reordered_messages_were_on_the_wire(system: System) -> None:
-    uplink = system.gateways["gw-a"].uplink
-    assert uplink.doubled > 0 and uplink.swapped > 0
 
 
 async def test_nothing_was_lost_or_doubled_by_all_of_them(system: System) -> None:
