@@ -11,7 +11,7 @@ share is printed beside it. Teleoperation is available while the lock is, its mo
 is up where a point tells.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -31,7 +31,7 @@ from gateway.report.lock_signals import (
     daily_rows,
 )
 from gateway.report.month import NS
-from gateway.store.base import Store
+from gateway.store.base import Array, Store
 
 LEVELS = ("level_upstream_m", "level_chamber_m", "level_downstream_m")
 STATES = ("mode", "centre_link", "estop", "takeover_request", "alarm_word")
@@ -247,11 +247,8 @@ def read_time(
     kept = {band: RunReader(points.hold_ns.get(band.point, 0)) for band in points.bands}
     levels = {name: HourlyLevels(start_ns, stop_ns) for name in LEVELS if name in points.names}
     pump = PowerReader(points.hold_ns[POWER]) if POWER in points.names else None
-    wanted = [n for n in dict.fromkeys((*STATES, *levels, *(b.point for b in kept), POWER)) if n in points.names]
-    look_ns = max(points.hold_ns.values(), default=0)
     origins: set[str] = set()
-    rows = daily_rows(store, site, points.device, wanted, start_ns - look_ns, stop_ns + look_ns + 1)
-    for t_ns, column, tags in rows if wanted else ():
+    for t_ns, column, tags in raw_rows(store, site, points, start_ns, stop_ns):
         for name, reader in states.items():
             if name in column:
                 reader.feed(t_ns, column[name])
@@ -269,6 +266,17 @@ def read_time(
         in_band={band: _within(reader.runs(), period) for band, reader in kept.items()},
         levels=levels, pump=pump, origins=frozenset(origins),
     )  # fmt: skip
+
+
+def raw_rows(
+    store: Store, site: str, points: LockPoints, start_ns: int, stop_ns: int
+) -> Iterator[tuple[NDArray[np.int64], Mapping[str, Array], Mapping[str, Array]]]:
+    """Times, numbers and tags of the rows that a lock's time is reckoned from, a day at a time."""
+    asked = (*STATES, *LEVELS, *(band.point for band in points.bands), POWER)
+    wanted = [name for name in dict.fromkeys(asked) if name in points.names]
+    look_ns = max(points.hold_ns.values(), default=0)
+    if wanted:
+        yield from daily_rows(store, site, points.device, wanted, start_ns - look_ns, stop_ns + look_ns + 1)
 
 
 def _beside(level_m: NDArray[np.float64], band: Band) -> NDArray[np.float64]:

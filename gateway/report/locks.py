@@ -143,6 +143,16 @@ class LockMonth:
     facts: LockFacts
     origins: frozenset[str]
 
+    @property
+    def span_ns(self) -> tuple[int, int] | None:
+        """First and last instant of the period that any lockage or state speaks of."""
+        time, runs = self.time, [r for r in self.time.runs.values() if len(r)]
+        ends = [(int(r.start_ns[0]), int(r.stop_ns[-1])) for r in runs]
+        if len(self.lockages):
+            ends.append((int(self.lockages.start_ns.min()), int(self.lockages.end_ns.max())))
+        inside = [(max(a, time.start_ns), min(b, time.stop_ns)) for a, b in ends]
+        return (min(a for a, _ in inside), max(b for _, b in inside)) if inside else None
+
 
 def together(facts: Sequence[LockFacts]) -> LockFacts:
     """One lock over several months, or several locks."""

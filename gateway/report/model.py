@@ -77,6 +77,7 @@ class Report:
     ships: ShipView
     quality: Quality
     problems: tuple[Problem, ...]  # any of them makes the report incomplete
+    metered: bool  # the site has a meter, or should
     hourly: HourlyIndicator | None = None  # None: no rates were given
     targets: tuple[Target, ...] = ()
 
@@ -103,8 +104,11 @@ class Report:
 
     @property
     def coverage(self) -> Fraction:
-        """Of the month, by the counted meter that covers least; 0 without meters."""
-        return min((m.coverage_month for m in self.counted), default=Fraction(0))
+        """Of the month, by the counted meter that covers least; at a site of locks alone by the lock's."""
+        covered = [m.coverage_month for m in self.counted]
+        if not self.metered:
+            covered = [lock.facts.available.coverage or Fraction(0) for lock in self.locks]
+        return min(covered, default=Fraction(0))
 
     def figures(self) -> tuple[Figure, ...]:
         """Every number of the report by key, in one stable order."""
@@ -189,11 +193,9 @@ def build(store: Store, book: Book, month: str, site: str, options: Options = PL
         origins |= {s.tags["origin"] for s in here}
     origins |= {c.origin for c in ended} | {o for k in locks for o in k.origins}
     instants = [int(m.t_ns[0]) for m in minutes.values()] + [max(c.start_ns, when.start_ns) for c in ended]
-    stops = [span_stop_ns, *(c.end_ns for c in ended)]
-    for k in locks:
-        if len(k.lockages):
-            instants.append(max(int(k.lockages.start_ns.min()), when.start_ns))
-            stops.append(int(k.lockages.end_ns.max()))
+    of_locks = [span for lock in locks if (span := lock.span_ns) is not None]
+    instants += [first_ns for first_ns, _ in of_locks]
+    metered = bool(minutes) or any(d.get("meter") for d in settings["device"].values())
     factors, contracts = options.load_factors(), options.load_contracts(site)
     grid = factors.grid(when.year, options.grid_factor or None)
     berths, vessels = settings["berth"], settings["vessel"]
@@ -212,7 +214,7 @@ def build(store: Store, book: Book, month: str, site: str, options: Options = PL
     )  # fmt: skip
     method = Method(factors, grid, berths, vessels, when.year, options.eua, options.pollutants)
     problems = [
-        *_factor_problems(grid, options, when.year),
+        *(_factor_problems(grid, options, when.year) if metered else ()),
         *replacement_problems(replaced, meters),
         *port.problems,
         *(p for t in tariffs for p in t.problems),
@@ -224,7 +226,7 @@ def build(store: Store, book: Book, month: str, site: str, options: Options = PL
         gateways=tuple(sorted(settings["hashes"].items())),
         origins=tuple(sorted(origins)),
         first_ns=min(instants, default=when.start_ns),
-        stop_ns=max([when.start_ns, *stops]),
+        stop_ns=max([when.start_ns, span_stop_ns, *(c.end_ns for c in ended), *(t for _, t in of_locks)]),
         meters=meters,
         minutes=minutes,
         calls=ended,
@@ -245,6 +247,7 @@ def build(store: Store, book: Book, month: str, site: str, options: Options = PL
             earlier(store, site, [m.device for m in meters if m.counted], when),
         ),
         problems=tuple(problems),
+        metered=metered,
         hourly=_hourly(options, [minutes[m.device] for m in meters if m.counted], when),
         targets=parse_targets(options.targets) if options.targets else (),
     )  # fmt: skip

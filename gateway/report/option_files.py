@@ -23,7 +23,7 @@ def load_options(settings: ReportSettings, allow_unverified: bool = False) -> Op
         eua_eur_per_t=settings.eua_eur_per_t,
         pollutants=settings.pollutants,
         targets=_text(settings.targets),
-        intensity={path.name: _text(path) for path in settings.grid_intensity},
+        intensity={path.name: _published(path) for path in settings.grid_intensity},
     )
 
 
@@ -35,6 +35,15 @@ def _load_curves(contracts: str) -> Iterable[str]:
         return ()
     curves = [table.get("load_curve") for table in tables if isinstance(table, dict)]
     return [c["file"] for c in curves if isinstance(c, dict) and isinstance(c.get("file"), str)]
+
+
+def _published(path: Path) -> str:
+    """As the grid operator gives it: UTF-8, or Latin-1 in its older form."""
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def _text(path: Path | None) -> str:

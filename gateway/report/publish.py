@@ -16,7 +16,9 @@ from gateway.report.figure import Figure
 from gateway.report.rollup import Rollup, Slice
 from gateway.texts import load_texts
 
-OF_CALLS = ("calls.", "co2.grid_calls", "co2.avoided", "co2.net")  # figures that come from ships
+OF_CALLS = (  # figures that come from ships
+    "calls.", "co2.grid_calls", "co2.avoided", "co2.net", "co2.resold", "port.ships", "port.resold",
+)  # fmt: skip
 COLUMNS = ("name", "where", "period", "value", "unit", "coverage", "perimeter", "formula", "factors", "origin")
 ABOUT = ("column", "fr", "en")
 
@@ -50,8 +52,9 @@ def dictionary_csv(rollup: Rollup, figures: Sequence[Figure], held: Sequence[str
     for column in COLUMNS:
         key = f"report.open.{column}"
         lines.append(["column", column, "", fr(key), en(key)])
+    monthly = {f.key.partition("/")[0]: f.formula for s in rollup.slices for f in s.figures.values()}
     for name, figure in {f.key.partition("/")[0]: f for f in figures}.items():
-        key = f"report.formula.{figure.formula}"
+        key = f"report.formula.{monthly.get(name, figure.formula)}"  # of a sum, what its parts are
         lines.append(["figure", name, figure.unit, fr.template(key) or "", en.template(key) or ""])
     lines += [["withheld", key, "", fr("report.open.withheld"), en("report.open.withheld")] for key in held]
     lines.append(["scope", rollup.name, "", ", ".join(rollup.sites), ", ".join(rollup.sites)])

@@ -23,11 +23,13 @@ from gateway.report.month import Month
 from gateway.report.options import PLAIN, Options
 from gateway.report.period import Period
 from gateway.report.source import site_settings
+from gateway.report.targets import Deviation, Target, deviations, parse_targets, target_figures
 from gateway.store.base import Store
 
 SUMS = ("energy.import_wh", "energy.export_wh", "calls.count", "calls.energy_wh")
-SUM_ENDINGS = {"co2.": "_kg"}  # all carbon lines, each on its own
+SUM_ENDINGS = {"co2.": "_kg", "port.": "_wh"}  # all carbon lines and all parts of the balance, each on its own
 APART = ("meter", "berth", "call", "lock")  # a figure of one of these is no figure of the site
+FOLDED = "point"  # delivery points of a site are added up
 Scope = Literal["all", "site", "port", "operator", "month"]
 
 
@@ -65,6 +67,7 @@ class Rollup:
     perimeter: Perimeter
     slices: tuple[Slice, ...]
     locks: tuple[LockFacts, ...]  # each over the whole period, named site.lock
+    targets: tuple[Target, ...] = ()
 
     @property
     def month(self) -> Period:
@@ -90,11 +93,6 @@ class Rollup:
     def factors(self) -> tuple[Factor, ...]:
         found = {f.cited: f for s in self.slices for f in s.factors}
         return tuple(found[cited] for cited in sorted(found))
-
-    @property
-    def carbon(self) -> "Rollup":
-        """Where a month's report keeps its factors."""
-        return self
 
     @property
     def origins(self) -> tuple[str, ...]:
@@ -163,7 +161,16 @@ class Rollup:
 
     def figures(self) -> tuple[Figure, ...]:
         """Every number by key, in one stable order."""
+        return (*self._sums_of_all, *target_figures(self.deviations))
+
+    @cached_property
+    def _sums_of_all(self) -> tuple[Figure, ...]:
         return tuple(self._figures())
+
+    @cached_property
+    def deviations(self) -> tuple[Deviation, ...]:
+        """From the targets of the group, or of a site that stands alone."""
+        return deviations(self.targets, (self.name,), self.period, {f.key: f for f in self._sums_of_all})
 
     def _figures(self) -> Iterator[Figure]:
         scopes: tuple[Scope, ...] = ("all", "port", "operator", "site", "month")
@@ -243,7 +250,8 @@ def roll_up(
         slices += months
         locks += [_over(store, site, when, months, lock) for lock in _lock_names(months)]
     when = Period.parse(period, site_settings(book.catalogues(sites[0]))["timezone"])
-    found = Rollup(name or ", ".join(sites), when, perimeter, tuple(slices), tuple(locks))
+    targets = parse_targets(options.targets) if options.targets else ()
+    found = Rollup(name or ", ".join(sites), when, perimeter, tuple(slices), tuple(locks), targets)
     if len(found.missing) == len(found.slices):
         raise NoData(
             f"{found.name} has no row in {period}: none of {', '.join(sites)} has a minute, call or lockage;"
@@ -276,13 +284,27 @@ def _vessel(energies_wh: Sequence[int | None]) -> VesselMonth:
 
 def _adding(report: Report) -> dict[str, Figure]:
     """The site's figures that add up over time and sites."""
-    found = {}
+    found: dict[str, list[Figure]] = {}
     for figure in report.figures():
         name, _, where = figure.key.partition("/")
+        parts = dict(part.partition("=")[::2] for part in where.split(",") if part)
+        parts.pop(FOLDED, None)
         sums = name in SUMS or any(name.startswith(a) and name.endswith(b) for a, b in SUM_ENDINGS.items())
-        if sums and not any(part.partition("=")[0] in APART for part in where.split(",")):
-            found[figure.key] = figure
-    return found
+        if sums and not parts.keys() & set(APART):
+            found.setdefault(key_of(name, **parts), []).append(figure)
+    return {key: _folded(key, figures) for key, figures in found.items()}
+
+
+def _folded(key: str, figures: Sequence[Figure]) -> Figure:
+    """The delivery points of a site as one; not measured where one of them is not."""
+    values = [f.value for f in figures]
+    known = [v for v in values if v is not None]
+    coverage = [f.coverage for f in figures if f.coverage is not None]
+    return replace(
+        figures[0], key=key, value=sum(known) if len(known) == len(values) else None,
+        factors=tuple(dict.fromkeys(factor for f in figures for factor in f.factors)),
+        coverage=min(coverage, default=None),
+    )  # fmt: skip
 
 
 def _share(parts: Sequence[tuple[Slice, Fraction]], whole: Sequence[Slice]) -> Fraction:

@@ -52,7 +52,7 @@ def compose(report: Report, texts: Texts, edition: Edition = PROVISIONAL) -> Doc
         site=report.site,
         month=w.month,
         status=w.status,
-        coverage=w.t.percent(report.coverage, 2) if report.counted else w("not_measured"),
+        coverage=w.t.percent(report.coverage, 2) if report.counted or not report.metered else w("not_measured"),
         mark=w("mark") if report.simulated else None,
         warning=w("simulated", origins=", ".join(report.origins)) if report.simulated else None,
         blocks=tuple(block for section in sections for block in section(w)),
@@ -115,7 +115,7 @@ def _essentials(w: Words) -> list[Block]:
 def _reservations(w: Words) -> list[Block]:
     """All that a reader must know before believing a figure; nothing here is left to the small print."""
     r, found = w.report, problem_reserves(w)
-    if not r.counted:
+    if r.metered and not r.counted:
         found.append(w("reserve.no_meter"))
     found += [
         w("reserve.starts", meter=m.device, at=w.at(m.first_ns))
@@ -138,7 +138,7 @@ def _reservations(w: Words) -> list[Block]:
         found.append(w("reserve.more_calls", n=len(of_calls) - MOST_OF_CALLS))
     found += [w(f"reserve.{x.reason}", berth=x.berth, baseline=x.baseline, use=x.use) for x in r.carbon.refusals]
     grid = r.carbon.grid
-    if grid.year != str(r.month.year) and not any(p.code == "factor_year" for p in r.problems):
+    if r.metered and grid.year != str(r.month.year) and not any(p.code == "factor_year" for p in r.problems):
         found.append(w("reserve.year", id=grid.id, year=grid.year, wanted=r.month.year))
     found += lock_reserves(w, [lock.facts for lock in r.locks])
     return [Heading(w("reserve.heading")), Bullets(found) if found else Paragraph(w("reserve.none"))]

@@ -10,8 +10,20 @@ from gateway.report.lockages import CYCLES
 from gateway.report.locks import LockFacts
 from gateway.report.words import Words
 
-WHOLE = Fraction(1)
-WHOLE_ENOUGH = Fraction(99, 100)  # known for less of the time: said among the reserves
+WHOLE_ENOUGH = Fraction(99, 100)  # what is known for less of its time says for how much
+LOCKAGES = "total up down unknown empty incomplete"
+TABLES = {  # figures of a lock that stand side by side
+    "lock_oddities": "incoherences incoherences_per_100 alarms alarms_per_100 estops",
+    "lock_amounts": (
+        "water_drawn_m3 water_released_m3 water_mean_m3 energy_wh energy_mean_wh pump_wh pump_mean_wh drives_wh"
+    ),
+    "lock_availability": "scheduled_s down_s unseen_s availability",
+    "lock_teleoperation": "teleoperation remote_share local_share maintenance_share link_share",
+    "lock_takeovers": (
+        "takeovers takeover_requests takeover_response_mean_s takeover_response_max_s plc_answer_mean_s"
+        " plc_answer_p95_s"
+    ),
+}
 
 
 def lock_sections(w: Words, locks: Sequence[LockFacts]) -> list[Block]:
@@ -22,8 +34,9 @@ def lock_sections(w: Words, locks: Sequence[LockFacts]) -> list[Block]:
     found = [f for lock in locks for f in figures_of_lock(lock)]
     shown = _Shown(w, by_key((*found, *figures_of_group(locks))))
     blocks: list[Block] = [heading, *_teleoperation_of_all(w, shown, locks)]
-    blocks += [_lockages(w, shown, locks), _cycles(w, shown, locks), _amounts(w, shown, locks)]
-    blocks += [_availability(w, shown, locks), _teleoperation(w, shown, locks), *_bands(w, shown, locks)]
+    blocks += [_table(w, shown, "lock_lockages", LOCKAGES, _by_lock(locks)), _cycles(w, shown, locks)]
+    blocks += [_table(w, shown, table, names, _by_lock(locks)) for table, names in TABLES.items()]
+    blocks += _bands(w, shown, locks)
     return [*blocks, Bullets([w(f"locks.method.{name}") for name in _methods(locks)])]
 
 
@@ -81,7 +94,8 @@ class _Shown:
                 text = t.number(Fraction(value), 1)
             case _:
                 text = t.percent(Fraction(value), 1)
-        return text if figure.coverage in (None, WHOLE) else f"{text}{self._part(figure)}"
+        thin = figure.coverage is not None and figure.coverage < WHOLE_ENOUGH
+        return f"{text}{self._part(figure)}" if thin else text
 
     def _part(self, figure: Figure) -> str:
         """A figure that not all was measured for says of how much it speaks."""
@@ -112,11 +126,6 @@ def _by_lock(locks: Sequence[LockFacts]) -> list[tuple[list[str], str]]:
     return [([lock.device], f"lock={lock.device}") for lock in locks]
 
 
-def _lockages(w: Words, shown: _Shown, locks: Sequence[LockFacts]) -> Table:
-    names = "total up down unknown empty incomplete incoherences incoherences_per_100 alarms alarms_per_100 estops"
-    return _table(w, shown, "lock_lockages", names, _by_lock(locks))
-
-
 def _cycles(w: Words, shown: _Shown, locks: Sequence[LockFacts]) -> Table:
     places = [
         ([lock.device, w(f"locks.way.{way}")], f"lock={lock.device},direction={way}")
@@ -125,25 +134,6 @@ def _cycles(w: Words, shown: _Shown, locks: Sequence[LockFacts]) -> Table:
     ]
     names = "cycle_count cycle_mean_s cycle_p95_s cycle_change_previous_s cycle_change_year_s"
     return _table(w, shown, "lock_cycles", names, places)
-
-
-def _amounts(w: Words, shown: _Shown, locks: Sequence[LockFacts]) -> Table:
-    names = (
-        "water_drawn_m3 water_released_m3 water_mean_m3 energy_wh energy_mean_wh pump_wh pump_mean_wh drives_wh"
-    )
-    return _table(w, shown, "lock_amounts", names, _by_lock(locks))
-
-
-def _availability(w: Words, shown: _Shown, locks: Sequence[LockFacts]) -> Table:
-    return _table(w, shown, "lock_availability", "scheduled_s down_s unseen_s availability", _by_lock(locks))
-
-
-def _teleoperation(w: Words, shown: _Shown, locks: Sequence[LockFacts]) -> Table:
-    names = (
-        "teleoperation remote_share local_share maintenance_share link_share takeovers takeover_requests"
-        " takeover_response_mean_s takeover_response_max_s plc_answer_mean_s plc_answer_p95_s"
-    )
-    return _table(w, shown, "lock_teleoperation", names, _by_lock(locks))
 
 
 def _bands(w: Words, shown: _Shown, locks: Sequence[LockFacts]) -> list[Block]:

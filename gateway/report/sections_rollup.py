@@ -7,6 +7,7 @@ from gateway.report.document import Align, Block, Bullets, Document, Facts, Head
 from gateway.report.figure import Figure, by_key
 from gateway.report.rollup import Rollup, Scope
 from gateway.report.sections_locks import lock_reserves, lock_sections
+from gateway.report.sections_targets import target_section
 from gateway.report.words import PeriodWords
 from gateway.texts import Texts
 
@@ -20,7 +21,8 @@ def compose_rollup(rollup: Rollup, texts: Texts) -> Document:
     figures = by_key(rollup.figures())
     blocks = [
         *_header(w, rollup), *_reserves(w, rollup), *_energy(w, rollup, figures), *_companies(w, rollup, figures),
-        *_carbon(w, figures), *lock_sections(w, rollup.locks), *_progress(w, rollup, figures),
+        *_balance(w, figures), *_carbon(w, figures), *lock_sections(w, rollup.locks),
+        *_progress(w, rollup, figures), *target_section(w, rollup.deviations),
         Heading(w("method.heading")), Bullets([w(f"rollup.method.{m}") for m in ("sum", "missing", "rights")]),
     ]  # fmt: skip
     return Document(
@@ -70,6 +72,8 @@ def _reserves(w: PeriodWords, rollup: Rollup) -> list[Block]:
 
 
 def _energy(w: PeriodWords, rollup: Rollup, figures: Mapping[str, Figure]) -> list[Block]:
+    if not rollup.metered and not any(s.vessels for s in rollup.slices):
+        return [Heading(w("rollup.energy")), Paragraph(w("rollup.no_energy"))]
     blocks: list[Block] = [Heading(w("rollup.energy"))]
     for scope in SCOPES:
         names = rollup.names(scope)
@@ -78,7 +82,7 @@ def _energy(w: PeriodWords, rollup: Rollup, figures: Mapping[str, Figure]) -> li
         rows = [[_label(w, rollup, scope, name), *_cells(w, figures, f"{scope}={name}")] for name in names]
         where = [f"{scope}={name}" for name in names]
         if scope in ("site", "month"):
-            rows.append([w("energy.total"), *_cells(w, figures, "")])
+            rows.append([w("rollup.total"), *_cells(w, figures, "")])
             where.append("")
         header: list[tuple[str, Align]] = [(w(f"rollup.scope.{scope}"), "left")]
         header += [(w(f"column.rollup.{name.replace('.', '_')}"), "right") for name in (*ENERGY, "coverage")]
@@ -126,16 +130,31 @@ def _companies(w: PeriodWords, rollup: Rollup, figures: Mapping[str, Figure]) ->
     return [Heading(w("rollup.companies")), table, Paragraph(w("rollup.closed"))]
 
 
+def _whole(figures: Mapping[str, Figure], subject: str) -> list[Figure]:
+    """Figures of a subject over the whole period and all sites."""
+    return [f for key, f in figures.items() if key.startswith(subject) and not _parts(key) & {*SCOPES}]
+
+
+def _balance(w: PeriodWords, figures: Mapping[str, Figure]) -> list[Block]:
+    """What the ports did with their energy, delivery points together."""
+    lines = [f for f in _whole(figures, "port.") if f.value is not None]
+    if not lines:
+        return []
+    names = [f.key.removeprefix("port.").removesuffix("_wh") for f in lines]
+    pairs = [(w(f"rollup.line.{n}"), f"{w.value(f)}\u00a0kWh") for n, f in zip(names, lines, strict=True)]
+    return [Heading(w("rollup.balance")), Facts(pairs, [f.key for f in lines])]
+
+
 def _carbon(w: PeriodWords, figures: Mapping[str, Figure]) -> list[Block]:
     """Each line of the months by itself; lines of several perimeters are never added."""
-    lines = [f for key, f in figures.items() if key.startswith("co2.") and not _parts(key) & {*SCOPES}]
-    if not lines:
+    lines = _whole(figures, "co2.")
+    if not any(f.value is not None for f in lines):
         return []
     rows = []
     for figure in lines:
         name, _, where = figure.key.partition("/")
-        label = w(f"co2.{name.removeprefix('co2.').removesuffix('_kg')}")
-        baseline = where.removeprefix("baseline=") or w("none")
+        label = w(f"rollup.line.{name.removeprefix('co2.').removesuffix('_kg')}")
+        baseline = where.replace(",", ", ") or w("none")
         rows.append(
             [label, baseline, w.value(figure), w.gas(figure.unit.removeprefix("kg")), ", ".join(figure.factors)]
         )

@@ -10,9 +10,11 @@ from gateway.report.data import number, utc
 from gateway.report.errors import WrongInput
 from gateway.report.factors import Factor
 from gateway.report.figure import Figure, RowRange, by_key
+from gateway.report.lock_signals import LockPoints
+from gateway.report.lock_time import raw_rows
 from gateway.report.model import Report
 from gateway.report.words import Words
-from gateway.store.base import UNKNOWN, Columns, Store
+from gateway.store.base import UNKNOWN, Array, Columns, Store
 
 MOST = 5  # inputs and rows shown of each list, half from its begin and half from its end
 READINGS = ("register_import_wh", "register_export_wh")
@@ -35,6 +37,7 @@ class _Tracer:
         figures: Mapping[str, Figure], w: Words, whole: bool,
     ) -> None:  # fmt: skip
         self._report, self._store, self._figures, self._w, self._whole = report, store, figures, w, whole
+        self._catalogues = catalogues
         self._devices = {d["name"]: d for c in catalogues for d in c.devices}
         self._factors: Mapping[str, Factor] = {f.cited: f for f in report.factors}
 
@@ -85,18 +88,14 @@ class _Tracer:
     def _rows(self, asked: RowRange, figure: Figure, pad: str) -> Iterator[str]:
         """The rows of a range: how many, what they sum up to, and the first and last of them."""
         w = self._w
+        if asked.kind == "lock":
+            yield from self._raw_rows(asked, pad)
+            return
         rows = self._store.columns(
             asked.kind, asked.device, tuple(COMPUTED.get(asked.kind, {})), asked.start_ns, asked.stop_ns,
             site=self._report.site,
         )  # fmt: skip
-        device = self._devices.get(asked.device, {})
-        profile = w(
-            "trace.profile", name=device.get("profile", "—"), hash=str(device.get("profile_hash", "—"))[:12]
-        )
-        yield (
-            f"{pad}{w('trace.rows', n=len(rows), kind=asked.kind, device=asked.device)}"
-            f" {utc(asked.start_ns)} … {utc(asked.stop_ns)}; {profile}"
-        )
+        yield self._counted(asked, len(rows), pad)
         name = figure.key.partition("/")[0].partition(".")[2]
         if len(rows) > 1 and name in COMPUTED.get(asked.kind, {}):
             known = rows.whole(name)[rows.whole(name) != UNKNOWN]
@@ -108,6 +107,29 @@ class _Tracer:
             if place and i != numbers[place - 1] + 1:
                 yield f"{pad}  {w('trace.more', n=i - numbers[place - 1] - 1)}"
             yield f"{pad}  {utc(int(rows.t_ns[i]))} rev {rows.rev[i]}: {_cells(asked.kind, rows, i)}"
+
+    def _counted(self, asked: RowRange, n: int, pad: str) -> str:
+        w, device = self._w, self._devices.get(asked.device, {})
+        profile = w(
+            "trace.profile", name=device.get("profile", "—"), hash=str(device.get("profile_hash", "—"))[:12]
+        )
+        rows = w("trace.rows", n=n, kind=asked.kind, device=asked.device)
+        return f"{pad}{rows} {utc(asked.start_ns)} … {utc(asked.stop_ns)}; {profile}"
+
+    def _raw_rows(self, asked: RowRange, pad: str) -> Iterator[str]:
+        """A lock's own rows, millions in a month: how many, the first and the last."""
+        points = LockPoints.of(self._catalogues, asked.device)
+        n, ends = 0, list[str]()
+        for t_ns, column, _ in raw_rows(self._store, self._report.site, points, asked.start_ns, asked.stop_ns):
+            n += len(t_ns)
+            told = [f"{pad}  {utc(int(t_ns[i]))}: {_numbers(column, i)}" for i in (0, -1)]
+            ends = [ends[0] if ends else told[0], told[1]]
+        yield self._counted(asked, n, pad)
+        yield from dict.fromkeys(ends)
+
+
+def _numbers(column: Mapping[str, Array], i: int) -> str:
+    return " ".join(f"{name}={float(values[i]):g}" for name, values in column.items() if not np.isnan(values[i]))
 
 
 def _cells(kind: str, rows: Columns, i: int) -> str:

@@ -210,3 +210,61 @@ def test_an_export_that_lacks_an_option_says_which(shore: Path, words: tuple[str
     result = call("export", *words, "--shore", shore)
     assert result.exit_code == 2
     assert ("give --period" if "--open" in words else "lacking: --from, --to") in result.stderr
+
+
+def with_files(shore: Path, targets: str, rates: bytes) -> Path:
+    shore.write_text(
+        shore.read_text() + '[report]\ntargets = "targets.csv"\ngrid_intensity = ["eco2mix.csv"]\n',
+        encoding="utf-8",
+    )
+    (shore.parent / "targets.csv").write_text(
+        "figure,perimeter,year,value,unit,source\n" + targets, encoding="utf-8"
+    )
+    (shore.parent / "eco2mix.csv").write_bytes(rates)
+    return shore
+
+
+RATES = "Périmètre;Date;Heures;Taux de Co2\n" + "".join(
+    f"France;2026-10-14;{h:02d}:{m:02d};{20 + h}\n" for h in range(24) for m in (0, 30)
+)
+
+
+def test_targets_and_the_hourly_indicator_stand_beside_the_figures(shore: Path, tmp_path: Path) -> None:
+    """The rates in Latin-1, as the grid operator's older files are, with a row that cannot be read."""
+    rates = (RATES + "France;2026-10-15;00:00;ND\n").encode("latin-1")
+    file = with_files(shore, "co2.grid_site_kg,demo-port,2026,10,t,plan\n", rates)
+    words = ("--site", "demo-port", "--shore", file, "--out", tmp_path, "--format", "md", "--format", "csv")
+    assert call("report", "2026-10", *words).exit_code == 3
+    figures = {line["key"]: line for line in exported(tmp_path / "report-demo-port-2026-10.csv")}
+    energy_wh = float(figures["energy.import_wh"]["value"])
+    hourly_kg = float(figures["hourly.co2_kg"]["value"])
+    assert 28 <= hourly_kg * 1e6 / energy_wh <= 29  # from 8:02 to 9:17
+    assert figures["hourly.co2_kg"]["coverage"] == "1"
+    assert float(figures["co2.grid_site_kg"]["value"]) == pytest.approx(52 * energy_wh / 1e6)
+    target_kg = 10_000 * 745 / 8760
+    assert float(figures["target.value/line=2"]["value"]) == pytest.approx(target_kg)
+    assert float(figures["target.deviation/line=2"]["value"]) == pytest.approx(52 * energy_wh / 1e6 - target_kg)
+    text = (tmp_path / "report-demo-port-2026-10.fr.md").read_text(encoding="utf-8")
+    assert "Indicateur horaire, hors bilan réglementaire" in text and "Objectifs et trajectoires" in text
+    assert "eco2mix.csv, ligne 50 : « ND » n'est pas une intensité" in text
+
+
+@pytest.mark.parametrize(
+    ("targets", "rates", "message"),
+    [
+        ("co2.grid_site_kg,demo-port,2026,ten,t,plan\n", RATES, "targets: line 2: value 'ten' is not a number"),
+        (
+            "co2.grid_site_kg,demo-port,2026,1,kWh,plan\n",
+            RATES,
+            "line 2: co2.grid_site_kg is in kgCO2e",
+        ),
+        ("", "Date;Prix\n", "eco2mix.csv: line 1 names date, prix; give date_heure"),
+    ],
+)
+def test_a_wrong_file_beside_the_rows_stops_the_report(
+    shore: Path, tmp_path: Path, targets: str, rates: str, message: str
+) -> None:
+    file = with_files(shore, targets, rates.encode())
+    result = call("report", "2026-10", "--site", "demo-port", "--shore", file, "--out", tmp_path / "out")
+    assert result.exit_code == 2 and message in result.stderr
+    assert result.stdout == "" and not (tmp_path / "out").exists()

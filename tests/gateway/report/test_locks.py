@@ -1,24 +1,33 @@
 """A lock's month against a reckoning row by row."""
 
 import random
+import uuid
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import lock_rows as lr
 import numpy as np
 import pytest
 from lock_rows import LOCK, NS, SITE
+from servers.influx import TOKEN
 
 from gateway.report.figure import by_key
 from gateway.report.figures_locks import figures_of_lock
+from gateway.report.frozen import FrozenStore
 from gateway.report.intervals import spans
+from gateway.report.issue import Format, again, issue
 from gateway.report.lock_time import Schedule
 from gateway.report.lockages import cycle_bins
 from gateway.report.locks import LockMonth, read_lock
 from gateway.report.markdown import render_markdown
 from gateway.report.model import build
 from gateway.report.period import Period
+from gateway.report.trace import trace
+from gateway.report.words import Words
+from gateway.store import open_store
 from gateway.texts import load_texts
 
 OCTOBER = Period.parse("2026-10", "Europe/Paris")
@@ -169,7 +178,7 @@ def _lasting(rng: random.Random, count: int, choices: list[int | None]) -> list[
     return found[:count]
 
 
-def minutely(port: Any, hours: float, **columns: Any) -> None:
+def minutely(port: Any, hours: float | Fraction, **columns: Any) -> None:
     """A row a minute from the month's start."""
     lr.write(port.store, range(START_NS, START_NS + round(hours * HOUR_NS) + 1, HOLD_NS), **columns)
 
@@ -335,6 +344,54 @@ def test_a_report_of_a_lock_alone_shows_every_figure_and_names_its_formula(port:
     assert report.origins == ("sim",)  # raw rows alone mark a report
 
 
+def fill(port: Any, store: Any) -> None:
+    """An hour of raw rows with a take-over and alarms, lockages, an incoherence, answers of the PLC."""
+    t_ns = range(START_NS, START_NS + HOUR_NS + 1, 20 * NS)
+    states = {"mode": [1] * 90 + [0] * 91, "alarm_word": [0, 5, 4] * 60 + [4], "centre_link": 1, "estop": 0}
+    lr.write(store, t_ns, **states, level_upstream_m=[21.0 + i / 7 for i in range(181)], pump_power_w=1e3 / 3)
+    mine = replace(port, store=store)
+    lockage(mine, START_NS, 600 * NS, "up", volume_m3=8502.123)
+    lockage(mine, START_NS + 900 * NS, 633 * NS, "down", vessel_seen=0, false_lockage=1)
+    mine.row("event", LOCK, START_NS + NS, {"active": 1}, code="lock_heartbeat_frozen", point="heartbeat")
+    mine.row("link", LOCK, START_NS, {"connected": 1, "round_trip_ms": 12.34})
+
+
+@pytest.mark.influx
+def test_influxdb_and_sqlite_give_the_same_locks(port: Any, influx_server: Any) -> None:
+    port.book.put_catalogue(lr.catalogue())
+    url = influx_server.access.store_url(f"t-{uuid.uuid4().hex[:12]}")
+    with closing(open_store(url, token=TOKEN)) as other:
+        found = []
+        for store in (port.store, other):
+            fill(port, store)
+            found.append(issue(store, port.book, "2026-10", SITE))
+        assert found[0].manifest == found[1].manifest
+        assert found[0].render(Format.MD, "fr") == found[1].render(Format.MD, "fr")
+    assert by_key(found[0].report.figures())[f"lock.takeovers/lock={LOCK}"].value == 1
+
+
+def test_a_filed_month_of_a_lock_says_the_same_without_its_store(port: Any, tmp_path: Path) -> None:
+    port.book.put_catalogue(lr.catalogue())
+    fill(port, port.store)
+    filed = issue(port.store, port.book, "2026-10", SITE, tmp_path / "rows.zip")
+    frozen = FrozenStore(tmp_path / "rows.zip")
+    assert again(frozen, filed.manifest).manifest["figures_sha256"] == filed.manifest["figures_sha256"]
+
+
+def test_a_trace_leads_to_the_raw_rows(port: Any, tmp_path: Path) -> None:
+    port.book.put_catalogue(lr.catalogue())
+    fill(port, port.store)
+    issue(port.store, port.book, "2026-10", SITE, tmp_path / "rows.zip")
+    chains = []
+    for store in (port.store, FrozenStore(tmp_path / "rows.zip")):
+        report = build(port.store, port.book, "2026-10", SITE)
+        words = Words(report, load_texts("en"))
+        chains.append(list(trace(report, store, [lr.catalogue()], f"lock.availability/lock={LOCK}", words)))
+    assert chains[0] == chains[1]
+    text = "\n".join(chains[0])
+    assert "181 rows lock of lock-1" in text.replace("lignes", "rows") and "mode=1 centre_link=1" in text
+
+
 def test_several_locks_together_tell_how_far_teleoperation_has_come(port: Any) -> None:
     devices = [lr.device(f"lock-{i}") for i in (1, 2, 3)]
     port.book.put_catalogue(lr.catalogue(*devices))
@@ -344,6 +401,15 @@ def test_several_locks_together_tell_how_far_teleoperation_has_come(port: Any) -
     values = [found[f"locks.{name}"].value for name in ("count", "remote_count", "remote_share")]
     assert values == [3, 1, Fraction(1, 2)]
     assert found["locks.remote_share"].coverage == Fraction(2, 3 * 745)
+
+
+def test_a_month_of_a_lock_alone_is_complete_when_the_lock_was_seen(port: Any) -> None:
+    minutely(port, 745 * Fraction(99, 100), mode=1, estop=0)
+    report = _report(port)
+    assert not report.metered and report.complete and report.coverage == Fraction(99, 100)
+    assert (report.first_ns, report.stop_ns) == (START_NS, START_NS + 745 * 3600 * NS * 99 // 100)
+    text = render_markdown(report, "fr")
+    assert "Aucun compteur n'a de minute" not in text and "Couverture du mois** : 99,00" in text
 
 
 def test_a_period_of_a_half_year_counts_all_its_months(port: Any) -> None:

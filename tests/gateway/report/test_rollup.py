@@ -24,6 +24,7 @@ from gateway.report.html import html_of
 from gateway.report.issue import Format
 from gateway.report.markdown import markdown_of
 from gateway.report.model import build
+from gateway.report.options import Options
 from gateway.report.period import Period
 from gateway.report.publish import dictionary_csv, open_csv, open_figures
 from gateway.report.rollup import Rollup, roll_up
@@ -182,6 +183,18 @@ def test_a_roll_up_says_what_it_lacks_and_leaves_no_place_open(two: Any, lang: s
     assert title in plain
     figures = half(two).figures()
     assert all(load_texts(lang).template(f"report.formula.{f.formula}") for f in figures)
+
+
+def test_a_roll_up_is_compared_with_the_targets_of_its_group(two: Any) -> None:
+    options = Options(
+        targets="figure,perimeter,year,value,unit,source\n"
+        "calls.count,canal,2026,20,count,plan\ncalls.count,elsewhere,2026,1,count,plan\n"
+    )
+    rollup = roll_up(two.store, two.book, "2026", ("east", "west"), PERIMETER, "canal", options)
+    found = by_key(rollup.figures())
+    assert found["target.deviation/line=2"].value == -10
+    assert "target.value/line=3" not in found
+    assert "Objectifs et trajectoires" in markdown_of(compose_rollup(rollup, load_texts("fr")))
 
 
 def test_a_period_without_any_row_is_no_report(two: Any) -> None:
