@@ -30,7 +30,7 @@ def call(*words: object) -> Result:
 def test_a_thin_month_is_written_and_ends_with_3(shore: Path, tmp_path: Path) -> None:
     result = call("report", "2026-10", "--site", "demo-port", "--shore", shore, "--out", tmp_path / "out")
     assert result.exit_code == 3, result.output
-    ends = ("fr.pdf", "fr.xlsx", "csv", "json", "fr.html", "fr.md")
+    ends = ("fr.pdf", "fr.xlsx", "csv", "ships.csv", "json", "fr.html", "fr.md")
     paths = [tmp_path / "out" / f"report-demo-port-2026-10.{end}" for end in ends]
     assert result.stdout.split() == [str(path) for path in paths]
     assert paths[-1].read_text(encoding="utf-8").startswith("# Rapport mensuel énergie et CO₂")

@@ -115,7 +115,7 @@ def test_the_same_issue_from_processes_of_another_world_has_the_same_bytes(shore
         done = subprocess.run(command, env=os.environ | world, capture_output=True, text=True, check=False)
         assert done.returncode == 3, done.stderr
     first, second = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
-    assert len(first) == 8 and first.keys() == second.keys()
+    assert len(first) == 9 and first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
 
 
