@@ -26,7 +26,7 @@ from gateway.report.options import Options
 from gateway.report.period import Period
 from gateway.report.rollup import Rollup
 from gateway.report.rollup_cli import chosen_sites, not_whole, open_files, rolled_up, rollup_files, write_all
-from gateway.report.sections_quality import problem_text
+from gateway.report.sections_quality import problem_texts
 from gateway.report.source import site_settings
 from gateway.report.trace import trace
 from gateway.report.verify import read_report, seal, seal_path, verify
@@ -209,8 +209,8 @@ def _tell_incomplete(made: Issue) -> bool:
     """Say why a report is not whole, if it is not."""
     report = made.report
     over = _tell_not_over(report.month)
-    for problem in report.problems:
-        _complain(problem_text(Words(report, load_texts("en")), problem))
+    for sentence in problem_texts(Words(report, load_texts("en"))):
+        _complain(sentence)
     if report.coverage < WHOLE_ENOUGH:
         seen = load_texts("en").percent(report.coverage, 2)
         _complain(

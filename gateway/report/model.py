@@ -227,7 +227,7 @@ def build(store: Store, book: Book, month: str, site: str, options: Options = PL
         gateways=tuple(sorted(settings["hashes"].items())),
         origins=tuple(sorted(origins)),
         first_ns=min(instants, default=when.start_ns),
-        stop_ns=max([span_stop_ns, *(c.end_ns for c in ended), *(stop_ns for _, stop_ns in of_locks)]),
+        stop_ns=max([when.start_ns, span_stop_ns, *(c.end_ns for c in ended), *(t for _, t in of_locks)]),
         meters=meters,
         minutes={m.device: minutes[m.device] for m in meters if m.counted},
         calls=ended,

@@ -185,16 +185,11 @@ def outages(
                 and gap.start_ns - NEAR_NS <= rows.t_ns[i] < gap.stop_ns + NEAR_NS
             ]  # fmt: skip
             others = (gaps for name, gaps in silent.items() if name != meter.device)
-            together = len(silent) > 1 and all(_touched(gap, gaps) for gaps in others)
+            shared = len(silent) > 1 and all(_touched(gap, gaps) for gaps in others)
+            alone = "all_silent" if shared else "meter_silent"
             inside = minutes[meter.device].within(gap.start_ns, gap.stop_ns)
-            found.append(
-                Outage(
-                    meter.device,
-                    gap,
-                    near[0] if near else "all_silent" if together else "meter_silent",
-                    int(inside.estimated_wh.sum()),
-                )
-            )
+            reason = near[0] if near else alone
+            found.append(Outage(meter.device, gap, reason, int(inside.estimated_wh.sum())))
     return tuple(found)
 
 
