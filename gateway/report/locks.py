@@ -21,12 +21,12 @@ from gateway.report.source import tag
 from gateway.store.base import Store
 
 MODES = ("REMOTE", "LOCAL", "MAINTENANCE", "AUTO")
-ANSWER_CLASSES = 10_000  # of 0.1 ms; slower answers fall into the last
+ANSWER_CLASSES = 10_000  # of 1 ms; slower answers fall into the last
 
 
 @dataclass(frozen=True)
 class Answers:
-    """How fast a lock's PLC answered the gateway: means of 10 s, counted in classes of 0.1 ms."""
+    """How fast a lock's PLC answered the gateway: means of 10 s, counted in classes of 1 ms."""
 
     counts: NDArray[np.int64]
     sum_ms: float
@@ -39,7 +39,7 @@ class Answers:
                 "link", lock, ("round_trip_ms",), day_ns, min(day_ns + DAY_NS, stop_ns), site=site
             )
             told = rows["round_trip_ms"][np.isfinite(rows["round_trip_ms"])]
-            classes = np.clip(np.ceil(told * 10.0), 0, ANSWER_CLASSES - 1).astype(np.int64)
+            classes = np.clip(np.ceil(told), 0, ANSWER_CLASSES - 1).astype(np.int64)
             found += cls(np.bincount(classes, minlength=ANSWER_CLASSES), float(told.sum()))
         return found
 
@@ -50,12 +50,13 @@ class Answers:
 
     @property
     def p95_s(self) -> Fraction | None:
-        """Upper end of the class that holds it."""
+        """Upper end of the class that holds it; None too if it is in the last, which has none."""
         upto = np.cumsum(self.counts)
         if not upto[-1]:
             return None
         rank = -(-int(upto[-1]) * P95.numerator // P95.denominator)
-        return Fraction(int(np.searchsorted(upto, rank)), 10_000)
+        found = int(np.searchsorted(upto, rank))
+        return Fraction(found, 1000) if found < ANSWER_CLASSES - 1 else None
 
     def __add__(self, other: "Answers") -> "Answers":
         return Answers(self.counts + other.counts, self.sum_ms + other.sum_ms)

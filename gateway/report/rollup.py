@@ -30,6 +30,7 @@ SUMS = ("energy.import_wh", "energy.export_wh", "calls.count", "calls.energy_wh"
 SUM_ENDINGS = {"co2.": "_kg", "port.": "_wh"}  # all carbon lines and all parts of the balance, each on its own
 APART = ("meter", "berth", "call", "lock")  # a figure of one of these is no figure of the site
 FOLDED = "point"  # delivery points of a site are added up
+YEAR_BEFORE = "energy.import_year_before_wh"  # from each month's own comparison
 Scope = Literal["all", "site", "port", "operator", "month"]
 
 
@@ -190,18 +191,18 @@ class Rollup:
         """Each figure over these months of sites; a month that is missing makes it a part of the whole."""
         for key in dict.fromkeys(key for s in slices for key in s.figures):
             found = [(s, s.figures[key]) for s in slices if key in s.figures]
-            told = [(s, f.value) for s, f in found if f.value is not None]
+            told = [(s, f) for s, f in found if f.value is not None]
             first = found[0][1]
             if first.coverage is None:  # it is there or it is not
                 whole = [s for s in slices if s.missing or key in s.figures]
                 covered = [(s, Fraction(1)) for s, _ in told]
             else:
                 whole = [s for s in slices if s.site in self.metered]
-                covered = [(s, s.coverage) for s, _ in told]
+                covered = [(s, f.coverage or Fraction(0)) for s, f in told]
             name, _, where = key.partition("/")
             yield Figure(
                 key=key_of(name, **parts, **dict(pair.split("=") for pair in where.split(",") if pair)),
-                value=sum(value for _, value in told) if told else None,
+                value=sum(f.value or 0 for _, f in told) if told else None,
                 unit=first.unit, perimeter=first.perimeter, formula="rollup.sum",
                 factors=tuple(dict.fromkeys(factor for _, f in found for factor in f.factors)),
                 coverage=_share(covered, whole), open=first.open,
@@ -289,7 +290,11 @@ def _adding(report: Report) -> dict[str, Figure]:
         name, _, where = figure.key.partition("/")
         parts = dict(part.partition("=")[::2] for part in where.split(",") if part)
         parts.pop(FOLDED, None)
-        sums = name in SUMS or any(name.startswith(a) and name.endswith(b) for a, b in SUM_ENDINGS.items())
+        if name == "earlier.import_wh" and parts.get("what") == "year":
+            name, parts = YEAR_BEFORE, {}
+        sums = name in (*SUMS, YEAR_BEFORE) or any(
+            name.startswith(a) and name.endswith(b) for a, b in SUM_ENDINGS.items()
+        )
         if sums and not parts.keys() & set(APART):
             found.setdefault(key_of(name, **parts), []).append(figure)
     return {key: _folded(key, figures) for key, figures in found.items()}

@@ -38,7 +38,8 @@ def _row(w: Words, d: Deviation) -> list[str]:
         return ("+" if signed and value > 0 else "") + (f"{text}\u00a0{unit}" if unit else text)
 
     relative = w("none") if d.relative is None else w.t.number(d.relative * 100, 1) + "\u00a0%"
-    how = w(f"targets.{d.how}") + (f" ; {w('targets.part')}" if d.part != 1 else "")
+    notes = [d.how, *(["part"] if d.part != 1 else []), *(["thin"] if d.thin else [])]
+    how = "; ".join(w(f"targets.{note}") for note in notes)
     return [
         d.figure, written(d.value), written(d.target), written(d.difference, signed=True),
         f"+{relative}" if d.relative is not None and d.relative > 0 else relative, how, d.source,

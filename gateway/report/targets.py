@@ -31,6 +31,7 @@ UNITS: Mapping[str, tuple[str, Fraction]] = {  # as written -> the figures' unit
 }  # fmt: skip
 SUMS = ("Wh", "kg", "m3", "count")  # these add up over time, unless the figure is a mean
 MEANS = ("_mean_", "mean", "per_100")
+WHOLE_ENOUGH = Fraction(99, 100)
 How = Literal["exact", "interpolated"]
 EXACT: How = "exact"
 INTERPOLATED: How = "interpolated"
@@ -61,14 +62,15 @@ class Deviation:
     how: How
     part: Fraction  # of a year; 1 for what is compared as it is
     source: str
+    thin: bool = False  # a sum over less than 99 % of its time is not yet what the target speaks of
 
     @property
     def difference(self) -> Fraction | None:
-        return None if self.value is None else self.value - self.target
+        return None if self.value is None or self.thin else self.value - self.target
 
     @property
     def relative(self) -> Fraction | None:
-        return None if self.value is None or not self.target else self.value / self.target - 1
+        return None if self.difference is None or not self.target else self.difference / self.target
 
 
 def parse_targets(text: str, name: str = "targets") -> tuple[Target, ...]:
@@ -163,4 +165,6 @@ def _deviation(line: Sequence[Target], period: Period, figure: Figure | None) ->
             " give one of the same kind"
         )
     source = b.source if a.source == b.source else f"{a.source}; {b.source}"
-    return Deviation(b.line, b.figure, b.unit, told, value * part, how, part, source)
+    seen = None if figure is None else figure.coverage
+    thin = sums and seen is not None and seen < WHOLE_ENOUGH
+    return Deviation(b.line, b.figure, b.unit, told, value * part, how, part, source, thin)

@@ -122,6 +122,16 @@ def test_the_months_reports_say_the_same(two: Any) -> None:
     assert sum("site=east,month=2026-07" in key for key in sums) >= 6
 
 
+def test_the_year_before_stands_beside_as_far_as_it_was_measured(two: Any) -> None:
+    for i, month in enumerate(HALF.year_before().months[:2]):
+        minute(two, "east", month.start_ns, 300 + i)
+    found = by_key(half(two).figures())
+    before = found["energy.import_year_before_wh/site=east"]
+    assert (before.value, before.coverage) == (601, Fraction(2 * 60, HALF.seconds))
+    assert found["energy.import_year_before_wh/month=2026-08"].value == 301
+    assert found["energy.import_year_before_wh/site=west"].value is None
+
+
 def test_coverage_counts_a_missing_month_as_not_covered(two: Any) -> None:
     found = half(two)
     covered = Fraction(10 * 60, 2 * HALF.seconds)
@@ -192,7 +202,8 @@ def test_a_roll_up_is_compared_with_the_targets_of_its_group(two: Any) -> None:
     )
     rollup = roll_up(two.store, two.book, "2026", ("east", "west"), PERIMETER, "canal", options)
     found = by_key(rollup.figures())
-    assert found["target.deviation/line=2"].value == -10
+    assert found["target.value/line=2"].value == 20
+    assert found["target.deviation/line=2"].value is None  # months are missing
     assert "target.value/line=3" not in found
     assert "Objectifs et trajectoires" in markdown_of(compose_rollup(rollup, load_texts("fr")))
 

@@ -51,6 +51,12 @@ def test_a_figure_that_was_not_measured_has_no_deviation() -> None:
         assert (found.value, found.difference, found.relative, found.target) == (None, None, None, 5 * 10**6)
 
 
+def test_a_sum_over_a_part_of_its_time_has_no_deviation() -> None:
+    half = by_key((Figure("energy.import_wh", 5, "Wh", "site", "x", coverage=Fraction(1, 2)),))
+    (found,) = deviations(parsed("energy.import_wh,calais,2026,5,MWh,plan"), ["calais"], YEAR, half)
+    assert (found.value, found.thin, found.difference, found.relative) == (5, True, None, None)
+
+
 def test_deviations_are_figures_that_name_what_they_speak_of() -> None:
     found = deviations(parsed("co2.grid_site_kg,calais,2026,40,t,plan"), ["calais"], YEAR, FIGURES)
     figures = by_key(tuple(target_figures(found)))
