@@ -22,7 +22,7 @@ GROUPS = {  # command -> (module, attribute, help)
     "battery": ("gateway.battery_cli", "app", "Cell models and state of charge, over recordings of any battery."),
     "journal": ("gateway.journal_cli", "app", "What people write down: calls, lock hours, replaced meters."),
     "report": ("gateway.report.cli", "app", "The monthly energy and CO2 report of a site."),
-    "export": ("gateway.report.cli", "export_command", "Rows of a device as CSV."),
+    "export": ("gateway.report.export_cli", "export_command", "Rows of a device as CSV."),
 }
 
 
