@@ -12,6 +12,7 @@ def for_agent(folder: Path, ports: list[int], registers: int, broker: int) -> Pa
     points = [f'[[point]]\nname = "p{i}"\naddress = {i}\ntype = "uint16"\n' for i in range(registers)]
     (folder / "registers.toml").write_text(PROFILE_HEAD + "".join(points))
     site = f'schema = 1\n[site]\nname = "peers"\ngateway = "gw"\n[broker]\nhost = "127.0.0.1"\nport = {broker}\n'
+    site += "[clock]\nrequire = false\n"
     for i, port in enumerate(ports):
         site += (
             f'[[device]]\nname = "d{i}"\nprofile = "registers.toml"\norigin = "sim"\nhost = "127.0.0.1"\n'

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from edge.status_cli import status
 from edge.tools_cli import probe, watch
 
 app = typer.Typer(
@@ -187,6 +188,7 @@ def warm() -> None:
     print(f"kernels are ready in {os.environ['NUMBA_CACHE_DIR']} ({seconds:.1f} s)")
 
 
+app.command()(status)
 app.command()(watch)
 app.command()(probe)
 

@@ -3,6 +3,7 @@
 import hashlib
 import tomllib
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -25,6 +26,7 @@ from drivers.profile import Profile, explain_all, load_profile, not_toml
 from dsp import lock_rules
 from dsp.cell import load_cell
 from edge import lock_site, wire
+from edge.counting import counting_of
 from edge.lock_site import LockConfig
 from edge.modbus_settings import modbus_misfits, not_modbus_misfits, sharing_misfits
 from edge.mqtt import HOST_PORT, Access, host_port, tls_files, tls_misfits
@@ -74,6 +76,15 @@ class BrokerConfig(Table):
     reconnect_s: int = Field(30, ge=1, le=3600, description="longest wait between two attempts to connect")
     resend_s: float = Field(30.0, ge=1.0, le=3600.0, description="seconds to wait for a receipt")
     window: int = Field(64, ge=1, le=10_000, description="batches that may wait for a receipt at once")
+    collect_s: float = Field(
+        0.0,
+        ge=0.0,
+        le=60.0,
+        description="seconds that rows are collected for one batch, events apart; 10 on paid links",
+    )
+    drain_kib_s: float = Field(
+        0.0, ge=0.0, le=1e6, description="most KiB a second of what has waited, live rows apart; 0: no limit"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -97,6 +108,18 @@ class SpoolConfig(Table):
     path: Path = Field(Path("spool.db"), description="the spool's file, relative to the site file")
     flush_s: float = Field(0.5, ge=0.05, le=60.0, description="seconds between commits; 5 on SD cards")
     max_mib: int = Field(4096, ge=8, le=1_000_000, description="most MiB on disk (30 days)")
+    min_free_mib: int = Field(
+        256,
+        ge=0,
+        le=1_000_000,
+        description="MiB that stay free on the disk: from there on the spool does not grow",
+    )
+
+
+class ClockConfig(Table):
+    require: bool = Field(
+        True, description="rows wait until a time server has set the clock; false on networks without one"
+    )
 
 
 class MeterReplacement(Table):
@@ -111,8 +134,11 @@ class MeterReplacement(Table):
 
 
 class MeterConfig(Table):
-    role: Literal["delivery", "berth", "auxiliary", "check"] = Field(
-        "berth", description="delivery, berth, auxiliary or check"
+    role: Literal["delivery", "berth", "auxiliary", "production", "check"] = Field(
+        "berth", description="delivery, berth, auxiliary, production (on the site: it exports) or check"
+    )
+    supply: Literal["consumer", "reseller", "owner"] | None = Field(
+        None, description="at a delivery point: consumer, reseller (ships pay for what they take) or owner alone"
     )
     parent: Name | None = Field(None, description="name of the meter upstream")
     serial: str = Field("", description="serial number on the meter's plate")
@@ -191,12 +217,19 @@ class BerthConfig(Table):
         "berth_supply", description="berth_supply or traction: what the energy replaces"
     )
     baseline: str | None = Field(None, description="factor id of the engine that is replaced")
+    efficiency: float | None = Field(
+        None,
+        gt=0,
+        le=2,
+        description="kWh of that engine that 1 kWh at the meter replaces, as in 0.85; needed for traction",
+    )
 
 
 class VesselConfig(Table):
     name: Name = Field(description="the vessel's name, as in ferry-aurelie")
     plc_names: tuple[str, ...] = Field((), description="texts by which PLCs name it")
     imo: str = Field("", pattern=r"^(\d{7})?$", description="IMO number, seven digits")
+    nox: str | None = Field(None, description="factor id of its auxiliary engines' NOx")
 
 
 class Site(Table):
@@ -206,6 +239,7 @@ class Site(Table):
     site: SiteConfig
     broker: BrokerConfig
     spool: SpoolConfig = SpoolConfig()
+    clock: ClockConfig = ClockConfig()
     device: tuple[DeviceConfig, ...] = ()
     berth: tuple[BerthConfig, ...] = ()
     vessel: tuple[VesselConfig, ...] = ()
@@ -282,6 +316,7 @@ def catalogue(loaded: LoadedSite) -> wire.Catalogue:
             ],
         }
         | (rules_of(d, p) if p.kind == "lock" else {})
+        | ({"counting": asdict(counting_of(d.meter or MeterConfig(), p))} if p.kind == "meter" else {})
         for d, p in ((d, loaded.profiles[d.name]) for d in loaded.site.device)
     ]  # fmt: skip
     site = loaded.site
@@ -404,9 +439,14 @@ def _misfits(
     ]  # fmt: skip
     sharing_misfits(modbus, path.parent, wrong)
     kinds = {name: profile.kind for name, profile in profiles.items()}
+    for i, device in enumerate(site.device):
+        if device.meter is not None and device.meter.supply is not None and device.meter.role != "delivery":
+            wrong(f"device[{i}].meter.supply", device.meter.supply, "belongs to a delivery point; take it out")
     for i, berth in enumerate(site.berth):
         if berth.name in [other.name for other in site.berth[:i]]:
             wrong(f"berth[{i}].name", berth.name, "stands twice; give each berth its own name")
+        if berth.use == "traction" and berth.baseline and berth.efficiency is None:
+            wrong(f"berth[{i}].efficiency", None, "traction needs it beside baseline; give it as in 0.85")
         for part in ("charger", "meter", "battery"):
             name = getattr(berth, part)
             if name is not None and kinds.get(name) != part:

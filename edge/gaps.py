@@ -27,6 +27,10 @@ class Gaps:
             first_ns, last_ns = self._gaps.pop(0)
             log.warning("device=%s event=gap_given_up from_ns=%d to_ns=%d", self._device, first_ns, last_ns)
 
+    def shift(self, by_ns: int) -> None:
+        """All that was added so far was wrong by this much. [ns]"""
+        self._gaps = [(from_ns + by_ns, to_ns + by_ns) for from_ns, to_ns in self._gaps]
+
     async def fill(self, link: Link, take: Callable[[Row], None]) -> None:
         """Take the next page of rows, the newest first, if there is a gap and its time has come.
 

@@ -34,7 +34,3 @@ def rss_bytes() -> int:
     """Resident memory of this process. [bytes]"""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -4,6 +4,7 @@ One line of JSON a request, one or more lines an answer. It can only read: a req
 a count, and the agent makes the Modbus request of them.
 
     {"devices": true}     who is there, and the last row of each scan class
+    {"status": true}      until when each device is confirmed ashore, and what became of all rows
     {"watch": true}       rows, as they are taken, until the client hangs up
     {"read": {"device": "meter-1", "table": "holding", "address": 0, "count": 10}}    "endpoint" for "device" too
     {"plate": {"device": "meter-1", "object": 0}}     function 43/14
@@ -20,7 +21,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -54,7 +55,11 @@ def socket_path(spool: Path) -> Path:
 class LocalSocket:
     """Listens for tools while its `async with` block runs. Where it cannot, the gateway polls on without."""
 
-    def __init__(self, loaded: LoadedSite, pollers: Mapping[str, "Poller"]) -> None:
+    def __init__(
+        self, loaded: LoadedSite, pollers: Mapping[str, "Poller"],
+        status: Callable[[], Awaitable[dict[str, Any]]] | None = None,
+    ) -> None:  # fmt: skip
+        self._status = status
         self.path = socket_path(loaded.spool_path).absolute()
         self._loaded, self._pollers = loaded, pollers
         self._folder = loaded.path.parent
@@ -128,17 +133,19 @@ class LocalSocket:
             try:
                 request = json.loads(line)
                 if not isinstance(request, dict) or len(request) != 1:
-                    raise ValueError("give one of devices, watch, read, plate")
+                    raise ValueError("give one of devices, status, watch, read, plate")
                 ((name, value),) = request.items()
                 if name == "watch":
                     self._watchers.add(writer)
                     answer: dict[str, Any] = {"watch": True}
                 elif name == "devices":
                     answer = {"devices": [self._device(device) for device in self._pollers]}
+                elif name == "status" and self._status is not None:
+                    answer = {"status": await self._status()}
                 elif name in ("read", "plate"):
                     answer = {name: (await self._read(_pdu(name, value), value)).hex()}
                 else:
-                    raise ValueError(f"{name!r} is not one of devices, watch, read, plate")
+                    raise ValueError(f"{name!r} is not one of devices, status, watch, read, plate")
                 self._send(writer, _line(answer))
             except DriverError as error:
                 self._send(writer, _error(type(error).__name__, str(error), error.fault))

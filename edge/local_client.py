@@ -36,6 +36,10 @@ class AgentClient:
         """Its devices, each with its last rows."""
         return list((await self._ask({"devices": True}))["devices"])
 
+    async def status(self) -> dict[str, Any]:
+        """Until when each device is confirmed, and what became of all rows."""
+        return dict((await self._ask({"status": True}))["status"])
+
     async def watch(self) -> AsyncIterator[dict[str, Any]]:
         """Rows, as they are taken. Nothing else can be asked on this connection from here on."""
         await self._ask({"watch": True})

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drivers.profile import Profile
 from drivers.row import HISTORY, Quality, Row, empty_row
@@ -17,7 +18,7 @@ from edge import wire
 from edge.compute import Compute
 from edge.config import LoadedSite
 from edge.proofs import Proofs
-from edge.spool import Entry
+from edge.spool import Entry, Held
 from edge.unit import Output
 
 log = logging.getLogger(__name__)
@@ -36,25 +37,40 @@ class Pipeline:
             for d in site.device
         }
         self._site_tags = {"site": site.site.name, "gateway": site.site.gateway, "origin": _weakest(loaded)}
+        self._plain = {name: _Plain(profile) for name, profile in loaded.profiles.items()}
         self._compute = Compute(loaded)
         self._aboard: dict[str, tuple[str, int]] = {}  # per device: the vessel of its rows, and since when
         self._proofs = Proofs(loaded)
         self._last_ns: dict[str, int] = {}  # per device: two of its rows never share an instant
         self.entries: list[Entry] = []
         self.trusted = True
+        self.held: list[Held] = []  # grows likewise, while nobody knows what time it is
+        self._hold: tuple[str, int] | None = None  # the boot, and our time minus the monotonic clock's
+
+    @property
+    def holding(self) -> bool:
+        return self._hold is not None
+
+    def hold(self, boot: str, offset_ns: int) -> None:
+        """Compute nothing from here on: rows wait with the monotonic time that is `offset_ns` below theirs."""
+        self._hold = boot, offset_ns
 
     def take(self, device: str, row: Row) -> None:
         """Take one scan: encode it, compute with it, and queue both."""
+        if self._hold is not None:
+            profile = self._profiles[device]
+            lane = wire.lane_of(profile.kind, row.scan)
+            self._wait(lane, profile.kind, self._tags[device], _fields(profile, row, True), row.t_ns)
+            self._proofs.mark(device, row)  # for who watches; the row itself is judged when its time has come
+            return
         if row.scan == HISTORY or self._is_late(device, row.t_ns):
             self._take_late(device, row)
             return
         row.t_ns = self._later(device, row.t_ns)
         profile = self._profiles[device]
-        _make_whole(profile, row)
+        self._plain[device](row)
         doubts = self._proofs.judge(device, row)
-        vessel = self._compute.vessel_of(device, row)
-        if self._aboard.get(device, ("", 0))[0] != vessel:
-            self._aboard[device] = vessel, row.t_ns
+        vessel = self._note_vessel(device, row)
         line = wire.encode_row(
             profile.kind, self._tags[device] | {"vessel": vessel}, _fields(profile, row, self.trusted), row.t_ns
         )
@@ -62,18 +78,25 @@ class Pipeline:
         self._queue(doubts)
         self._queue(self._compute.feed(device, row))
 
+    def _note_vessel(self, device: str, row: Row) -> str:
+        """The row's vessel, and since when it is there."""
+        vessel = self._compute.vessel_of(device, row)
+        if self._aboard.get(device, ("", 0))[0] != vessel:
+            self._aboard[device] = vessel, row.t_ns
+        return vessel
+
     def _is_late(self, device: str, t_ns: int) -> bool:
         """Recorded by the device while it could not be reached, not merely a clock that was set back a little."""
         return t_ns <= self._last_ns.get(device, 0) - LATE_NS
 
     def _take_late(self, device: str, row: Row) -> None:
-        """Queue what a server had kept of a gap, or what else is late. Of all computations only energy sees it.
+        """Queue what a server had kept of a gap, or what else is late.
 
         Its instant is its source's, so that the same past is the same row whenever it is asked for. Whose it
         is, is known only if the vessel was there before the gap and still is.
         """
         profile = self._profiles[device]
-        _make_whole(profile, row)
+        self._plain[device](row)
         self._proofs.mark(device, row)
         vessel, since_ns = self._aboard.get(device, ("", 0))
         tags = self._tags[device] | {"vessel": "unknown" if vessel and row.t_ns < since_ns else vessel}
@@ -81,25 +104,75 @@ class Pipeline:
         line = wire.encode_row(profile.kind, tags, fields, row.t_ns)
         replay = self._compute.counts_late(device)
         self.entries.append(Entry(wire.lane_of(profile.kind, row.scan), row.t_ns, line, replay))
-        self._queue(self._compute.feed_late(device, row))
+        self._queue(self._compute.feed_late(device, row, tags["vessel"]))
 
     def take_report(self, kind: str, device: str | None, fields: dict[str, wire.Value], t_ns: int) -> None:
         """Queue a `link` or `gateway` row, or an event of the agent itself. They feed no computation."""
         tags = self._tags[device] if device is not None else self._site_tags
+        if self._hold is not None:
+            self._wait(wire.lane_of(kind), kind, tags, fields, t_ns)
+            return
         self._queue([Output(kind, device, fields, self._later(f"{kind} {device}", t_ns))], tags)
 
     def take_event(self, code: str, device: str | None, t_ns: int, **fields: wire.Value) -> None:
         tags = (self._tags[device] if device is not None else self._site_tags) | {"code": code}
+        fields = fields or {"value": 1.0}
+        if self._hold is not None:
+            self._wait("events", "event", tags, fields, t_ns)
+            return
         at_ns = self._later("event", t_ns)
-        self.entries.append(
-            Entry("events", at_ns, wire.encode_row("event", tags, fields or {"value": 1.0}, at_ns), False)
-        )
+        self.entries.append(Entry("events", at_ns, wire.encode_row("event", tags, fields, at_ns), False))
+
+    # While nobody knows what time it is.
+
+    def _wait(
+        self, lane: wire.Lane, kind: str, tags: dict[str, str], fields: dict[str, wire.Value], t_ns: int
+    ) -> None:
+        assert self._hold is not None
+        boot, offset_ns = self._hold
+        self.held.append(Held(lane, boot, t_ns - offset_ns, wire.encode_row(kind, tags, fields, t_ns)))
+
+    def release(self, waited: Iterable[tuple[Held, int, bool]]) -> list[Entry]:
+        """What rows become that have waited: each with its time, and whether that is more than a guess.
+
+        A guess computes nothing and says so (`clk=0`). What comes in meanwhile waits on.
+        """
+        hold, before = self._hold, self.entries
+        self._hold, self.entries = None, []
+        for held, t_ns, is_known in waited:
+            decoded = wire.decode_row(held.line)
+            device = decoded.tags.get("device", "")
+            profile = self._profiles.get(device)
+            if profile is None or profile.kind != decoded.kind:
+                series = "event" if decoded.kind == "event" else f"{decoded.kind} {device or None}"
+                self._put_back(held, decoded, series, t_ns, is_known)
+            elif is_known:
+                row = _row(profile, decoded)
+                row.t_ns = t_ns
+                self.take(device, row)
+            else:
+                self._put_back(held, decoded, device, t_ns, False)
+        made, self._hold, self.entries = self.entries, hold, before
+        return made
+
+    def _put_back(self, held: Held, decoded: wire.RowLine, series: str, t_ns: int, is_known: bool) -> None:
+        """The row as it was, but for its time."""
+        fields = dict(decoded.fields) | ({} if is_known else {"clk": 0})
+        t_ns = self._later(series, t_ns)
+        line = wire.encode_row(decoded.kind, decoded.tags, fields, t_ns)
+        self.entries.append(Entry(held.lane, t_ns, line, False))
+
+    def end_hold(self) -> None:
+        self._hold = None
 
     def _queue(self, outputs: Iterable[Output], tags: dict[str, str] | None = None) -> None:
         for out in outputs:
             t_ns = self._later("event", out.t_ns) if out.kind == "event" else out.t_ns
             base = tags if tags is not None else self._tags[out.device or ""]
-            line = wire.encode_row(out.kind, {**base, **out.tags}, out.fields, t_ns)
+            fields = out.fields
+            if digits := wire.DIGITS.get(out.kind):
+                fields = {name: _rounded(value, digits.get(name)) for name, value in fields.items()}
+            line = wire.encode_row(out.kind, {**base, **out.tags}, fields, t_ns)
             self.entries.append(Entry(wire.lane_of(out.kind), t_ns, line, False))
 
     def newest_ns(self) -> int:
@@ -114,7 +187,12 @@ class Pipeline:
     def checkpoint(self) -> bytes:
         """State of the computations after every row taken so far."""
         states = {name: base64.b64encode(state).decode() for name, state in self._compute.states().items()}
-        saved = {"last_ns": self._last_ns, "layout": self._compute.layout, "states": states}
+        saved = {
+            "last_ns": self._last_ns,
+            "aboard": self._aboard,
+            "layout": self._compute.layout,
+            "states": states,
+        }
         return json.dumps(saved | {"proofs": self._proofs.states()}).encode()
 
     def resume(self, checkpoint: bytes | None, lines: Iterable[str]) -> int:
@@ -125,6 +203,7 @@ class Pipeline:
         if checkpoint is not None:
             saved = json.loads(checkpoint)
             self._last_ns = saved["last_ns"]
+            self._aboard = {device: (vessel, t_ns) for device, (vessel, t_ns) in saved.get("aboard", {}).items()}
             self._proofs.restore(saved.get("proofs", {}))
             if saved["layout"] == self._compute.layout:
                 self._compute.restore({name: base64.b64decode(text) for name, text in saved["states"].items()})
@@ -141,11 +220,11 @@ class Pipeline:
                 continue  # the device has left the site file since
             row = _row(profile, decoded)
             if "late" in decoded.fields:
-                told = self._compute.feed_late(device, row)
+                told = self._compute.feed_late(device, row, decoded.tags.get("vessel", ""))
             else:
                 self._last_ns[device] = row.t_ns
                 told = self._proofs.judge(device, row)
-                self._compute.vessel_of(device, row)
+                self._note_vessel(device, row)
                 told += self._compute.feed(device, row)
             for out in told:
                 if out.kind == "event":
@@ -160,11 +239,45 @@ def _weakest(loaded: LoadedSite) -> str:
     return next(o for o in ("test", "sim", "replay", "real") if o in origins)
 
 
-def _make_whole(profile: Profile, row: Row) -> None:
-    """Round what travels as a whole number, as a counter in float32 kWh does, before anything computes with it."""
-    rounded = profile.rounded
-    if rounded:
-        row.values[rounded] = np.rint(row.values[rounded])
+class _Plain:
+    """Gives numbers the form in which they travel, in place, before anything computes with them.
+
+    What travels as a whole number is rounded, as a counter in float32 kWh. A float32 becomes the shortest decimal
+    number to which it is the nearest: 230.1 instead of 230.10000610351562, which is longer and says no more.
+    """
+
+    def __init__(self, profile: Profile) -> None:
+        self._whole = profile.rounded
+        single = [
+            i for i, p in enumerate(profile.points)
+            if p.type == "float32" and p.scale == 1.0 and p.scale_from is None and i not in self._whole
+        ]  # fmt: skip
+        self._single = np.array(single, np.intp)
+
+    def __call__(self, row: Row) -> None:
+        if self._whole:
+            row.values[self._whole] = np.rint(row.values[self._whole])
+        known = self._single[np.isfinite(row.values[self._single])]
+        if known.size:
+            row.values[known] = _shortest(row.values[known])
+
+
+def _rounded(value: wire.Value, digits: int | None) -> wire.Value:
+    return round(value, digits) if isinstance(value, float) and digits is not None else value
+
+
+def _shortest(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Nine digits tell every float32 apart; seven do in most cases."""
+    single = values.astype(np.float32)
+    if not np.array_equal(single, values):  # more than a float32 holds: not ours to shorten
+        return values
+    short = np.array([float(f"{value:.7g}") for value in values.tolist()])
+    for digits in (8, 9):
+        longer = short.astype(np.float32) != single
+        if not longer.any():
+            break
+        short[longer] = [float(f"{value:.{digits}g}") for value in values[longer].tolist()]
+    return short
 
 
 def _fields(profile: Profile, row: Row, trusted: bool) -> dict[str, wire.Value]:

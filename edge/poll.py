@@ -118,6 +118,7 @@ class Poller:
             self.bus.on_return(self._wake.set)
         self._has_history, self._gaps = False, Gaps(device.name)
         self._planned_s = dict.fromkeys(self._intervals_ns, time.monotonic())  # when the next scan was decided
+        self._due: list[tuple[int, str]] = []  # on the link that is open
         self._last_ns = 0  # of the last row that was taken
         self._last_fastest_ns = 0  # 0: the one before is not its neighbour
         self.counts = LinkCounts()
@@ -135,6 +136,13 @@ class Poller:
             reset()
         self._wake.set()
 
+    def shift(self, by_ns: int) -> None:
+        """The clock is known now, and all times that it told so far were wrong by this much. [ns]"""
+        self._due[:] = [(due_ns + by_ns, scan) for due_ns, scan in self._due]
+        self._last_ns += by_ns if self._last_ns else 0
+        self._last_fastest_ns += by_ns if self._last_fastest_ns else 0
+        self._gaps.shift(by_ns)
+
     async def run(self) -> None:
         while True:
             lost_s = time.monotonic()
@@ -142,7 +150,7 @@ class Poller:
                 async with self._source.open() as link:
                     self.link = link
                     await self._fill_gap(link)
-                    due = self._first_scans()
+                    due = self._due = self._first_scans()
                     while True:
                         due_ns, scan = due[0]
                         await self._clock.sleep_until(due_ns)
@@ -151,8 +159,9 @@ class Poller:
                         if scan == self._fastest and (self._failures or not self.counts.connected):
                             self._tell_answers(row)
                             self._failures, self.counts.connected, self.tried = 0, True, True
-                        heapq.heapreplace(due, (self._next(due_ns, scan), scan))
-                        await self._gaps.fill(link, self._hand_on)
+                        heapq.heapreplace(due, (self._next(due[0][0], scan), scan))
+                        if self._clock.known:  # a server cannot be asked for times that nobody knows
+                            await self._gaps.fill(link, self._hand_on)
             except DeviceUnreachable as error:
                 await self._back_off(error)
                 away_ns = self._passed_ns(lost_s)
@@ -204,7 +213,8 @@ class Poller:
         self._has_history = hasattr(link, "history")
         if self._has_history and self._last_ns:
             self._gaps.add(self._last_ns + 1, self._clock.now_ns())
-            await self._gaps.fill(link, self._hand_on)
+            if self._clock.known:
+                await self._gaps.fill(link, self._hand_on)
 
     def _hand_on(self, row: Row) -> None:
         self._take(self._device.name, row)

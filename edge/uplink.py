@@ -28,15 +28,17 @@ class Uplink:
         folder: Where relative paths of the [broker] table start from.
         on_receipt: Called in the event loop for each receipt of this gateway.
         on_connect: Called in the event loop after each connect.
+        on_status: Called in the event loop with each status of this gateway that the broker tells, ours included.
     """
 
     def __init__(
         self, broker: BrokerConfig, folder: Path, site: str, gateway: str, catalogue: bytes,
         on_receipt: Callable[[wire.Receipt], None], on_connect: Callable[[], None],
+        on_status: Callable[[dict[str, Any]], None] = lambda _: None,
     ) -> None:  # fmt: skip
         self._broker, self._folder = broker, folder
         self._site, self._gateway, self._catalogue = site, gateway, catalogue
-        self._on_receipt, self._on_connect = on_receipt, on_connect
+        self._on_receipt, self._on_connect, self._on_status = on_receipt, on_connect, on_status
         self._connection: Connection | None = None
         self._sent_s: dict[int, float] = {}  # batch -> monotonic time of its last sending
 
@@ -62,12 +64,18 @@ class Uplink:
 
     def _connected(self) -> None:
         assert self._connection is not None
-        self._connection.subscribe([self._topic("receipt")])
+        self._connection.subscribe([self._topic("receipt"), self._topic("status")])
         self._connection.publish(self._topic("catalogue"), self._catalogue, retain=True)
-        self._sent_s.clear()  # what was under way may be lost: all is sent again
+        self.forget()  # what was under way may be lost: all is sent again
         self._on_connect()
 
+    def forget(self) -> None:
+        """Nothing is under way any more."""
+        self._sent_s.clear()
+
     def _message(self, topic: str, payload: bytes) -> None:
+        if topic == self._topic("status"):
+            self._hear_status(payload)
         if topic != self._topic("receipt"):
             return  # an embedded broker may send what nobody asked for
         try:
@@ -76,6 +84,14 @@ class Uplink:
             log.warning("event=bad_receipt error=%r", str(error))
             return
         self._on_receipt(receipt)
+
+    def _hear_status(self, payload: bytes) -> None:
+        try:
+            status = json.loads(payload)
+        except (ValueError, RecursionError):
+            return
+        if isinstance(status, dict):
+            self._on_status(status)
 
     def expiring(self) -> list[Expiry]:
         """Certificates that end within 30 days, ours and the CA's. Reads files."""
@@ -95,24 +111,29 @@ class Uplink:
         """How many more batches may be under way now."""
         if not self.connected:
             return 0
-        return self._broker.window - sum(
-            not self.due(batch) for batch in self._sent_s
-        )  # what is overdue frees its place
+        return self._broker.window - (len(self._sent_s) - len(self.overdue()))
 
-    def due(self, batch: int) -> bool:
-        """Whether a batch has to be sent: never yet on this connection, or too long without a receipt."""
-        sent_s = self._sent_s.get(batch)
-        return sent_s is None or time.monotonic() - sent_s > self._broker.resend_s
+    def overdue(self) -> list[int]:
+        """Batches that have been under way too long without a receipt: they are to be sent again."""
+        if not self.connected:
+            return []
+        before_s = time.monotonic() - self._broker.resend_s
+        return [number for number, sent_s in self._sent_s.items() if sent_s < before_s]
 
-    def send(self, batch: Batch, spool: str) -> None:
+    def is_under_way(self, batch: int) -> bool:
+        return batch in self._sent_s
+
+    def send(self, batch: Batch, spool: str) -> int:
+        """Returns: bytes of the message. Where the connection has gone, it is sent again when that is back."""
         header = wire.Header(self._site, self._gateway, spool, batch.id, batch.lane, batch.rows, batch.crc32)
         payload = wire.encode_batch(header, batch.body)
         leaf = "data"
         if self._broker.deflate:
             payload, leaf = zlib.compress(payload, 6), "data-z"
-        if self._connection is not None:
+        if self._connection is not None and self.connected:
             self._connection.publish(self._topic(leaf), payload)
-        self._sent_s[batch.id] = time.monotonic()
+            self._sent_s[batch.id] = time.monotonic()
+        return len(payload)
 
     async def stop(self, status: dict[str, Any]) -> None:
         """Say goodbye: the retained status, then a clean disconnect. If it cannot be said, the will says it."""

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 VERSION = 1
-LANES = ("events", "minutes", "live", "detail")  # in the order in which they are sent
 Lane = Literal["events", "minutes", "live", "detail"]
+LANES: tuple[Lane, ...] = ("events", "minutes", "live", "detail")  # in the order in which they are sent
 FieldType = Literal["int", "float", "str"]
 Value = int | float | str
 ORIGINS = ("real", "sim", "replay", "test")
@@ -49,6 +49,7 @@ COMPUTED: dict[str, dict[str, FieldType]] = {
         # 0: it may have begun so much earlier (ended later), no row was there to tell; left out: nobody knows.
         "begin_known": "int", "end_known": "int", "begin_unseen_s": "float", "end_unseen_s": "float",
         "peak_10min_w": "float", "peak_10min_ns": "int",
+        "withdrawn": "int",  # 1: late rows have shown that there was no such call; readers leave it out
     },
     # A lockage; t is its start. direction: up, down or unknown.
     "lock_cycle": {
@@ -58,7 +59,10 @@ COMPUTED: dict[str, dict[str, FieldType]] = {
         # false_lockage: 1 where no vessel was seen; lacking: kinds of signals that the lock has not shown.
         "false_lockage": "int", "lacking": "str", "coefficient": "float", "coefficient_sigma": "float",
         "leak_m3_s": "float", "leak_sigma_m3_s": "float", "gate_open_s": "float", "gate_close_s": "float",
+        "withdrawn": "int",  # as of a call
     },
+    # Where a lock stands now: told when the phase changes, and each minute. since_ns: when the phase began.
+    "lock_phase": {"phase": "str", "since_ns": "int"},
     # How a lock ages: a figure (tag code: discharge_coefficient, leak_m3_s, gate_open_s, gate_close_s) of a head,
     # sluice, gate or chamber (tag point), its mean now and the reference, the mean of its first occasions.
     "lock_trend": {
@@ -87,6 +91,15 @@ COMPUTED: dict[str, dict[str, FieldType]] = {
         "waiting_rows": "int", "waiting_batches": "int", "oldest_s": "float", "dropped_rows": "int",
         "clock_trusted": "int", "uptime_s": "float",
     },
+}  # fmt: skip
+# Digits behind the point of what is estimated: what comes after them is noise, and half of a row's bytes.
+DIGITS = {
+    "soc": {
+        "soc": 10, "soc_low": 6, "soc_high": 6, "soh": 6, "target_soc": 6, "capacity_wh": 0, "available_wh": 0,
+        "available_low_wh": 0, "available_high_wh": 0, "to_target_s": 1, "to_target_low_s": 1,
+        "to_target_high_s": 1,
+    },
+    "link": {"scan_ms": 3, "round_trip_ms": 3, "period_ms": 3, "clock_offset_ms": 3},
 }  # fmt: skip
 REVISED = ("energy_1m", "session", "lock_cycle")  # these carry a tag rev; readers take the highest
 # May stand beside any kind's fields. late: 1 where the device had kept the row and gave it to us afterwards.

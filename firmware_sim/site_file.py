@@ -19,6 +19,9 @@ gateway = "gw-1"
 
 [broker]
 host = "127.0.0.1"
+
+[clock]
+require = false  # a simulation runs wherever it is tried; a gateway waits for its time server
 """
 
 

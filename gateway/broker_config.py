@@ -11,6 +11,7 @@ from pathlib import Path
 from edge.wire import topic
 
 GATEWAY_WRITES = ("data", "data-z", "status", "catalogue")
+GATEWAY_READS = ("receipt", "status")  # its own status: an old connection's will may say that it is gone
 SHORE_READS = GATEWAY_WRITES
 MESSAGE_BYTES = 4 * 2**20  # a batch has 256 KiB, a catalogue of 5000 points about 1 MiB
 QUEUED_MESSAGES, QUEUED_BYTES = 5000, 64 * 2**20  # for one client that is connected and slow
@@ -45,7 +46,7 @@ def access_rules(plan: BrokerPlan) -> str:
     for site, gateway in sorted(plan.gateways):
         lines += ["", f"user {site}/{gateway}"]
         lines += [f"topic write {topic(site, gateway, leaf)}" for leaf in GATEWAY_WRITES]
-        lines.append(f"topic read {topic(site, gateway, 'receipt')}")
+        lines += [f"topic read {topic(site, gateway, leaf)}" for leaf in GATEWAY_READS]
     for name in sorted(plan.shores):
         lines += ["", f"user {name}"]
         for site in sorted(plan.sites) or ["+"]:

@@ -56,6 +56,8 @@ NEEDS = {  # marker -> (is it there, what to do)
     "shared": (shared_folder, "set BOLLARD_SHARED to the folder with data/battery"),
     "chromium": (lambda: shutil.which("chromium"), "apt-get install chromium"),
     "npm": (peers, "install Node.js 20 and run tests/peers/install.sh"),
+    "qpdf": (lambda: shutil.which("qpdf"), "apt-get install qpdf"),
+    "poppler": (lambda: shutil.which("pdftotext"), "apt-get install poppler-utils"),
     "libmodbus": (libmodbus, "apt-get install libmodbus-dev pkg-config and a C compiler"),
 }  # fmt: skip
 

@@ -19,6 +19,8 @@ gateway = "gw"
 [broker]
 host = "127.0.0.1"
 port = {port}
+[clock]
+require = false
 [[device]]
 name = "charger"
 profile = "generic-charger"

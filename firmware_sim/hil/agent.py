@@ -159,6 +159,8 @@ host = "127.0.0.1"
 port = {broker_port}
 [spool]
 flush_s = 0.25
+[clock]
+require = false
 [[device]]
 name = "{settings.device}"
 profile = "{profile}"

@@ -42,7 +42,9 @@ FORMULAS = {  # kernel -> what its docstring must name
 }
 NO_FORMULA = {  # kernels that repeat another one, count, compare or keep
     "energy.minutes", "energy.integrate_power", "energy.integrate_channels", "energy.classify", "revise.revise",
-    "revise.minutes", "revise.step", "lock_cycle.run", "lock_rules.run", "lock_hydraulics.drive_step",
+    "energy.anchor", "energy.emit", "energy.integrate", "energy.lay", "energy.settle",
+    "revise.anchor", "revise.minutes", "revise.step",
+    "lock_cycle.run", "lock_rules.run", "lock_hydraulics.drive_step",
     "lock_hydraulics.gate_state", "signal.check_step", "signal.hampel", "compress.flush",
     "compress.swinging_door", "session.step", "session.classify", "soc.carry", "soc.close", "soc.doubt_silence",
     "soc.move", "soc_grid.carry", "soc_grid.expect", "soc_grid.lasting_sd", "soc_grid.mix", "soc_model.mix",

@@ -35,6 +35,8 @@ host = "127.0.0.1"
 port = 1
 [spool]
 flush_s = 0.1
+[clock]
+require = false
 [[device]]
 name = "good"
 profile = "generic-meter"
@@ -110,7 +112,7 @@ async def test_the_end_of_the_gateways_certificate_is_told(tmp_path: Path) -> No
     file = tmp_path / "site.toml"
     file.write_text(SITE.format(good=1, silent=2).replace("[spool]", tls))
     agent = Agent(LoadedSite.load(file), WallClock(), "1")
-    await agent._tell_certificates(time.time_ns())
+    await agent._reporter.tell_certificates()
     (told,) = [wire.decode_row(entry.line) for entry in agent._pipeline.entries]
     assert (told.kind, told.tags["code"], told.fields["text"]) == ("event", "certificate_expires", "port/gw")
     assert told.fields["value"] in (9.0, 10.0)

@@ -61,6 +61,30 @@ def test_a_start_goes_on_after_the_newest_row_on_disk(machine: Machine) -> None:
     assert wall.now_ns() - first_ns == pytest.approx(10 * 10**9, rel=0.001)
 
 
+def test_a_start_with_older_rows_changes_nothing(machine: Machine) -> None:
+    wall = WallClock()
+    machine.passes(3.0)  # kernels are loaded
+    wall.not_before(machine.utc_ns - 3600 * 10**9)
+    assert wall.now_ns() == machine.utc_ns
+    assert wall.take_step_s() == 0.0
+
+
+def test_time_that_waits_for_trust_follows_no_step_and_then_all_of_them(machine: Machine) -> None:
+    wall = WallClock()
+    wall.wait()
+    begin_ns, offset_ns = machine.utc_ns, wall.now_ns() - wall.mono_ns()
+    for step_s in (3600.0, -7200.0, 0.3):
+        machine.passes(10.0, step_s)
+        assert wall.now_ns() - wall.mono_ns() == offset_ns, "rows keep their distances"
+    assert wall.now_ns() == begin_ns + 30 * 10**9
+    wall.settle()
+    assert wall.now_ns() == machine.utc_ns
+    assert wall.take_step_s() == 0.0  # not a step of a clock that anybody believed
+    machine.passes(10.0, -3600.0)
+    assert wall.now_ns() >= machine.utc_ns + 3600 * 10**9 - 10**9  # from here on never back
+    assert wall.take_step_s() == pytest.approx(-3600.0, abs=0.01)
+
+
 def test_a_small_error_is_slewed(machine: Machine) -> None:
     wall = WallClock()
     machine.passes(1.0, step_s=-0.2)
@@ -74,8 +98,8 @@ def test_a_small_error_is_slewed(machine: Machine) -> None:
     assert wall.take_step_s() == 0.0
 
 
-def write(path: Path, origin_ns: int | None, speed: float = 60.0) -> None:
-    path.write_text(json.dumps({"epoch_ns": 10**18, "speed": speed, "origin_monotonic_ns": origin_ns}))
+def write(path: Path, origin_ns: int | None, speed: float = 60.0, **more: object) -> None:
+    path.write_text(json.dumps({"epoch_ns": 10**18, "speed": speed, "origin_monotonic_ns": origin_ns} | more))
 
 
 async def test_simulated_time_stands_still_until_it_has_an_origin(tmp_path: Path) -> None:
@@ -94,6 +118,33 @@ def test_two_processes_share_simulated_time(tmp_path: Path, machine: Machine) ->
     first = SimulatedClock(path)
     machine.passes(2.0)
     assert first.now_ns() == SimulatedClock(path).now_ns() == 10**18 + 120 * 10**9
+
+
+def test_the_simulators_clock_can_be_one_that_nobody_has_set(tmp_path: Path, machine: Machine) -> None:
+    path = tmp_path / "clock.json"
+    write(path, machine.mono_ns, trusted=False, error_s=-3600.0, boot="b1")
+    clock_ = SimulatedClock(path)
+    assert not clock_.trusted() and clock_.boot_id() == "b1"
+    clock_.wait()
+    assert clock_.now_ns() == 10**18 - 3600 * 10**9
+    write(path, machine.mono_ns, trusted=True)
+    assert clock_.trusted()
+    clock_.settle()
+    assert clock_.now_ns() == 10**18
+
+
+def test_the_simulators_clock_can_be_set_wrong_and_steps_like_a_real_one(tmp_path: Path, machine: Machine) -> None:
+    path = tmp_path / "clock.json"
+    write(path, machine.mono_ns)
+    clock_ = SimulatedClock(path)
+    write(path, machine.mono_ns, step_s=3600.0)
+    assert clock_.now_ns() == 10**18 + 3600 * 10**9  # forward is followed
+    assert clock_.take_step_s() == pytest.approx(3600.0)
+    write(path, machine.mono_ns)
+    assert clock_.now_ns() == 10**18 + 3600 * 10**9  # back is not
+    assert clock_.take_step_s() == pytest.approx(-3600.0) and not clock_.trusted()
+    machine.passes(1.0)
+    assert clock_.now_ns() == pytest.approx(10**18 + 3660 * 10**9, abs=60 * 10**9 * clock.SLEW + 1)
 
 
 def test_a_file_that_is_no_clock_is_refused(tmp_path: Path) -> None:

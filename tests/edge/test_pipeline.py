@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 from edge_rows import NS, START_NS, a_call, load, row
 
@@ -149,7 +150,7 @@ def past(loaded: LoadedSite, device: str, t_ns: int, **values: float) -> Row:
     return found
 
 
-def test_what_a_server_kept_of_a_gap_is_stored_and_computes_nothing(loaded: LoadedSite) -> None:
+def test_what_a_server_kept_of_a_gap_is_stored_and_gives_the_charge_of_its_instants(loaded: LoadedSite) -> None:
     def run(late: list[Row]) -> Pipeline:
         pipeline = Pipeline(loaded)
         for second in (0, 1, 2, 600, 601):
@@ -165,9 +166,12 @@ def test_what_a_server_kept_of_a_gap_is_stored_and_computes_nothing(loaded: Load
     without, with_past = run([]), run(late)
     stored = [entry for entry in with_past.entries if "900.0" in entry.line]
     assert [entry.t_ns for entry in stored] == times, "its instants are its source's"
-    assert {(entry.lane, entry.replay) for entry in stored} == {("detail", False)}
-    assert [line for line in lines_of(with_past) if "900.0" not in line] == lines_of(without)
-    assert with_past.checkpoint() == without.checkpoint()
+    assert {(entry.lane, entry.replay) for entry in stored} == {("detail", True)}
+    charges = [wire.decode_row(line) for line in lines_of(with_past) if line.startswith("soc,")]
+    said = [r.t_ns for r in charges]
+    assert sorted(said) == sorted([START_NS + s * NS for s in (0, 1, 2, 600, 601)] + times)
+    before = [line for line in lines_of(without) if not line.startswith("soc,") or f" {said[-1]}" not in line]
+    assert set(before) <= set(lines_of(with_past)), "what was said stays; only the newest estimate knows more"
     again = run(late)
     assert [e.line for e in again.entries] == [e.line for e in with_past.entries], "the same past, the same rows"
 
@@ -229,10 +233,11 @@ def test_a_call_does_not_begin_with_yesterdays_charge(loaded: LoadedSite) -> Non
     for device, scan in a_call(loaded, seconds=300):
         if device == "bms":
             pipeline.take(device, scan)
-    assert pipeline._compute._units["battery bms"].soc == pytest.approx(0.4, abs=0.3)  # type: ignore[attr-defined]
+    assert pipeline._compute._units["battery bms"]._unit._soc == pytest.approx(0.4, abs=0.3)  # type: ignore[attr-defined]
     gone = row(loaded, "bms", START_NS + 400 * NS)
     pipeline.take("bms", gone)
-    assert pipeline._compute._units["battery bms"].soc != pipeline._compute._units["battery bms"].soc  # type: ignore[attr-defined]
+    battery = pipeline._compute._units["battery bms"]._unit  # type: ignore[attr-defined]
+    assert battery._soc != battery._soc
 
 
 def test_a_clock_that_was_wrong_by_decades_does_not_flood(loaded: LoadedSite) -> None:
@@ -255,3 +260,31 @@ def test_a_state_of_another_version_is_not_read(loaded: LoadedSite) -> None:
     fresh.resume(json.dumps(saved).encode(), [])
     assert json.loads(fresh.checkpoint())["states"] == json.loads(Pipeline(loaded).checkpoint())["states"]
     assert fresh.newest_ns() == pipeline.newest_ns()  # the time of rows on disk still counts
+
+
+def test_a_single_precision_number_travels_in_its_shortest_form(loaded: LoadedSite) -> None:
+    index = loaded.profiles["meter"].index
+    singles = [np.float32(x) for x in (230.1, 1 / 3, 6_998_400.0, 16_777_217.0, 1e-7, -50.012345, 3.4e38, 0.0)]
+    for i, single in enumerate(singles):
+        pipeline = Pipeline(loaded)
+        pipeline.take("meter", row(loaded, "meter", 1000 + i, power_w=float(single)))
+        told = wire.decode_row(pipeline.entries[0].line).fields["power_w"]
+        assert np.float32(told) == single, "nothing is lost"
+        assert told == float(str(single)), "and nothing is added"
+    scan = row(loaded, "meter", 1000, power_w=float("nan"), frequency_hz=float(np.float32(50.01)))
+    pipeline = Pipeline(loaded)
+    pipeline.take("meter", scan)
+    assert scan.values[index["frequency_hz"]] == 50.01 and np.isnan(scan.values[index["power_w"]])
+
+
+def test_an_estimate_has_the_digits_that_mean_something(loaded: LoadedSite) -> None:
+    pipeline = Pipeline(loaded)
+    for device, scan in a_call(loaded, seconds=90):
+        pipeline.take(device, scan)
+    rows = [wire.decode_row(line) for line in lines_of(pipeline)]
+    estimates = [r for r in rows if r.kind == "soc"]
+    assert estimates
+    for estimate in estimates:
+        for name, value in estimate.fields.items():
+            assert value == round(float(value), wire.DIGITS["soc"][name])
+    assert wire.DIGITS["soc"].keys() == wire.COMPUTED["soc"].keys()

@@ -2,12 +2,13 @@
 
 import hashlib
 import sqlite3
+import zlib
 from pathlib import Path
 
 import pytest
 
-from edge import wire
-from edge.spool import Entry, Spool, SpoolError
+from edge import spool_base, spool_file, wire
+from edge.spool import Entry, Held, HeldBoot, Spool, SpoolError
 
 
 def entry(i: int, lane: wire.Lane = "live", replay: bool = True) -> Entry:
@@ -19,6 +20,16 @@ def receipt(spool: Spool, number: int, refused: tuple[tuple[int, str], ...] = ()
     batch = spool.batch(number)
     assert batch is not None
     return wire.Receipt(spool.id, number, batch.crc32, batch.rows - len(refused), refused)
+
+
+def waiting(spool: Spool) -> list[tuple[int, str]]:
+    """Batches without a receipt, lane by lane, oldest first."""
+    found: list[tuple[int, str]] = []
+    for lane in wire.LANES:
+        number = 0
+        while number := spool.next_waiting(lane, number) or 0:
+            found.append((number, lane))
+    return found
 
 
 @pytest.fixture
@@ -34,7 +45,7 @@ def test_a_batch_keeps_its_bytes_over_a_restart(spool: Spool) -> None:
     again = Spool(spool.path)
     assert again.id == spool.id
     assert again.batch(sealed.id) == sealed
-    assert again.waiting_ids() == [(sealed.id, "live")]
+    assert waiting(again) == [(sealed.id, "live")]
     rest = again.seal("live", 10)
     assert rest is not None
     assert rest.body == wire.body_of([entry(3).line, entry(4).line])
@@ -98,14 +109,12 @@ def test_a_full_spool_drops_detail_before_live_and_never_minutes_or_events(spool
             spool.seal(lane, 100)
     spool.commit([], b"state")  # rows that a replay might need would stay
     size = spool.used_bytes()
-    dropped = spool.make_room(size * 7 // 8)
-    assert {lane for lane, *_ in dropped} == {"detail"}
-    dropped += spool.make_room(0)
-    lanes = [lane for lane, *_ in dropped]
-    assert lanes == sorted(lanes)  # all of detail, then live
-    assert [lane for _, lane in spool.waiting_ids()] == ["events"] * 20 + ["minutes"] * 20
+    rows = spool.make_room(size * 7 // 8)
+    assert [d.lane for d in spool.untold()] == ["detail"]
+    rows += spool.make_room(0)
+    assert [lane for _, lane in waiting(spool)] == ["events"] * 20 + ["minutes"] * 20
     tally = spool.tally()
-    assert tally.dropped == sum(rows for _, rows, _, _ in dropped) == 4000
+    assert tally.dropped == rows == sum(d.rows for d in spool.untold()) == 4000
     assert tally.sealed == 8000 == tally.dropped + tally.waiting
 
 
@@ -142,6 +151,27 @@ def test_a_spool_with_rows_does_not_change_hands(tmp_path: Path) -> None:
     assert other.replay() == (None, [])
 
 
+def test_the_first_version_of_the_file_is_brought_up(tmp_path: Path) -> None:
+    old = sqlite3.connect(tmp_path / "spool.db")
+    old.executescript(spool_file._STEPS[0])
+    old.executescript(
+        "INSERT INTO meta VALUES ('id', '00000000-0000-4000-8000-000000000001'), ('owner', 's/g');"
+        "INSERT INTO meta VALUES ('checkpoint', CAST('{\"a\": 1}' AS BLOB)), ('checkpoint_seq', 0);"
+        "INSERT INTO tally VALUES (0, 0, 0, 0, 0), (1, 0, 0, 0, 0), (2, 3, 1, 0, 0), (3, 0, 0, 0, 0);"
+        "INSERT INTO row VALUES (3, 2, NULL, 1, 1003, 'meter,device=m a=3 1003');"
+        "PRAGMA user_version=1;"
+    )
+    body = zlib.compress(b"meter,device=m a=2 1002\n")
+    query = "INSERT INTO batch VALUES (7, 2, 1, 1002, 1002, ?, ?)"
+    old.execute(query, (wire.crc32(zlib.decompress(body)), body)).connection.commit()
+    old.close()
+    spool = Spool(tmp_path / "spool.db", "s/g")
+    assert spool.id.endswith("01") and waiting(spool) == [(7, "live")]
+    assert spool.replay() == (b'{"a": 1}', ["meter,device=m a=3 1003"])
+    assert spool.oldest_by_device() == ({"m": 1003}, 1002)  # nobody kept whose rows an old batch holds
+    assert spool.confirm(receipt(spool, 7)) and spool.tally().waiting == 1
+
+
 def test_a_newer_file_is_refused(spool: Spool) -> None:
     spool.close()
     sqlite3.connect(spool.path).execute("PRAGMA user_version=99")
@@ -171,3 +201,75 @@ def test_a_full_disk_is_told_and_what_was_there_stays(spool: Spool) -> None:
     spool._db.execute("PRAGMA max_page_count=1000000")
     spool.commit([entry(10)])
     assert spool.tally().sealed == 11
+
+
+def test_a_receipt_that_comes_after_all_makes_dropped_rows_stored(spool: Spool) -> None:
+    spool.commit([entry(i, "detail") for i in range(10)], b"state")
+    sealed = spool.seal("detail", 10)
+    assert sealed is not None
+    right = receipt(spool, sealed.id)
+    assert spool.make_room(0) == 10
+    assert (spool.tally().dropped, spool.tally().waiting) == (10, 0)
+    assert spool.confirm(right) and not spool.confirm(right)
+    assert (spool.tally().stored, spool.tally().dropped, spool.tally().waiting) == (10, 0, 0)
+
+
+def test_what_was_dropped_is_told_in_the_commit_that_tells_it(spool: Spool) -> None:
+    spool.commit([entry(i, "detail") for i in range(10)], b"state")
+    spool.make_room(0)
+    spool.close()
+    spool = Spool(spool.path)  # a kill before it was told
+    (gone,) = spool.untold()
+    assert (gone.lane, gone.rows, gone.t_first_ns, gone.t_last_ns) == ("detail", 10, 1000, 1009)
+    spool.commit([entry(99, "events")], told=gone.last)
+    assert spool.untold() == []
+    assert spool.tally().sealed == 11
+
+
+def test_rows_that_wait_for_the_clock_are_counted_once(spool: Spool) -> None:
+    held = [Held("live", "boot-1", 10 + i, entry(i).line) for i in range(6)]
+    spool.commit([], held=held[:3])
+    spool.commit([], held=held[3:])
+    assert (spool.tally().waiting, spool.held_count()) == (6, 6)
+    assert spool.held_boots() == [HeldBoot("boot-1", 6, 10, 15, 990)]
+    first = spool.held(4)
+    assert [h.mono_ns for h in first] == [10, 11, 12, 13]
+    spool.commit([entry(i) for i in range(4)], b"state", released=first[-1].seq)
+    assert (spool.tally().waiting, spool.held_count()) == (6, 2)
+    assert spool.make_room(0) == 6  # sealed, loose and held ones alike
+    assert spool.tally().waiting == spool.held_count() == 0
+
+
+def test_each_device_is_confirmed_until_its_own_oldest_row(spool: Spool) -> None:
+    def of(device: str, t_ns: int, lane: wire.Lane = "live") -> Entry:
+        return Entry(lane, t_ns, f"meter,gateway=g,device={device},origin=sim a=1 {t_ns}", True)
+
+    spool.commit([of("a", 10), of("b", 11), of("a", 12, "detail")])
+    sealed = spool.seal("live", 10)
+    spool.commit([of("b", 20), Entry("live", 21, "gateway,gateway=g up=1 21", False)])
+    assert spool.oldest_by_device() == ({"a": 10, "b": 11, "": 21}, None)
+    assert sealed is not None and spool.confirm(receipt(spool, sealed.id))
+    assert spool.oldest_by_device() == ({"a": 12, "b": 20, "": 21}, None)
+
+
+def test_a_file_that_has_drained_gives_its_room_back(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool_base, "KEEP_PAGES", 10)
+    spool.commit([entry(i) for i in range(5000)], b"state")
+    while sealed := spool.seal("live", 500):
+        spool.confirm(receipt(spool, sealed.id))
+    before = spool.file_bytes()
+    for _ in range(100):
+        spool.trim(20)
+    assert spool.file_bytes() < before // 2
+    assert spool.file_bytes() - spool.used_bytes() >= 10 * 1024  # what the next minutes need stays
+
+
+def test_another_program_that_holds_the_file_is_named(spool: Spool) -> None:
+    spool._db.execute("PRAGMA busy_timeout=1")
+    other = sqlite3.connect(spool.path)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(SpoolError, match="another program holds it"):
+        spool.commit([entry(1)])
+    other.close()
+    spool.commit([entry(1)])
+    assert spool.tally().sealed == 1

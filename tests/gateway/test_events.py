@@ -9,7 +9,8 @@ from gateway.events import sentence
 from gateway.texts import load_texts
 
 SINGLE = (
-    "agent_started", "rows_dropped", "clock_step", *meter.EVENTS.values(), "counter_replaced",
+    "agent_started", "rows_dropped", "clock_step", "clock_known", "rows_without_time", "spool_refuses",
+    "spool_salvaged", "name_taken", *meter.EVENTS.values(), "counter_replaced",
     "counter_replacement_refused", "counter_replacement_too_late", "minutes_revised", "late_rows_not_counted",
     "lock_rules_not_evaluated", "certificate_expires",
 )  # fmt: skip
@@ -39,8 +40,10 @@ def test_every_code_of_the_edge_has_its_sentences(lang: str) -> None:
 
 def test_parameters_are_written_in_the_language() -> None:
     row = event("lock_head_at_opening", "gate_up_state", active=1, gate="up", head_m=0.3125, limit=0.1)
-    assert sentence(row, load_texts("en")) == "Gate up opens with 0.31 m across it; 0.100 m are allowed."
-    assert sentence(row, load_texts("fr")) == "La porte up s'ouvre sous 0,31 m de dénivelée ; 0,100 m sont admis."
+    assert sentence(row, load_texts("en")) == "The upstream gate opens with 0.31 m across it; 0.100 m are allowed."
+    assert (
+        sentence(row, load_texts("fr")) == "La porte amont s'ouvre sous 0,31 m de dénivelée ; 0,100 m sont admis."
+    )
 
 
 def test_in_maintenance_the_sentence_says_so() -> None:
