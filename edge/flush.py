@@ -87,6 +87,7 @@ class Flusher:
             self._keep(entries, held)
             self._sender.put_back(receipts)
             if isinstance(error, SpoolFullError):
+                await self._disk.asked(None, Spool.spend_reserve)
                 await self._make_room(
                     RESERVE // 4 + 2 * sum(len(e.line) for e in entries) + 2 * sum(len(h.line) for h in held)
                 )
@@ -96,6 +97,7 @@ class Flusher:
             self._checkpoint_due_s = time.monotonic() + CHECKPOINT_S / self._clock.speed
         await self._make_room(0)
         if state is not None and not self._short_of_room:
+            await self._disk.asked(None, Spool.keep_reserve)
             await self._disk.asked(None, Spool.trim, TRIM_PAGES)
         return True
 
