@@ -87,7 +87,7 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What had to be given up of a lane, and nobody has been told of yet. `last`: the newest batch of them."""
+    """What had to be given up of a lane, and nobody has been told of yet. `last`: a number, for `commit`."""
 
     lane: str
     rows: int
