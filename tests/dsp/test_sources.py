@@ -34,6 +34,8 @@ FORMULAS = {  # kernel -> what its docstring must name
     "soc_grid.close": "Bucy and Senne",
     "soc_grid.doubt_silence": "ours",
     "ekf.step": "J. Power Sources 134 (2004)",
+    "ekf.predict": "J. Power Sources 134 (2004)",
+    "ekf.correct": "J. Power Sources 134 (2004)",
     "cell.pack_params": "Kirchhoff",
     "identify_ocv.slow_curve": "Battery Management Systems, volume 1, chapter 2",
     "identify_dynamics.fit": "Numerical Methods for Least Squares Problems",
@@ -46,7 +48,7 @@ NO_FORMULA = {  # kernels that repeat another one, count, compare or keep
     "lock_hydraulics.gate_state", "signal.check_step", "signal.hampel", "compress.flush",
     "compress.swinging_door", "session.step", "session.classify", "soc.carry", "soc.close", "soc.doubt_silence",
     "soc.move", "soc_grid.carry", "soc_grid.expect", "soc_grid.lasting_sd", "soc_grid.mix", "soc_model.mix",
-    "ekf.run", "ekf.slow_factor", "ekf.temperature",
+    "ekf.run", "ekf.restart", "ekf.recall", "ekf.slow_factor", "ekf.temperature",
 }  # fmt: skip
 MODULES = (
     "integrate", "energy", "counter", "crosscheck", "rollup", "revise", "session", "lock_cycle", "lock_rules",
