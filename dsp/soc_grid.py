@@ -181,7 +181,7 @@ def _weigh_row(
             e = mix(expected[a], expected[b], f) + past * mix(gaps[a], gaps[b], f)
             q = abs(v - e) / math.sqrt(w)
             loss = 0.5 * q * q if q <= HUBER else HUBER * (q - 0.5 * HUBER)
-            loss *= q * q / (q * q + same / w)
+            loss *= q * q / (q * q + same / w + 1e-12)  # the last: never 0 / 0
             old -= share * (loss + SURE_SHARE * math.log(w))
             if use_bms:
                 q = abs((k + s.shift) * STEP - s.bms) / BMS_SD

@@ -105,7 +105,7 @@ class Grid:
             e = np.interp(self.z, TABLE, expected + row["past"] * self.h_doubt * gap)
             size = np.abs(v - e) / np.sqrt(w)
             loss = np.where(size <= c.HUBER, 0.5 * size**2, c.HUBER * (size - 0.5 * c.HUBER))
-            loss = loss * size**2 / (size**2 + same / w) + c.SURE_SHARE * np.log(w)
+            loss = loss * size**2 / (size**2 + same / w + 1e-12) + c.SURE_SHARE * np.log(w)
             faded = row["logw"] * math.exp(-weight_s / self.forget_s)
             row["awake"] = row["logw"] > c.ASLEEP_LOG
             row["logw"] = np.where(row["awake"], faded - weight_s / c.CORRELATION_S * loss, faded)
