@@ -62,7 +62,7 @@ void run(const Cell *c, const int64_t *t, const double *v, const double *i, int6
         double hz = fmax(0.02, (c->ocv[a + 1] - c->ocv[a]) * 100.0);
         double e = v[k] - (g * c->ocv[a] + f * c->ocv[a + 1] + gap * s[5] + ohmic + hb * s[1]);
         double d = 0.3 * ohmic, dh = 0.3 * gap;
-        double noise = (c->sigma[a] * c->sigma[a] + d * d + dh * dh) * 120.0 / held;
+        double noise = (c->sigma[a] * c->sigma[a] + d * d + dh * dh) * 600.0 / held;
         double cz = hz * s[6] + hb * s[7], cb = hz * s[7] + hb * s[9], cq = hz * s[8] + hb * s[10];
         double total = hz * cz + hb * cb + noise, limit = 4 * sqrt(total);
         e = fmin(limit, fmax(-limit, e));

@@ -44,6 +44,8 @@ SOURCE = {  # kernel with a formula -> what its docstring must name
     "soc_grid.close": "Bucy and Senne",
     "soc_grid.doubt_silence": "ours",
     "ekf.step": "J. Power Sources 134 (2004)",
+    "ekf.predict": "J. Power Sources 134 (2004)",
+    "ekf.correct": "J. Power Sources 134 (2004)",
 }
 COUNTS = {  # kernels without a formula: they repeat another one, count, compare or keep
     "energy.minutes", "revise.revise", "calls.step", "calls.run", "session.step",
