@@ -51,7 +51,7 @@ COUNTS = {  # kernels without a formula: they repeat another one, count, compare
     "energy.minutes", "revise.revise", "calls.step", "calls.run", "session.step",
     "lock_cycle.run", "lock_rules.run", "lock_hydraulics.drive_step", "lock_hydraulics.gate_state",
     "signal.check_step", "signal.hampel", "compress.flush", "compress.swinging_door",
-    "soc_grid.carry", "soc_model.mix", "ekf.run",
+    "soc_grid.carry", "soc_model.mix", "ekf.run", "ekf.restart", "ekf.recall",
 }  # fmt: skip
 PLAIN = {  # plain Python with a formula
     "cell.pack_params": "Kirchhoff",
@@ -106,9 +106,14 @@ TWIN = {
     "soc_model.mix": "naive_soc.Grid",
     "soc_model.lasting_sd": "naive_soc.Grid.close",
     "ekf.step": "test_ekf.test_one_step_is_the_textbook_in_matrices",
+    "ekf.predict": "naive_soc.Kalman.predict",
+    "ekf.correct": "naive_soc.Kalman.correct",
+    "ekf.restart": "naive_soc.Kalman.start",
+    "ekf.recall": "naive_soc.Kalman",
     "ekf.run": "test_ekf.test_batch_and_stream_are_the_same_and_bad_rows_are_left",
 }  # fmt: skip
 WITHIN = {  # kernels that run only inside another one -> the one whose benchmark times them
+    "ekf.predict": "soc.run", "ekf.correct": "soc.run", "ekf.restart": "soc.run", "ekf.recall": "soc.run",
     "soc_grid.close": "soc.run", "soc_grid.carry": "soc.run", "soc_grid.doubt_silence": "soc.run",
     "soc_model.move": "soc.run", "soc_model.expect": "soc.run", "soc_model.temperature": "soc.run",
     "soc_model.slow_factor": "soc.run", "soc_model.mix": "soc.run", "soc_model.lasting_sd": "soc.run",
