@@ -25,6 +25,7 @@ MID = {"A": Fraction("3.5"), "B": Fraction(2), "C": Fraction("0.7")}  # percent;
 COVERAGE_FACTOR = 2  # of the expanded uncertainty, about 95 %
 TOLERANCE = Fraction(1, 100)  # between registers and integrated power, over a month of calls
 STEP = 10**5  # uncertainties are rounded up to 0.001 %
+EVENT_FIELDS = ("value", "rows", "text", "step_s", "before_wh", "after_wh")  # one of them at least is known
 REASONS = ("agent_started", "rows_dropped", "clock_step", "counter_register_lost", "counter_gap_refused")
 
 
@@ -172,7 +173,7 @@ def outages(
     store: Store, site: str, meters: Sequence[MeterMonth], minutes: Mapping[str, Minutes], month: Month
 ) -> tuple[Outage, ...]:
     """Every gap of a second or more. Read: events of the month that may explain one."""
-    rows = store.columns("event", None, ("value",), month.start_ns - NEAR_NS, month.stop_ns + NEAR_NS, site=site)
+    rows = store.columns("event", None, EVENT_FIELDS, month.start_ns - NEAR_NS, month.stop_ns + NEAR_NS, site=site)
     codes, devices = tag(rows, "code"), tag(rows, "device")
     telling = [i for i in range(len(rows)) if codes[i] in REASONS]
     silent = {m.device: [g for g in m.gaps if g.missing_ns >= NS] for m in meters}

@@ -6,6 +6,7 @@ from gateway.report.blocks import columns
 from gateway.report.calls import Call
 from gateway.report.document import Block, Heading, Paragraph, Table
 from gateway.report.figures_ships import ship_key
+from gateway.report.fueleu import limit
 from gateway.report.ships import MJ_PER_KWH, ShipMonth
 from gateway.report.stays import Stay
 from gateway.report.words import Words
@@ -19,7 +20,9 @@ def ship_sections(w: Words) -> list[Block]:
         return []
     blocks: list[Block] = [Heading(w("ships.heading"))]
     if view.ships:
-        blocks += [_ships(w), Paragraph(w("ships.note", grid=view.method.grid.id))]
+        year = view.method.year
+        fueleu = w("ships.fueleu", year=year, limit=w.t.factor(limit(year)))
+        blocks += [_ships(w), Paragraph(w("ships.note", grid=view.method.grid.id)), Paragraph(fueleu)]
     if view.method.price is not None:
         blocks.append(_allowances(w))
     if view.method.pollutants:

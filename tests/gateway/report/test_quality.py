@@ -109,7 +109,7 @@ def test_an_outage_has_its_reason(port: Any, paris_ns: Any) -> None:
         for minute in range(60):
             if minute not in gone:
                 port.minutes(start_ns + minute * MINUTE_NS, [100], device)
-    port.row("event", "meter-1", start_ns + 41 * MINUTE_NS, {"value": 1.0}, code="agent_started")
+    port.row("event", "meter-1", start_ns + 41 * MINUTE_NS, {"text": "0.1.0", "rows": 3}, code="agent_started")
     found = {(o.meter, (o.gap.start_ns - start_ns) // MINUTE_NS): o.reason for o in october(port).quality.outages}
     assert found == {
         ("meter-1", 5): "meter_silent", ("meter-1", 20): "all_silent", ("meter-1", 40): "agent_started",
