@@ -297,6 +297,8 @@ def verify_command(
     Exit code 0: all is as filed; 1: something differs; 2: wrong input; 4: the store does not answer.
     """
     with explained(), ExitStack() as stack:
+        if not file.is_file():
+            raise WrongInput(f"{file}: no such file; give the PDF or JSON of a final issue")
         manifest = read_report(file)["manifest"]
         frozen = rows or file.with_name(rows_name(manifest["site"], manifest["month"]))
         if not frozen.exists():

@@ -7,6 +7,7 @@ line, and the reason is kept instead.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from math import prod
 from typing import Any, Literal
 
@@ -147,7 +148,12 @@ def gas_of(factor: Factor) -> str:
 
 def mass_kg(energy_wh: int, factors: Sequence[Factor], efficiency: Fraction = Fraction(1)) -> Fraction:
     """g/kWh x Wh / 10^6 = kg."""
-    return energy_wh * efficiency * prod((f.value for f in factors), start=Fraction(1)) / 10**6
+    return energy_wh * _kg_per_wh(tuple(f.value for f in factors), efficiency)
+
+
+@lru_cache(maxsize=256)  # the same few chains for every call of a month
+def _kg_per_wh(values: tuple[Fraction, ...], efficiency: Fraction) -> Fraction:
+    return efficiency * prod(values, start=Fraction(1)) / 10**6
 
 
 def _line(

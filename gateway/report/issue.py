@@ -14,11 +14,11 @@ from typing import Any, cast
 
 from gateway.book import Book, Filed
 from gateway.report.data import figure_lines, render_csv, render_json
-from gateway.report.document import Earlier, Edition
+from gateway.report.document import Document, Earlier, Edition
 from gateway.report.errors import WrongInput
 from gateway.report.frozen import Answer, Archive, FrozenStore, Recorder, rows_hash
-from gateway.report.html import render_html
-from gateway.report.markdown import render_markdown
+from gateway.report.html import html_of
+from gateway.report.markdown import markdown_of
 from gateway.report.model import Report, build
 from gateway.report.options import PLAIN, Options
 from gateway.report.pdf import Attachment, render_pdf
@@ -92,21 +92,30 @@ class Issue:
             case Format.XLSX:
                 return render_xlsx(self.report, self.manifest, Words(self.report, load_texts(lang), self.edition))
             case Format.HTML:
-                return render_html(self.report, lang, self.edition).encode()
+                return html_of(self._document(lang)).encode()
             case Format.MD:
-                return render_markdown(self.report, lang, self.edition).encode()
+                return markdown_of(self._document(lang)).encode()
             case Format.PDF:
                 return self._pdf(lang)
 
+    def _document(self, lang: str) -> Document:
+        """Composed once for the three formats that show it."""
+        if lang not in self._documents:
+            self._documents[lang] = compose(self.report, load_texts(lang), self.edition)
+        return self._documents[lang]
+
+    @cached_property
+    def _documents(self) -> dict[str, Document]:
+        return {}
+
     def _pdf(self, lang: str) -> bytes:
-        texts = load_texts(lang)
-        words = Words(self.report, texts, self.edition)
+        words = Words(self.report, load_texts(lang), self.edition)
         attached = [
             Attachment(self.name(Format.JSON, lang), self.json, "application/json", words("pdf.json")),
             Attachment(self.name(Format.CSV, lang), self.csv, "text/csv", words("pdf.csv")),
             Attachment(self.name(Format.SHIPS, lang), self.ships, "text/csv", words("pdf.ships")),
         ]
-        return render_pdf(compose(self.report, texts, self.edition), words, attached)
+        return render_pdf(self._document(lang), words, attached)
 
 
 def issue(

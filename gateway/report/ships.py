@@ -200,6 +200,6 @@ def _utc(t_ns: int) -> str:
 def _number(value: Fraction | None) -> str:
     if value is None:
         return ""
-    scaled = int(value * 10**6)  # cut, toward zero
-    text = f"{abs(scaled) // 10**6}.{abs(scaled) % 10**6:06d}".rstrip("0").rstrip(".")
-    return f"-{text}" if scaled < 0 else text
+    whole, part = divmod(abs(value.numerator) * 10**6 // value.denominator, 10**6)  # cut, toward zero
+    text = f"{whole}.{part:06d}".rstrip("0").rstrip(".")
+    return f"-{text}" if value < 0 and text != "0" else text

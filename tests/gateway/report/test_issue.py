@@ -260,6 +260,7 @@ def test_an_unknown_key_names_those_near_it(shore: Path) -> None:
 
 def test_what_is_no_report_is_said_to_be_none(tmp_path: Path) -> None:
     file = tmp_path / "x.pdf"
+    assert "x.pdf: no such file" in call("verify", file).stderr
     file.write_bytes(b"%PDF-1.7 nothing")
     assert "holds no data of a report" in call("verify", file).stderr
     file.write_text("{}")
