@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from dsp.cell import POINTS
 from dsp.soc_model import GAP_S, NS_PER_S, ZERO_C_K, slow_factor, temperature
 
-CORRELATION_S = 120.0  # one piece of evidence, as in `dsp.soc_grid`
-SD_OFFSET_C, SD_CAPACITY = 0.02, 0.05  # at the start; of the current that fills the cell in an hour, relative
+CORRELATION_S = 600.0  # one piece of evidence: what looks like an offset or a capacity is wrong for long
+SD_OFFSET_C, SD_CAPACITY = 0.02, 0.03  # at the start; of the current that fills the cell in an hour, relative
 WALK_SOC, WALK_OFFSET_C, WALK_CAPACITY = 2e-5, 1e-5, 2e-6  # a square root of a second
 RESISTANCE_DOUBT = 0.3
+LEAST_SD = 0.01  # of a SoC that comes from another filter
 GATE = 4.0  # innovations beyond so many sigmas are cut
 STATE = np.dtype(
     [
@@ -79,13 +80,17 @@ def _step(s: Any, p: Any, t_ns: int, voltage_v: float, current_a: float, temp_c:
         dt = (t_ns - s.t_ns) / NS_PER_S
         if dt <= 0.0:
             return
-        _predict(s, p, dt, 0.5 * (s.current_a + i))
+        predict(s, p, dt, 0.5 * (s.current_a + i))
     s.t_ns, s.current_a = t_ns, i
-    _correct(s, p, v, i, temp_c, min(max(dt, 0.1), GAP_S))
+    correct(s, p, v, i, temp_c, min(max(dt, 0.1), GAP_S))
 
 
 @njit(cache=True, nogil=True)
-def _predict(s: Any, p: Any, dt: float, mean_a: float) -> None:
+def predict(s: Any, p: Any, dt: float, mean_a: float) -> None:
+    """Count the charge of `dt` seconds, per cell; a silence over `GAP_S` is doubted.
+
+    Source: Plett, J. Power Sources 134 (2004) 262-292, parts 2 and 3 (prediction), written out.
+    """
     charge = (mean_a - s.bias_a) * dt * (p.efficiency if mean_a > 0.0 else 1.0)
     per = 1.0 / (3600.0 * p.capacity_ah)
     s.soc = min(1.05, max(-0.05, s.soc + charge * per * s.inverse))
@@ -107,7 +112,12 @@ def _predict(s: Any, p: Any, dt: float, mean_a: float) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _correct(s: Any, p: Any, v: float, i: float, temp_c: float, held_s: float) -> None:
+def correct(s: Any, p: Any, v: float, i: float, temp_c: float, held_s: float) -> None:
+    """Compare a cell's voltage, which stands for `held_s` seconds, with what the circuit expects.
+
+    Source: Plett, J. Power Sources 134 (2004) 262-292, parts 2 and 3 (correction), written out. Departures:
+    as `step`.
+    """
     t, share, factor = temperature(temp_c, p)
     t2 = min(t + 1, p.temps - 1)
     place = min(1.0, max(0.0, s.soc)) * (POINTS - 1)
@@ -144,3 +154,19 @@ def _correct(s: Any, p: Any, v: float, i: float, temp_c: float, held_s: float) -
     s.p[3] = max(1e-12, s.p[3] - kb * cb)
     s.p[4] -= kb * cq
     s.p[5] = max(1e-8, s.p[5] - kq * cq)
+
+
+@njit(cache=True, nogil=True)
+def restart(s: Any, p: Any, soc: float, sd: float, h: float) -> None:
+    """Begin anew from a SoC that another filter found."""
+    s.bias_a, s.inverse = 0.0, 1.0
+    bias_sd = SD_OFFSET_C * p.capacity_ah
+    s.p[3], s.p[4], s.p[5] = bias_sd * bias_sd, 0.0, SD_CAPACITY * SD_CAPACITY
+    recall(s, soc, sd, h)
+
+
+@njit(cache=True, nogil=True)
+def recall(s: Any, soc: float, sd: float, h: float) -> None:
+    """Take a SoC that another filter found; offset and capacity stay."""
+    s.soc, s.h = soc, h
+    s.p[0], s.p[1], s.p[2] = sd * sd + LEAST_SD * LEAST_SD, 0.0, 0.0

@@ -17,15 +17,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dsp import ekf
 from dsp.cell import POINTS
-from dsp.soc_grid import LEAST_LOG, carry, close, doubt_silence
+from dsp.soc_grid import LEAST_FORGET_S, LEAST_LOG, carry, close, doubt_silence
 from dsp.soc_model import (
-    CAPACITY_SD,
-    DEFECTS,
     GAP_S,
     NS_PER_S,
+    PASTS,
     RESISTANCE_DOUBT,
-    STATE,
     UNKNOWN,
     move,
 )
@@ -38,6 +37,53 @@ IMPOSSIBLE_CURRENT = 3.0  # times the cell's limit: the sensor, not the ship
 SPIKE_V = 0.15  # per cell, and not explained by the current
 FROZEN_S, FROZEN_SOC = 300.0, 0.03  # the same values to the bit for so long, while that much should have moved
 BMS_FAR, BMS_TRUST_S = 0.10, 1800.0
+STATE = np.dtype(
+    [
+        ("soc", "f8"),
+        ("soc_low", "f8"),
+        ("soc_high", "f8"),
+        ("capacity_ah", "f8"),  # of the pack, as found
+        ("capacity_sd_ah", "f8"),
+        ("bias_a", "f8"),  # of the pack's current sensor: what it says too much
+        ("t_ns", "i8"),
+        ("current_a", "f8"),  # per cell, of the last row taken
+        ("voltage_v", "f8"),  # per cell, of the last row weighed
+        ("temp_c", "f8"),
+        ("x1_a", "f8"),
+        ("x2_a", "f8"),
+        ("slow", "f8"),  # R2 and tau2 beyond the identified temperatures
+        ("past_doubt", "f8"),  # what happened before the first row still counts in x1, x2: 1 falling to 0
+        ("h", "f8"),
+        ("h_doubt", "f8"),  # how far h may be from its true value: 1 falling to 0
+        ("usual_a", "f8"),  # mean size of the current
+        ("drop_v", "f8"),  # mean resistive drop
+        ("seen_s", "f8"),  # time covered by rows
+        ("forget_s", "f8"),  # evidence about SoC fades so fast: it is counted charge that ages
+        ("shift", "f8"),  # hypothesis k stands at (k + shift) * STEP
+        ("pasts", "i8"),  # rows in use: PASTS, or 1 when the past no longer matters
+        ("logw", "f4", (PASTS, POINTS)),
+        ("kalman", ekf.STATE),  # finds the sensor's offset and the capacity once SoC has settled
+        ("w_s", "f8"), ("w_v", "f8"), ("w_i", "f8"), ("w_x1", "f8"), ("w_x2", "f8"), ("w_h", "f8"),
+        ("w_as", "f8"), ("w_t", "f8"),  # sums of the window: weight, and weight times each quantity
+        ("w_time", "f8"),
+        ("r_near", "f8", 3), ("sigma_near", "f8"),  # of the model where SoC was found last
+        ("as_", "f8"),  # charge since the window began, losses taken off [A s per cell]
+        ("t_s", "f8"),  # time since the window began
+        ("rate_a", "f8"), ("bias_cell_a", "f8"), ("shown_as", "f8"),  # how SoC is shown until the window closes
+        ("back_ns", "i8"),  # a row whose time went back: the clock was set, or it was late
+        ("same_ns", "i8"),  # since when the values have been the same to the bit
+        ("bms", "f8"), ("bms_trust", "f8"), ("bms_moved", "f8"),
+        ("informed", "i8"),  # by a guess or a voltage; before that nothing is said
+        ("settled", "i8"),  # SoC was known well once: offset and capacity are taken from `kalman`
+        ("spiked", "i8"),
+        ("frozen", "i8"),  # 1 while values are frozen
+        ("rejected", "i8"),  # rows with a value that cannot be
+        ("unknown", "i8"),  # rows without voltage or current
+        ("out_of_order", "i8"), ("spikes", "i8"), ("frozen_rows", "i8"), ("saturated", "i8"),
+        ("gaps", "i8"),
+    ]
+)  # fmt: skip
+DEFECTS = ("rejected", "unknown", "out_of_order", "spikes", "frozen_rows", "saturated", "gaps")
 
 
 def init(params: NDArray[Any], soc0: float = math.nan, soc0_sigma: float = 0.3) -> NDArray[Any]:
@@ -55,9 +101,12 @@ def init(params: NDArray[Any], soc0: float = math.nan, soc0_sigma: float = 0.3) 
     state = np.zeros(1, STATE)
     state["t_ns"] = state["back_ns"] = state["same_ns"] = UNKNOWN
     state["temp_c"] = 25.0
-    state["slow"] = state["past_doubt"] = state["h_doubt"] = state["capacity_zero"] = 1.0
+    state["slow"] = state["past_doubt"] = state["h_doubt"] = 1.0
+    state["pasts"], state["forget_s"] = PASTS, LEAST_FORGET_S
+    state["rate_a"] = 1.0 / (3600.0 * params["capacity_ah"])
+    state["kalman"] = ekf.init(params)
     state["capacity_ah"] = params["capacity_ah"] * params["parallel"]
-    state["capacity_sd_ah"] = CAPACITY_SD * state["capacity_ah"]
+    state["capacity_sd_ah"] = ekf.SD_CAPACITY * state["capacity_ah"]
     state["bms_trust"] = 0.3
     for name in ("soc", "soc_low", "soc_high", "current_a", "voltage_v", "bms"):
         state[name] = np.nan
@@ -128,6 +177,7 @@ def step(
             return
         if dt_s > 0.0:
             mean_a = 0.5 * (s.current_a + i)
+            ekf.predict(s.kalman, p, dt_s, mean_a)
             if dt_s > GAP_S:
                 close(s, p)
                 s.gaps += 1
@@ -149,7 +199,9 @@ def step(
         else:
             s.spiked = 0
             s.voltage_v = v
-            _gather(s, v, i, min(max(dt_s, 0.1), GAP_S))
+            held_s = min(max(dt_s, 0.1), GAP_S)
+            _gather(s, v, i, held_s)
+            ekf.correct(s.kalman, p, v, i, s.temp_c, held_s)
     elif math.isfinite(voltage_v):
         s.rejected += 1
     else:

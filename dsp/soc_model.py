@@ -1,4 +1,4 @@
-"""The circuit of `dsp.soc`: its constants, its state, and what voltage it expects of each state of charge.
+"""The circuit of `dsp.soc`: its constants, and what voltage it expects of each state of charge.
 
 V = ocv(soc) + half_gap(soc) h + R0 i + R1 x1 + R2 x2: a second-order equivalent circuit with one state of
 hysteresis; the lags are exact for a current held over a step. Resistances between and beyond identified
@@ -27,61 +27,13 @@ H_DOUBT_LEAST = 0.3  # of the half gap: one state is a rough picture of hysteres
 PAST_C_RATE = 0.3  # and was of about this size, in currents that fill the cell in an hour
 PAST_S = 1200.0  # what a cell did that long ago still shows in its voltage
 MODEL_SD = 0.008  # of the result, where the weights alone would be too sure
-LASTING_DOUBT, LASTING_H_DOUBT = 0.15, 0.35  # shares of drop and of the change of hysteresis wrong for hours
+# Shares wrong for hours: of the drop, of hysteresis, and of its change with temperature.
+LASTING_DOUBT, LASTING_GAP, LASTING_H_DOUBT = 0.15, 0.1, 0.35
 LASTING_S, LEAST_SLOPE_V = 1800.0, 0.04  # mean of that drop; slope of the curve that turns it into SoC
 GAP_S = 30.0  # a longer silence hides what the current did
 USUAL_S = 3600.0  # time over which the usual current is taken
 
-BIASES, CAPACITIES = 7, 5  # rows of hypotheses
-ROWS = BIASES * CAPACITIES
-CAPACITY_STEP, CAPACITY_SD = 0.03, 0.03
-
-STATE = np.dtype(
-    [
-        ("soc", "f8"),
-        ("soc_low", "f8"),
-        ("soc_high", "f8"),
-        ("capacity_ah", "f8"),  # of the pack, as found
-        ("capacity_sd_ah", "f8"),
-        ("bias_a", "f8"),  # of the pack's current sensor: what it says too much
-        ("t_ns", "i8"),
-        ("current_a", "f8"),  # per cell, of the last row taken
-        ("voltage_v", "f8"),  # per cell, of the last row weighed
-        ("temp_c", "f8"),
-        ("x1_a", "f8"),
-        ("x2_a", "f8"),
-        ("slow", "f8"),  # R2 and tau2 beyond the identified temperatures
-        ("past_doubt", "f8"),  # what happened before the first row still counts in x1, x2: 1 falling to 0
-        ("h", "f8"),
-        ("h_doubt", "f8"),  # how far h may be from its true value: 1 falling to 0
-        ("usual_a", "f8"),  # mean size of the current
-        ("drop_v", "f8"),  # mean resistive drop
-        ("seen_s", "f8"),  # time covered by rows
-        ("bias_zero_a", "f8"),  # of the middle row, per cell
-        ("capacity_zero", "f8"),  # of the middle row, as a factor of the given capacity
-        ("shift", "f8", ROWS),  # hypothesis k stands at (k + shift) * STEP
-        ("logw", "f4", (ROWS, POINTS)),
-        ("w_s", "f8"), ("w_v", "f8"), ("w_i", "f8"), ("w_x1", "f8"), ("w_x2", "f8"), ("w_h", "f8"),
-        ("w_as", "f8"), ("w_t", "f8"),  # sums of the window: weight, and weight times each quantity
-        ("w_time", "f8"),
-        ("r_near", "f8", 3), ("sigma_near", "f8"),  # of the model where SoC was found last
-        ("as_", "f8"),  # charge since the window began, losses taken off [A s per cell]
-        ("t_s", "f8"),  # time since the window began
-        ("rate_a", "f8"), ("bias_cell_a", "f8"), ("shown_as", "f8"),  # how SoC is shown until the window closes
-        ("back_ns", "i8"),  # a row whose time went back: the clock was set, or it was late
-        ("same_ns", "i8"),  # since when the values have been the same to the bit
-        ("bms", "f8"), ("bms_trust", "f8"), ("bms_moved", "f8"),
-        ("informed", "i8"),  # by a guess or a voltage; before that nothing is said
-        ("open", "i8"),  # rows of offset and capacity are in use
-        ("spiked", "i8"),
-        ("frozen", "i8"),  # 1 while values are frozen
-        ("rejected", "i8"),  # rows with a value that cannot be
-        ("unknown", "i8"),  # rows without voltage or current
-        ("out_of_order", "i8"), ("spikes", "i8"), ("frozen_rows", "i8"), ("saturated", "i8"),
-        ("gaps", "i8"),
-    ]
-)  # fmt: skip
-DEFECTS = ("rejected", "unknown", "out_of_order", "spikes", "frozen_rows", "saturated", "gaps")
+PASTS = 3  # rows of hypotheses: what the unseen past left in hysteresis is -1, 0 or 1
 
 
 @njit(cache=True, nogil=True)
@@ -114,8 +66,9 @@ def expect(
     time_s: float,
     means: tuple[float, float, float, float],
     expected: NDArray[np.float64],
-    ohms: NDArray[np.float64],
+    gaps: NDArray[np.float64],
     variance: NDArray[np.float64],
+    lasting: NDArray[np.float64],
     slopes: NDArray[np.float64],
 ) -> None:
     """Fill in what a window should have measured at each point of SoC, and how far that is to be believed.
@@ -123,7 +76,8 @@ def expect(
     Args:
         time_s: Covered by the window.
         means: Current, current behind both lags, and hysteresis: means of the window.
-        expected, ohms, variance: Voltage, all resistances together, variance of the voltage. float64[POINTS]
+        expected, gaps: Voltage, and the half gap that the past may still explain. float64[POINTS]
+        variance, lasting: Of the voltage, and the part of it that lasts for hours. float64[POINTS]
         slopes: Variance by what is doubtful in SoC itself, of the piece that ends at each point.
             float64[POINTS + 1]
 
@@ -139,16 +93,18 @@ def expect(
     doubt_of_r = math.sqrt(RESISTANCE_DOUBT * RESISTANCE_DOUBT + beyond * beyond)
     warmth = 1.0 / (s.temp_c + ZERO_C_K) - 1.0 / (25.0 + ZERO_C_K)
     width = math.exp(p.hysteresis_activation_k * warmth)
-    doubt_of_h = width * (H_DOUBT_LEAST + (1.0 - H_DOUBT_LEAST) * s.h_doubt)
+    past_h = 0.0 if s.pasts > 1 else s.h_doubt  # else each row has its own
+    doubt_of_h = width * (H_DOUBT_LEAST + (1.0 - H_DOUBT_LEAST) * past_h)
     for k in range(POINTS):
         r0 = factor * mix(p.r_ohm[t, 0, k], p.r_ohm[t2, 0, k], t_share)
         r1 = factor * mix(p.r_ohm[t, 1, k], p.r_ohm[t2, 1, k], t_share)
         r2 = s.slow * mix(p.r_ohm[t, 2, k], p.r_ohm[t2, 2, k], t_share)
         ohmic = r0 * i + r1 * x1 + r2 * x2
         expected[k] = p.ocv_v[k] + width * p.half_gap_v[k] * h + ohmic
-        ohms[k] = r0 + r1 + r2
+        gaps[k] = width * p.half_gap_v[k] * s.h_doubt
         doubt_r, doubt_h, doubt_past = doubt_of_r * ohmic, doubt_of_h * p.half_gap_v[k], (r1 + r2) * past_a
-        variance[k] = p.sigma_v[k] ** 2 + doubt_r * doubt_r + doubt_h * doubt_h + doubt_past * doubt_past
+        lasting[k] = doubt_h * doubt_h
+        variance[k] = p.sigma_v[k] ** 2 + doubt_r * doubt_r + lasting[k] + doubt_past * doubt_past
     slopes[0] = slopes[POINTS] = 0.0
     for k in range(1, POINTS):
         d = SOC_DOUBT * (p.ocv_v[k] - p.ocv_v[k - 1]) / STEP
@@ -210,5 +166,8 @@ def lasting_sd(s: Any, p: Any) -> float:
     slope = max(LEAST_SLOPE_V, (p.ocv_v[b] - p.ocv_v[a]) / ((b - a) * STEP))
     warmth = 1.0 / (s.temp_c + ZERO_C_K) - 1.0 / (25.0 + ZERO_C_K)
     change = math.exp(p.hysteresis_activation_k * warmth) - 1.0
-    drop, gap = LASTING_DOUBT * s.drop_v / slope, LASTING_H_DOUBT * change * p.half_gap_v[k] / slope
+    drop, gap = (
+        LASTING_DOUBT * s.drop_v / slope,
+        (LASTING_GAP + LASTING_H_DOUBT * change) * p.half_gap_v[k] / slope,
+    )
     return float(math.sqrt(MODEL_SD * MODEL_SD + drop * drop + gap * gap))

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import signal
 import sys
@@ -19,6 +20,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+log = logging.getLogger(__name__)
+OPEN_AGAIN_S = 5.0
 SiteOption = Annotated[Path, typer.Option("--site", help="The site file (TOML).", show_default=False)]
 LangOption = Annotated[str, typer.Option(help="fr or en; else the terminal's.")]
 
@@ -50,12 +53,24 @@ def run(
     from edge.config import ConfigError, LoadedSite
     from edge.kernels import load_kernels
     from edge.logs import log_to_stderr
-    from edge.spool import SpoolError
+    from edge.spool import SpoolError, SpoolFullError, SpoolIoError
 
     log_to_stderr()
 
+    async def opened() -> Agent:
+        """The agent, as soon as the disk lets it have its spool. What else is wrong with that ends the start."""
+        told = ""
+        while True:
+            try:
+                return Agent(loaded, clock, bollard_version())
+            except (SpoolFullError, SpoolIoError) as error:
+                if str(error) != told:
+                    log.error("event=spool_refuses error=%r", str(error))
+                told = str(error)
+                await asyncio.sleep(OPEN_AGAIN_S)
+
     async def serve() -> None:
-        agent = Agent(loaded, clock, bollard_version())
+        agent = await opened()
         stop = asyncio.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, stop.set)

@@ -42,6 +42,7 @@ class Flusher:
         self._sender, self._turn, self._may_checkpoint = sender, turn, may_checkpoint
         self._checkpoint_due_s = time.monotonic() + CHECKPOINT_S / clock.speed
         self._short_of_room = False
+        self._telling = 0  # what was dropped up to this number is told by events that wait for their commit
         self.flushed_ns = 0  # all rows up to here are on disk
         self.lost_rows = 0  # that neither disk nor memory could take
 
@@ -61,9 +62,9 @@ class Flusher:
 
     async def _flush(self, checkpoint: bool) -> bool:
         pipeline = self._pipeline
-        nothing: list[Dropped] = []
-        dropped = await self._disk.asked(nothing, Spool.untold)
-        self._tell(dropped)
+        if not self._telling:
+            nothing: list[Dropped] = []
+            self._tell(await self._disk.asked(nothing, Spool.untold))
         now_ns = self._clock.now_ns()
         entries, pipeline.entries = _cut(pipeline.entries)
         held, pipeline.held = _cut(pipeline.held)
@@ -72,7 +73,7 @@ class Flusher:
             return False
         is_all = not pipeline.entries and self._may_checkpoint()
         state = pipeline.checkpoint() if checkpoint and is_all else None
-        told = max((gone.last for gone in dropped), default=0)
+        told = self._telling if not (pipeline.entries or pipeline.held) else 0
         lanes = self._sender.lanes()
         commit = self._disk.start(Spool.commit, entries, state, held, 0, told, receipts, lanes)
         try:
@@ -87,19 +88,25 @@ class Flusher:
             self._keep(entries, held)
             self._sender.put_back(receipts)
             if isinstance(error, SpoolFullError):
+                await self._disk.asked(None, Spool.spend_reserve)
                 await self._make_room(
                     RESERVE // 4 + 2 * sum(len(e.line) for e in entries) + 2 * sum(len(h.line) for h in held)
                 )
             return False
-        self.flushed_ns = now_ns
+        self._telling = 0 if told else self._telling
+        if not pipeline.holding:
+            self.flushed_ns = now_ns
         if state is not None:
             self._checkpoint_due_s = time.monotonic() + CHECKPOINT_S / self._clock.speed
         await self._make_room(0)
         if state is not None and not self._short_of_room:
+            await self._disk.asked(None, Spool.keep_reserve)
             await self._disk.asked(None, Spool.trim, TRIM_PAGES)
         return True
 
     def _tell(self, dropped: list[Dropped]) -> None:
+        """Events, which must be in the commit that takes note of it. Until that is done, nothing more is told."""
+        self._telling = max((gone.last for gone in dropped), default=0)
         for gone in dropped:
             span = f"{gone.t_first_ns}-{gone.t_last_ns}"
             log.warning("event=dropped lane=%s rows=%d range_ns=%s", gone.lane, gone.rows, span)

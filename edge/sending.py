@@ -53,10 +53,12 @@ class Sender:
         }  # fmt: skip
         self._due_s = dict.fromkeys(wire.LANES, 0.0)
         self._receipts: list[wire.Receipt] = []  # whose batches the spool has not freed yet
+        self._freeing: set[int] = set()  # these batches
         self.begin_again()
 
     def begin_again(self) -> None:
         """A new connection, or another spool: nothing is under way, all that waits is backlog."""
+        self._freeing.clear()
         self._sent_to: dict[str, int] = {}  # per lane: the backlog is sent up to this batch
         self._backlog: set[int] = set()  # batches of it that are under way
         self._rest = True  # of the backlog there may be more
@@ -79,6 +81,7 @@ class Sender:
         if receipt.spool != self._disk.spool.id:  # of a file that was replaced
             return
         self._receipts.append(receipt)
+        self._freeing.add(receipt.batch)
         self._uplink.confirmed(receipt.batch)
         self._backlog.discard(receipt.batch)
 
@@ -91,6 +94,7 @@ class Sender:
         self._receipts = receipts + self._receipts
 
     def committed(self, done: Committed, receipts: list[wire.Receipt]) -> None:
+        self._freeing -= {receipt.batch for receipt in receipts}
         for batch in done.sealed:
             self._send(batch)
             self._loose = self._loose or batch.rows >= ROWS_IN_BATCH
@@ -145,7 +149,8 @@ class Sender:
                 if number is None:
                     break
                 self._sent_to[lane] = number
-                batch = None if self._uplink.is_under_way(number) else await self._disk(Spool.batch, number)
+                is_done = self._uplink.is_under_way(number) or number in self._freeing
+                batch = None if is_done else await self._disk(Spool.batch, number)
                 if batch is not None:
                     self._backlog.add(number)
                     self._pace.spent(self._send(batch))

@@ -19,7 +19,6 @@ from edge.spool_file import (
     SpoolError,
     SpoolFullError,
     SpoolIoError,
-    firsts_of,
     firsts_text,
     locked,
     reading,
@@ -52,7 +51,7 @@ class Spool(SpoolFile):
         Args:
             held: Rows without a time, until the clock is trusted.
             released: These entries are what rows held up to this number became; they go.
-            told: Of what was dropped up to this batch the entries speak.
+            told: Of what was dropped up to this number (`Dropped.last`) the entries speak.
             receipts: Free the batches that they name.
             seal: Lanes whose rows go into a batch at once.
 
@@ -72,8 +71,8 @@ class Spool(SpoolFile):
             if released:
                 self._release(released)
             if told:
-                self._db.execute("UPDATE gone SET told = 1 WHERE batch <= ?", (told,))
-                self._db.execute("DELETE FROM gone WHERE told AND batch < ?", (told - LATE_RECEIPTS,))
+                self._db.execute("UPDATE gone SET told = 1 WHERE seq <= ?", (told,))
+                self._db.execute("DELETE FROM gone WHERE told AND seq < ?", (told - LATE_RECEIPTS,))
             if checkpoint is not None:
                 self._keep(checkpoint)
         return Committed(freed, sealed)
@@ -280,9 +279,13 @@ class Spool(SpoolFile):
             self._give_up(*found)
         return True
 
-    def _give_up(self, number: int, *known: Any) -> None:
+    def _give_up(self, number: int | None, *known: Any) -> None:
         self._db.execute("DELETE FROM batch WHERE id = ?", (number,))
-        self._db.execute("INSERT OR REPLACE INTO gone VALUES (?, ?, ?, ?, ?, ?, 0)", (number, *known))
+        self._db.execute(
+            "INSERT OR REPLACE INTO gone (batch, lane, rows, t_first_ns, t_last_ns, crc32, told)"
+            " VALUES (?, ?, ?, ?, ?, ?, 0)",
+            (number, *known),
+        )
         self._count(known[0], "dropped", known[1])
 
     def _drop_held(self, index: int) -> bool:
@@ -291,22 +294,16 @@ class Spool(SpoolFile):
             found = self._db.execute(query, (index, ROWS_GIVEN_UP)).fetchall()
         if not found:
             return False
-        firsts = firsts_of(line for _, line in found)
+        times = [int(line[line.rindex(" ") :]) for _, line in found]
         with writing(self._db, self.path):
             self._db.execute("DELETE FROM held WHERE lane = ? AND seq <= ?", (index, found[-1][0]))
-            # a number of its own among the batches, which no receipt will name
-            cursor = self._db.execute(
-                "INSERT INTO batch (lane, rows, t_first_ns, t_last_ns, crc32, body) VALUES (?, 0, 0, 0, '', '')",
-                (index,),
-            )
-            number, last_ns = cursor.lastrowid or 0, max(int(line[line.rindex(" ") :]) for _, line in found)
-            self._give_up(number, index, len(found), min(firsts.values()), last_ns, "")
+            self._give_up(None, index, len(found), min(times), max(times), "")
         return True
 
     def untold(self) -> list[Dropped]:
         """What has been dropped since the last commit with `told`, a range per lane."""
         query = (
-            "SELECT lane, sum(rows), min(t_first_ns), max(t_last_ns), max(batch)"
+            "SELECT lane, sum(rows), min(t_first_ns), max(t_last_ns), max(seq)"
             " FROM gone WHERE NOT told GROUP BY lane ORDER BY lane"
         )
         with reading(self.path):

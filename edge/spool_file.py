@@ -38,7 +38,7 @@ DROP INDEX row_sealed;
 DROP INDEX batch_lane;
 CREATE INDEX batch_lane ON batch (lane, id, t_first_ns);
 CREATE TABLE gone (
-    batch INTEGER PRIMARY KEY, lane INTEGER NOT NULL, rows INTEGER NOT NULL,
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, batch INTEGER UNIQUE, lane INTEGER NOT NULL, rows INTEGER NOT NULL,
     t_first_ns INTEGER NOT NULL, t_last_ns INTEGER NOT NULL, crc32 TEXT NOT NULL, told INTEGER NOT NULL
 );
 CREATE TABLE held (

@@ -31,7 +31,7 @@ COLUMNS = {
     "batch": "id, lane, rows, t_first_ns, t_last_ns, crc32, body",
     "row": "seq, lane, batch, replay, t_ns, line",
     "held": "seq, lane, boot, mono_ns, line",
-    "gone": "batch, lane, rows, t_first_ns, t_last_ns, crc32, told",
+    "gone": "seq, batch, lane, rows, t_first_ns, t_last_ns, crc32, told",
 }
 
 
@@ -117,7 +117,7 @@ class _Copy:
         self._copy("batch", "id", self._batch)
         self._copy("row", "seq", self._row)
         self._copy("held", "seq", self._held)
-        self._copy("gone", "batch", lambda found: found if found[-1] == 0 else None)
+        self._copy("gone", "seq", lambda found: found if found[-1] == 0 else None)
         with writing(self._new, self._path):
             for key, value in self._meta():
                 self._new.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))

@@ -25,7 +25,7 @@ GROUPS = {  # command -> (module, attribute, help)
     "journal": ("gateway.journal_cli", "app", "What people write down: calls, lock hours, replaced meters."),
     "report": ("gateway.report.cli", "app", "The monthly energy and CO2 report of a site."),
     "recompute": ("gateway.recompute_cli", "recompute", "Minutes or calls once more from raw rows, as revisions."),
-    "export": ("gateway.report.cli", "export_command", "Rows of a device as CSV."),
+    "export": ("gateway.report.export_cli", "export_command", "Rows of a device as CSV."),
 }
 
 

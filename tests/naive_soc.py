@@ -1,4 +1,5 @@
-"""The point-mass filter of `dsp.soc`, slow, from its definition: each row of hypotheses is a table of its own.
+"""The point-mass filter of `dsp.soc`, slow, from its definition: each row of hypotheses is a table of its own,
+and the Kalman filter beside it is in matrices.
 
 For a pack of one cell, steps without gaps, good values and no BMS; inside the identified temperatures.
 """
@@ -12,22 +13,26 @@ TABLE = np.linspace(0.0, 1.0, 101)
 
 
 class Grid:
-    def __init__(self, cell: Any, constants: Any) -> None:
+    def __init__(self, cell: Any, constants: Any, kalman_constants: Any) -> None:
         self.cell, self.c = cell, constants
-        self.rows = [{"bias": 0.0, "factor": 1.0, "z": TABLE.copy(), "logw": np.zeros(101)}]
+        self.kalman = Kalman(cell, kalman_constants)
+        self.rows = [{"past": past, "logw": np.zeros(101)} for past in (-1.0, 0.0, 1.0)]
+        self.z = TABLE.copy()
         self.x1 = self.x2 = self.h = self.seen = 0.0
         self.past = self.h_doubt = 1.0
         self.last: tuple[float, float] | None = None
         self.window: list[tuple[float, ...]] = []
         self.near: Any = None
         self.charge = self.time = 0.0
-        self.bias_zero, self.factor_zero, self.open = 0.0, 1.0, False
-        self.soc = self.capacity_ah = math.nan
+        self.bias, self.inverse, self.settled = 0.0, 1.0, False
+        self.forget_s = constants.LEAST_FORGET_S
+        self.soc, self.capacity_ah = math.nan, cell.capacity_ah
 
     def step(self, t_s: float, voltage_v: float, current_a: float, temp_c: float) -> None:
         cell, c, dt = self.cell, self.c, 0.0
         if self.last is not None:
             dt, mean = t_s - self.last[0], 0.5 * (self.last[1] + current_a)
+            self.kalman.predict(dt, mean)
             charge = mean * dt * (cell.efficiency if mean > 0 else 1.0)
             self.x1 = mean + (self.x1 - mean) * math.exp(-dt / cell.tau1_s)
             self.x2 = mean + (self.x2 - mean) * math.exp(-dt / cell.tau2_s)
@@ -46,6 +51,7 @@ class Grid:
             drop = c.RESISTANCE_DOUBT * (r[0] * current_a + r[1] * self.x1 + r[2] * self.x2)
             sure = max(c.LEAST_WEIGHT, sigma**2 / (sigma**2 + drop**2))
         self.window.append((held_s * sure, held_s, *row))
+        self.kalman.correct(voltage_v, current_a, temp_c, held_s)
         if self.time >= c.WINDOW_S or math.isnan(self.soc) or self.seen < c.WINDOW_S:
             self.close(temp_c)
 
@@ -60,53 +66,50 @@ class Grid:
         self.summarise()
 
     def move(self, charge: float, time_s: float) -> None:
-        for row in self.rows:
-            moved = (charge - row["bias"] * time_s) / (3600 * self.cell.capacity_ah * row["factor"])
-            z, logw = row["z"] + moved, row["logw"]
-            while z[-1] > 1.005:  # one that leaves 0..1 by half a step comes back at the other end
-                z = z - 0.01
-                new = np.roll(logw, 1)
-                new[-1], new[0] = max(new[-1], logw[-1]), logw[0] - 1.0
-                logw = new
-            while z[0] < -0.005:
-                z = z + 0.01
-                new = np.roll(logw, -1)
-                new[0], new[-1] = max(new[0], logw[0]), logw[-1] - 1.0
-                logw = new
-            row["z"], row["logw"] = z, logw
+        z = self.z + (charge - self.bias * time_s) / 3600 / self.cell.capacity_ah * self.inverse
+        while z[-1] > 1.005:  # one that leaves 0..1 by half a step comes back at the other end
+            z = z - 0.01
+            for row in self.rows:
+                old = row["logw"]
+                row["logw"] = np.roll(old, 1)
+                row["logw"][-1], row["logw"][0] = max(row["logw"][-1], old[-1]), old[0] - 1.0
+        while z[0] < -0.005:
+            z = z + 0.01
+            for row in self.rows:
+                old = row["logw"]
+                row["logw"] = np.roll(old, -1)
+                row["logw"][0], row["logw"][-1] = max(row["logw"][0], old[0]), old[-1] - 1.0
+        self.z = z
 
     def weigh(self, mean: Any, weight_s: float, temp_c: float) -> None:
         cell, c = self.cell, self.c
-        v, i, x1, x2, h = mean[:5]
-        r = [np.array([arrhenius(cell, temp_c, cell.r_ohm[:, k, j]) for j in range(101)]) for k in range(3)]
+        v, h = mean[0], mean[4]
+        i, x1, x2 = mean[1:4] - self.bias
+        r = resistances(cell, temp_c)
         ohmic = r[0] * i + r[1] * x1 + r[2] * x2
         gap = cell.half_gap_v * math.exp(cell.hysteresis_activation_k * (1 / (temp_c + 273.15) - 1 / 298.15))
         place = 0 if math.isnan(self.soc) else min(100, int(self.soc / 0.01))
         self.near = ([r[k][place] for k in range(3)], cell.sigma_v[place])
         expected = cell.ocv_v + gap * h + ohmic
-        doubt_h = c.H_DOUBT_LEAST + (1 - c.H_DOUBT_LEAST) * self.h_doubt
+        known = len(self.rows) == 1
+        doubt_h = c.H_DOUBT_LEAST + (1 - c.H_DOUBT_LEAST) * (self.h_doubt if known else 0.0)
         variance = cell.sigma_v**2 + (c.RESISTANCE_DOUBT * ohmic) ** 2 + (doubt_h * gap) ** 2
         variance += ((r[1] + r[2]) * c.PAST_C_RATE * cell.capacity_ah * self.past) ** 2
+        left = np.floor(np.round(self.z * 100, 9)).astype(int)
+        low, high = np.clip(left, 0, 100), np.clip(left + 1, 0, 100)
+        of_slope = (c.SOC_DOUBT * (cell.ocv_v[high] - cell.ocv_v[low]) * 100) ** 2
+        w = np.interp(self.z, TABLE, variance) + of_slope
+        same = np.interp(self.z, TABLE, (doubt_h * gap) ** 2) + of_slope
+        best = -math.inf
         for row in self.rows:
-            z, logw = row["z"], row["logw"]
-            left = np.floor(np.round(z * 100, 9)).astype(int)
-            low, high = np.clip(left, 0, 100), np.clip(left + 1, 0, 100)
-            slope = (cell.ocv_v[high] - cell.ocv_v[low]) * 100
-            w = np.interp(z, TABLE, variance) + (c.SOC_DOUBT * slope) ** 2
-            e = np.interp(z, TABLE, expected) - row["bias"] * np.interp(z, TABLE, r[0] + r[1] + r[2])
+            e = np.interp(self.z, TABLE, expected + row["past"] * self.h_doubt * gap)
             size = np.abs(v - e) / np.sqrt(w)
-            loss = np.where(
-                size <= c.HUBER, 0.5 * size**2, c.HUBER * (size - 0.5 * c.HUBER)
-            ) + c.SURE_SHARE * np.log(w)
-            faded = logw.max() * math.exp(-weight_s / c.FORGET_ROWS_S)
-            faded = faded + (logw - logw.max()) * math.exp(-weight_s / c.FORGET_S)
-            row["awake"] = logw > c.ASLEEP_LOG
-            top = logw.max() * math.exp(-weight_s / c.FORGET_ROWS_S)
-            new = faded - weight_s / c.CORRELATION_S * loss
-            if self.open and row["awake"].any():
-                new = new + (1.0 - c.ROW_TRUST) * (top - new[row["awake"]].max())
-            row["logw"] = np.where(row["awake"], new, faded)
-        best = max(row["logw"][row["awake"]].max(initial=-math.inf) for row in self.rows)
+            loss = np.where(size <= c.HUBER, 0.5 * size**2, c.HUBER * (size - 0.5 * c.HUBER))
+            loss = loss * size**2 / (size**2 + same / w + 1e-12) + c.SURE_SHARE * np.log(w)
+            faded = row["logw"] * math.exp(-weight_s / self.forget_s)
+            row["awake"] = row["logw"] > c.ASLEEP_LOG
+            row["logw"] = np.where(row["awake"], faded - weight_s / c.CORRELATION_S * loss, faded)
+            best = max(best, row["logw"][row["awake"]].max(initial=-math.inf))
         for row in self.rows:
             row["logw"] = np.maximum(c.LEAST_LOG, np.where(row["awake"], row["logw"] - best, row["logw"]))
 
@@ -129,49 +132,90 @@ class Grid:
 
     def summarise(self) -> None:
         c = self.c
-        z = np.clip(np.array([row["z"] for row in self.rows]), 0.0, 1.0)
-        weight = np.exp(np.array([row["logw"] for row in self.rows]))
-        weight[weight <= math.exp(-20.0)] = 0.0
+        logw = np.array([row["logw"] for row in self.rows])
+        weight = np.where(logw > -20.0, np.exp(logw), 0.0).sum(axis=0)
         weight /= weight.sum()
-        self.soc = float((weight * z).sum())
-        share = weight.sum(axis=1)
-        self.bias = float(share @ [row["bias"] for row in self.rows])
-        self.capacity_ah = self.cell.capacity_ah * float(share @ [row["factor"] for row in self.rows])
-        sd = math.sqrt(float((weight * (z - self.soc) ** 2).sum()))
-        if not self.open and sd < c.SETTLED_SD and self.seen > c.SETTLED_S:
-            self.open = True
-            z0, logw0, self.rows = self.rows[0]["z"], self.rows[0]["logw"], []
-            for b in range(-(c.BIASES // 2), c.BIASES // 2 + 1):
-                for f in range(-(c.CAPACITIES // 2), c.CAPACITIES // 2 + 1):
-                    prior = (b * c.BIAS_STEP_C / c.BIAS_SD_C) ** 2 + (f * c.CAPACITY_STEP / c.CAPACITY_SD) ** 2
-                    logw = np.maximum(c.LEAST_LOG, logw0 - 0.5 * prior)
-                    self.rows.append({"b": b, "f": f, "z": z0.copy(), "logw": logw})
-        elif self.open:
-            self.recentre(float(share @ [r["b"] for r in self.rows]), float(share @ [r["f"] for r in self.rows]))
-        for row in self.rows if self.open else []:
-            row["bias"] = self.bias_zero + row["b"] * c.BIAS_STEP_C * self.cell.capacity_ah
-            row["factor"] = self.factor_zero * (1 + row["f"] * c.CAPACITY_STEP)
+        z = np.clip(self.z, 0.0, 1.0)
+        self.soc = float(weight @ z)
+        sd = math.sqrt(float(weight @ (z - self.soc) ** 2))
+        if len(self.rows) > 1 and self.seen > c.SETTLED_S:
+            share = np.exp(logw).sum(axis=1) / np.exp(logw).sum()
+            past = np.array([row["past"] for row in self.rows])
+            mean = float(share @ past)
+            spread = math.sqrt(float(share @ past**2) - mean**2) * self.h_doubt
+            k = min(100, int(self.soc / 0.01))
+            gap = self.cell.half_gap_v[k]
+            if spread * gap < max(self.cell.sigma_v[k], c.H_DOUBT_LEAST * gap):
+                self.h, self.h_doubt = self.h + mean * self.h_doubt, spread
+                merged = np.maximum(c.LEAST_LOG, np.log(np.exp(logw).mean(axis=0)))
+                self.rows = [{"past": 0.0, "logw": merged}]
+        self.listen(sd)
 
-    def recentre(self, place_b: float, place_f: float) -> None:
-        c = self.c
-        for key, place, most, penalty in (("b", place_b, 1.2, 1.5), ("f", place_f, 0.7, 1.0)):
-            if abs(place) <= most:
-                continue
-            way, half = (1 if place > 0 else -1), (c.BIASES if key == "b" else c.CAPACITIES) // 2
-            if key == "b":
-                self.bias_zero += way * c.BIAS_STEP_C * self.cell.capacity_ah
-            else:
-                self.factor_zero *= 1 + way * c.CAPACITY_STEP
-            old = {(row["b"], row["f"]): row for row in self.rows}
-            for row in self.rows:
-                b, f = (row["b"] + way, row["f"]) if key == "b" else (row["b"], row["f"] + way)
-                source = old.get((b, f))
-                less = 0.0 if source is not None else penalty
-                source = source or old[(row["b"], row["f"])]
-                row["new"] = (source["z"].copy(), np.maximum(c.LEAST_LOG, source["logw"] - less))
-            for row in self.rows:
-                row["z"], row["logw"] = row.pop("new")
-            assert max(abs(row[key]) for row in self.rows) == half
+    def listen(self, sd: float) -> None:
+        """Offset and capacity come from the Kalman filter once it has been started where SoC settled."""
+        c, k, cell = self.c, self.kalman, self.cell
+        if not self.settled:
+            if len(self.rows) > 1 or sd > c.SETTLED_SD or self.seen < c.SETTLED_S:
+                return
+            self.settled = True
+            k.start(self.soc, sd, self.h)
+        most, small = c.MOST_OFFSET_C * cell.capacity_ah, c.SMALL_OFFSET_C * cell.capacity_ah
+        offset = float(np.clip(k.x[1], -most, most))
+        self.bias, self.inverse = offset**3 / (offset**2 + small**2), float(k.x[2])
+        self.capacity_ah = cell.capacity_ah / self.inverse
+        unsure_c = math.sqrt(k.cov[1, 1]) / cell.capacity_ah
+        self.forget_s = float(np.clip(c.AGE_SOC * 3600.0 / unsure_c, c.LEAST_FORGET_S, c.MOST_FORGET_S))
+
+
+class Kalman:
+    """`dsp.ekf` in matrices."""
+
+    def __init__(self, cell: Any, constants: Any) -> None:
+        self.cell, self.c = cell, constants
+        self.i1 = self.i2 = self.h = 0.0
+        self.start(0.5, math.sqrt(0.09 - constants.LEAST_SD**2), 0.0)
+
+    def start(self, soc: float, sd: float, h: float) -> None:
+        c, self.h = self.c, h
+        self.x = np.array([soc, 0.0, 1.0])
+        bias_sd = c.SD_OFFSET_C * self.cell.capacity_ah
+        self.cov = np.diag([sd**2 + c.LEAST_SD**2, bias_sd**2, c.SD_CAPACITY**2])
+
+    def predict(self, dt: float, mean: float) -> None:
+        c, cell, per = self.c, self.cell, 1 / 3600 / self.cell.capacity_ah
+        charge = (mean - self.x[1]) * dt * (cell.efficiency if mean > 0 else 1.0)
+        f = np.array([[1.0, -dt * per * self.x[2], charge * per], [0, 1, 0], [0, 0, 1]])
+        self.x[0] = np.clip(self.x[0] + charge * per * self.x[2], -0.05, 1.05)
+        self.i1 = mean + (self.i1 - mean) * math.exp(-dt / cell.tau1_s)
+        self.i2 = mean + (self.i2 - mean) * math.exp(-dt / cell.tau2_s)
+        if charge:
+            goal = math.copysign(1.0, charge)
+            self.h = goal + (self.h - goal) * math.exp(-cell.hysteresis_rate * abs(charge) * per)
+        walk = np.array([c.WALK_SOC, c.WALK_OFFSET_C * cell.capacity_ah, c.WALK_CAPACITY])
+        self.cov = f @ self.cov @ f.T + np.diag(walk**2 * dt)
+
+    def correct(self, v: float, i: float, temp_c: float, held_s: float) -> None:
+        c, cell = self.c, self.cell
+        z = float(np.clip(self.x[0], 0, 1))
+        a = min(99, int(z * 100))
+        r = [float(np.interp(z, TABLE, values)) for values in resistances(cell, temp_c)]
+        gap = math.exp(cell.hysteresis_activation_k * (1 / (temp_c + 273.15) - 1 / 298.15))
+        gap *= float(np.interp(z, TABLE, cell.half_gap_v))
+        ohmic = r[0] * i + r[1] * self.i1 + r[2] * self.i2
+        slope = np.array([max(0.02, (cell.ocv_v[a + 1] - cell.ocv_v[a]) * 100), -sum(r), 0.0])
+        expected = float(np.interp(z, TABLE, cell.ocv_v)) + gap * self.h + ohmic - sum(r) * self.x[1]
+        noise = cell.sigma_v[a] ** 2 + (c.RESISTANCE_DOUBT * ohmic) ** 2 + (0.3 * gap) ** 2
+        total = float(slope @ self.cov @ slope) + noise * c.CORRELATION_S / held_s
+        gain = self.cov @ slope / total
+        limit = c.GATE * math.sqrt(total)
+        x = self.x + gain * float(np.clip(v - expected, -limit, limit))
+        self.x = np.array([np.clip(x[0], 0, 1), x[1], np.clip(x[2], 0.7, 2.0)])
+        self.cov = self.cov - np.outer(gain, slope @ self.cov)
+
+
+def resistances(cell: Any, temp_c: float) -> list[Any]:
+    """R0, R1 and R2 over SoC."""
+    return [np.array([arrhenius(cell, temp_c, cell.r_ohm[:, k, j]) for j in range(101)]) for k in range(3)]
 
 
 def arrhenius(cell: Any, temp_c: float, values: Any) -> float:

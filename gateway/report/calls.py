@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gateway.report.energy import MINUTE_NS, Minutes, Window, Windows, peak_between
 from gateway.report.month import NS, Month
@@ -138,19 +139,22 @@ def read_calls(
     return calls
 
 
-def beside_minutes(call: Call, minutes: Minutes, found: Windows) -> Call:
-    """The call with what its meter's minutes and 10-minute windows say of it."""
+def beside_minutes(calls: Sequence[Call], minutes: Minutes, found: Windows) -> list[Call]:
+    """Calls of a meter with what its minutes and 10-minute windows say of them."""
+    t_ns, import_wh = minutes.t_ns, minutes.import_wh
+    return [_beside(call, t_ns, import_wh, found) for call in calls]
+
+
+def _beside(call: Call, t_ns: NDArray[np.int64], import_wh: NDArray[np.int64], found: Windows) -> Call:
     first_ns, last_ns = -(-call.start_ns // MINUTE_NS) * MINUTE_NS, call.end_ns // MINUTE_NS * MINUTE_NS
-    inside_ns = (first_ns, max(first_ns, last_ns))
-    (inner, inner_stop), (low, high) = (
-        np.searchsorted(minutes.t_ns, span) for span in (inside_ns, (call.start_ns - MINUTE_NS + 1, call.end_ns))
-    )
+    edges_ns = (first_ns, max(first_ns, last_ns), call.start_ns - MINUTE_NS + 1, call.end_ns)
+    inner, inner_stop, low, high = np.searchsorted(t_ns, edges_ns).tolist()
     expected = -(-call.end_ns // MINUTE_NS) - call.start_ns // MINUTE_NS
     return replace(
         call,
-        minutes_low_wh=int(minutes.import_wh[inner:inner_stop].sum()),
-        minutes_high_wh=int(minutes.import_wh[low:high].sum()),
-        minutes_missing=expected - int(high - low),
+        minutes_low_wh=int(import_wh[inner:inner_stop].sum()),
+        minutes_high_wh=int(import_wh[low:high].sum()),
+        minutes_missing=expected - (high - low),
         peak_10min=peak_between(found, call.start_ns, call.end_ns),
     )
 
@@ -158,14 +162,15 @@ def beside_minutes(call: Call, minutes: Minutes, found: Windows) -> Call:
 def reconcile(meter: str, minutes: Minutes, calls: Sequence[Call], month: Month) -> Reconciliation:
     """`calls`: those of the meter that touch the month; `minutes`: those of the month."""
     outside = np.ones(len(minutes), bool)
+    t_ns, import_wh = minutes.t_ns, minutes.import_wh
     for call in calls:
-        low, high = np.searchsorted(minutes.t_ns, (call.start_ns - MINUTE_NS + 1, call.end_ns))
+        low, high = np.searchsorted(t_ns, (call.start_ns - MINUTE_NS + 1, call.end_ns))
         outside[low:high] = False
     return Reconciliation(
         meter=meter,
-        minutes_wh=int(minutes.import_wh.sum()),
+        minutes_wh=int(import_wh.sum()),
         calls_wh=sum(c.energy_wh or 0 for c in calls if ends_within(c.closes_ns, month)),
-        outside_wh=int(minutes.import_wh[outside].sum()),
+        outside_wh=int(import_wh[outside].sum()),
     )
 
 

@@ -1,4 +1,4 @@
-"""`bollard report`, with `trace` and `verify` beside it, and `bollard export`."""
+"""`bollard report`, with `trace` and `verify` beside it."""
 
 import os
 import sys
@@ -15,7 +15,6 @@ from typer.core import TyperGroup
 from gateway.book import Book
 from gateway.config import load_shore
 from gateway.errors import GatewayError
-from gateway.export import fields_of, instant_ns, write_csv
 from gateway.report.errors import NoData, WrongInput
 from gateway.report.frozen import FrozenStore
 from gateway.report.issue import Format, Issue, entry, issue, rows_name
@@ -25,8 +24,8 @@ from gateway.report.option_files import load_options
 from gateway.report.options import Options
 from gateway.report.period import Period
 from gateway.report.rollup import Rollup
-from gateway.report.rollup_cli import chosen_sites, not_whole, open_files, rolled_up, rollup_files, write_all
-from gateway.report.sections_quality import problem_text
+from gateway.report.rollup_cli import chosen_sites, not_whole, rolled_up, rollup_files, write_all
+from gateway.report.sections_quality import problem_texts
 from gateway.report.source import site_settings
 from gateway.report.trace import trace
 from gateway.report.verify import read_report, seal, seal_path, verify
@@ -138,7 +137,7 @@ def report_command(
             found = rolled_up(rows, book, settings, str(when), named if group is None else (), group, options)
             for path in write_all(rollup_files(found, lang, kinds), out):
                 print(path)
-            whole = _tell_not_whole(found)
+            whole = tell_not_whole(found)
     if not whole:
         raise typer.Exit(INCOMPLETE)
 
@@ -163,7 +162,7 @@ def _make_month(
     except NoData as error:
         if alone:
             raise
-        _complain(str(error))
+        complain(str(error))
         return False
     for kind in kinds:
         path = out / made.name(kind, lang)
@@ -209,20 +208,20 @@ def _tell_incomplete(made: Issue) -> bool:
     """Say why a report is not whole, if it is not."""
     report = made.report
     over = _tell_not_over(report.month)
-    for problem in report.problems:
-        _complain(problem_text(Words(report, load_texts("en")), problem))
+    for sentence in problem_texts(Words(report, load_texts("en"))):
+        complain(sentence)
     if report.coverage < WHOLE_ENOUGH:
         seen = load_texts("en").percent(report.coverage, 2)
-        _complain(
+        complain(
             f"the report covers {seen} of {report.month}, less than {WHOLE_ENOUGH * 100} %; see its reservations"
         )
     return over and report.complete
 
 
-def _tell_not_whole(rollup: Rollup) -> bool:
+def tell_not_whole(rollup: Rollup) -> bool:
     over, lacks = _tell_not_over(rollup.period), not_whole(rollup)
     for sentence in lacks:
-        _complain(sentence)
+        complain(sentence)
     return over and not lacks
 
 
@@ -231,7 +230,7 @@ def _tell_not_over(when: Month | Period) -> bool:
     if when.stop_ns <= time.time_ns():
         return True
     at = load_texts("en").instant(when.stop_ns, when.zone)
-    _complain(f"{when} is not over before {at} {when.timezone}; make the report again then")
+    complain(f"{when} is not over before {at} {when.timezone}; make the report again then")
     return False
 
 
@@ -311,80 +310,6 @@ def verify_command(
         raise typer.Exit(1)
 
 
-def export_command(
-    site: Annotated[list[str] | None, typer.Option(help="The site's name; with --open also several.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Kind of rows, as in energy_1m, session, soc, meter.")] = None,
-    start: Annotated[
-        str | None, typer.Option("--from", help="First instant: 2026-10-01 or 2026-10-01T06:00, local.")
-    ] = None,
-    stop: Annotated[str | None, typer.Option("--to", help="First instant that is left out.")] = None,
-    out: Annotated[Path, typer.Option(help="The CSV file to write; with --open the folder.")] = Path(),
-    shore: ShoreOption = SHORE,
-    store: StoreOption = None,
-    device: Annotated[str | None, typer.Option(help="One device only.")] = None,
-    open_: Annotated[
-        bool,
-        typer.Option("--open", help="Not rows, but figures that may be published, with a data dictionary."),
-    ] = False,
-    period: Annotated[str | None, typer.Option(help="With --open: 2026-10, 2026-H2 or 2026.")] = None,
-    group: Annotated[str | None, typer.Option(help="With --open: a group of the shore file.")] = None,
-) -> None:
-    """Rows of a kind as CSV, units in the column names; or, with --open, figures that may be published.
-
-    Prints the paths of its files. Exit code 0: done; 2: wrong input; 3: no rows, or a period that is not whole;
-    4: the store does not answer.
-    """
-    if open_:
-        _export_open(shore, store, period, list(site or []), group, out)
-        return
-    given = {"--site": site, "--kind": kind, "--from": start, "--to": stop}
-    with explained():
-        lacking = [option for option, value in given.items() if not value]
-        if lacking or len(site or []) > 1:
-            raise WrongInput(f"give one each of {', '.join(given)}; lacking: {', '.join(lacking) or 'none'}")
-    _export_rows(str((site or [""])[0]), str(kind), str(start), str(stop), out, shore, store, device)
-
-
-def _export_open(
-    shore: Path, store: str | None, period: str | None, sites: list[str], group: str | None, out: Path
-) -> None:
-    with explained(), opened(shore, store) as (rows, book):
-        if period is None:
-            raise WrongInput("give --period, as in 2026-10, 2026-H2 or 2026")
-        settings = load_shore(shore)
-        found = rolled_up(rows, book, settings, period, sites, group, load_options(settings.report))
-        files, held = open_files(found, settings)
-        for path in write_all(files, out):
-            print(path)
-        if held:
-            _complain(f"{len(held)} figures are held back, too few vessels are behind them; see the dictionary")
-        whole = _tell_not_whole(found)
-    if not whole:
-        raise typer.Exit(INCOMPLETE)
-
-
-def _export_rows(
-    site: str, kind: str, start: str, stop: str, out: Path, shore: Path, store: str | None, device: str | None
-) -> None:
-    with explained(), opened(shore, store) as (rows, book):
-        catalogues = book.catalogues(site)
-        timezone = site_settings(catalogues)["timezone"]
-        fields = fields_of(kind, catalogues)
-        present = sorted({s.kind for s in rows.series() if s.tags.get("site") == site})
-        if not fields or not present:
-            raise WrongInput(f"site {site!r} has no kind {kind!r}; kinds there: {', '.join(present) or 'none'}")
-        start_ns, stop_ns = _instant("--from", start, timezone), _instant("--to", stop, timezone)
-        if start_ns >= stop_ns:
-            raise WrongInput(f"--from {start} is not before --to {stop}; swap them, or give a later --to")
-        count = write_csv(rows, site, kind, device, fields, start_ns, stop_ns, out)
-        if not count:
-            out.unlink()
-            whose = f"device {device!r}" if device else f"site {site!r}"
-            raise NoData(f"{whose} has no {kind} from {start} to {stop}; kinds there: {', '.join(present)}")
-    print(out)
-    _complain(f"{count} rows")
-
-
 @contextmanager
 def opened(shore: Path, url: str | None) -> Iterator[tuple[Store, Book]]:
     """Store and book for reading: what is missing is an error, not made."""
@@ -400,18 +325,11 @@ def explained() -> Iterator[None]:
     try:
         yield
     except GatewayError as error:
-        _complain(str(error))
+        complain(str(error))
         raise typer.Exit(error.exit_code) from error
     except OSError as error:
-        _complain(f"{error.filename}: {error.strerror}; give a folder that this user may write to")
+        complain(f"{error.filename}: {error.strerror}; give a folder that this user may write to")
         raise typer.Exit(WrongInput.exit_code) from error
-
-
-def _instant(option: str, text: str, timezone: str) -> int:
-    try:
-        return instant_ns(text, timezone)
-    except ValueError as error:
-        raise WrongInput(f"{option} {text!r} is not a time; give 2026-10-01 or 2026-10-01T06:00") from error
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -421,5 +339,5 @@ def _write(path: Path, data: bytes) -> None:
     os.replace(part, path)
 
 
-def _complain(message: str) -> None:
+def complain(message: str) -> None:
     print(message, file=sys.stderr)

@@ -3,7 +3,7 @@
 All sums are integers (Wh, ns) and so exact.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.report.month import NS, Month
+from gateway.report.packed import Packed
 from gateway.report.source import tag
 from gateway.store.base import Store
 
@@ -25,9 +26,11 @@ FIELDS = (
 LOOK_BACK_NS = 3600 * NS  # where the last reading before the month is looked for
 
 
-@dataclass(frozen=True)
 class Minutes:
-    """Rows of `energy_1m` of one meter, oldest first; a register below 0 is unknown. int64[n] each."""
+    """Rows of `energy_1m` of one meter, oldest first; a register below 0 is unknown. int64[n] each.
+
+    A column is unpacked each time it is asked for: take it once where a loop needs it.
+    """
 
     t_ns: NDArray[np.int64]
     import_wh: NDArray[np.int64]
@@ -41,7 +44,29 @@ class Minutes:
     register_t_ns: NDArray[np.int64]
     epoch: NDArray[np.int64]
     rev: NDArray[np.int64]
-    origin: NDArray[np.object_]
+
+    def __init__(self, columns: Mapping[str, Packed], origins: Sequence[str], origin: Packed) -> None:
+        self._columns, self._origins, self._origin = columns, origins, origin
+
+    def __getattr__(self, name: str) -> NDArray[np.int64]:
+        if name.startswith("_") or name not in self._columns:
+            raise AttributeError(name)
+        return self._columns[name].unpacked()
+
+    @classmethod
+    def of(cls, origin: NDArray[np.object_], **columns: NDArray[np.int64]) -> "Minutes":
+        """From the columns that are named above, and the origin of each row."""
+        origins = sorted(set(origin.tolist()))
+        number = np.zeros(len(origin), np.int64)
+        for i, name in enumerate(origins[1:], 1):
+            number[origin == name] = i
+        packed = {name: Packed.of(columns[name]) for name in cls.__annotations__}
+        return cls(packed, origins, Packed.of(number))
+
+    @property
+    def origins(self) -> set[str]:
+        """Of these rows."""
+        return {self._origins[i] for i in np.flatnonzero(np.bincount(self._origin.unpacked())).tolist()}
 
     @classmethod
     def read(cls, store: Store, site: str, device: str, start_ns: int, stop_ns: int) -> "Minutes":
@@ -52,21 +77,22 @@ class Minutes:
         for share in ("measured_wh", "integrated_wh", "estimated_wh"):
             column[share] = np.maximum(column[share], 0)
         covered_ns = np.rint(np.nan_to_num(rows["covered_s"][known]) * NS).astype(np.int64)
-        return cls(
+        return cls.of(
+            tag(rows, "origin")[known],
             t_ns=rows.t_ns[known],
             rev=rows.rev[known],
             covered_ns=np.clip(covered_ns, 0, MINUTE_NS),
-            origin=tag(rows, "origin")[known],
             **column,
         )
 
     def within(self, start_ns: int, stop_ns: int) -> "Minutes":
         """Those that start within [start_ns, stop_ns)."""
-        low, high = np.searchsorted(self.t_ns, (start_ns, stop_ns))
-        return Minutes(**{name: column[low:high] for name, column in vars(self).items()})
+        low, high = np.searchsorted(self.t_ns, (start_ns, stop_ns)).tolist()
+        cut = {name: column.cut(low, high) for name, column in self._columns.items()}
+        return Minutes(cut, self._origins, self._origin.cut(low, high))
 
     def __len__(self) -> int:
-        return len(self.t_ns)
+        return self._columns["t_ns"].count
 
     @property
     def stop_ns(self) -> int:

@@ -76,6 +76,10 @@ class Issue:
     def csv(self) -> bytes:
         return render_csv(self.report.figures())
 
+    @cached_property
+    def ships(self) -> bytes:
+        return ships_csv(self.report.ships)
+
     def render(self, kind: Format, lang: str) -> bytes:
         """Same rows, factors, version and status: same bytes."""
         match kind:
@@ -84,7 +88,7 @@ class Issue:
             case Format.CSV:
                 return self.csv
             case Format.SHIPS:
-                return ships_csv(self.report.ships)
+                return self.ships
             case Format.XLSX:
                 return render_xlsx(self.report, self.manifest, Words(self.report, load_texts(lang), self.edition))
             case Format.HTML:
@@ -100,9 +104,7 @@ class Issue:
         attached = [
             Attachment(self.name(Format.JSON, lang), self.json, "application/json", words("pdf.json")),
             Attachment(self.name(Format.CSV, lang), self.csv, "text/csv", words("pdf.csv")),
-            Attachment(
-                self.name(Format.SHIPS, lang), ships_csv(self.report.ships), "text/csv", words("pdf.ships")
-            ),
+            Attachment(self.name(Format.SHIPS, lang), self.ships, "text/csv", words("pdf.ships")),
         ]
         return render_pdf(compose(self.report, texts, self.edition), words, attached)
 

@@ -163,29 +163,20 @@ class PowerReader:
 
 @dataclass
 class HourlyLevels:
-    """Lowest, mean and highest level of each hour, for a chart. Hours are those of UTC."""
+    """Mean level of each hour, for a chart. Hours begin with the period."""
 
     start_ns: int
     stop_ns: int
 
     def __post_init__(self) -> None:
         count = -(-(self.stop_ns - self.start_ns) // HOUR_NS)
-        self._count = np.zeros(count, np.int64)
-        self._sum = np.zeros(count)
-        self.low_m, self.high_m = np.full(count, np.nan), np.full(count, np.nan)
+        self._count, self._sum = np.zeros(count, np.int64), np.zeros(count)
 
     def feed(self, t_ns: NDArray[np.int64], level_m: NDArray[np.float64]) -> None:
         told = np.isfinite(level_m) & (t_ns >= self.start_ns) & (t_ns < self.stop_ns)
-        hour, level_m = (t_ns[told] - self.start_ns) // HOUR_NS, level_m[told]
+        hour = (t_ns[told] - self.start_ns) // HOUR_NS
         np.add.at(self._count, hour, 1)
-        np.add.at(self._sum, hour, level_m)
-        np.fmin.at(self.low_m, hour, level_m)
-        np.fmax.at(self.high_m, hour, level_m)
-
-    @property
-    def t_ns(self) -> NDArray[np.int64]:
-        """Start of each hour."""
-        return self.start_ns + np.arange(len(self._count), dtype=np.int64) * HOUR_NS
+        np.add.at(self._sum, hour, level_m[told])
 
     @property
     def mean_m(self) -> NDArray[np.float64]:

@@ -159,13 +159,3 @@ class Lockages:
         known = volume_m3[np.isfinite(volume_m3)]
         total = sum(map(Fraction, known.tolist()), Fraction(0))
         return Amount(total if len(known) or not len(volume_m3) else None, len(known), len(volume_m3))
-
-
-def cycle_bins(lockages: Lockages, way: str, width_s: int = 60) -> tuple[list[int], list[int]]:
-    """How many lockages lasted how long: lower edges [s] of adjacent bins, and their counts."""
-    lasted_s = lockages.cycle_times(way).lasted_ns // (width_s * NS)
-    if not len(lasted_s):
-        return [], []
-    first, last = int(lasted_s[0]), int(lasted_s[-1])
-    counts = np.bincount(lasted_s - first, minlength=last - first + 1)
-    return [i * width_s for i in range(first, last + 1)], counts.tolist()

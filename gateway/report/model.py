@@ -66,7 +66,7 @@ class Report:
     first_ns: int  # first and last instant that any row speaks of
     stop_ns: int
     meters: tuple[MeterMonth, ...]
-    minutes: Mapping[str, Minutes]  # of the month, per meter: what the figures are drawn from
+    minutes: Mapping[str, Minutes]  # of the month, per counted meter: what charts are drawn from
     calls: tuple[Call, ...]
     reconciliations: tuple[Reconciliation, ...]
     locks: tuple[LockMonth, ...]
@@ -168,10 +168,11 @@ def build(store: Store, book: Book, month: str, site: str, options: Options = PL
     locks = read_locks(store, book, site, when, devices("lock") + devices("lock_cycle"))
 
     found = {device: windows(read[device], when) for device in read}
-    calls = [
-        at_berth.beside_minutes(c, read[c.meter], found[c.meter]) if c.meter in read else c
-        for c in sorted(touching, key=lambda c: (c.start_ns, c.berth))
+    told = [
+        at_berth.beside_minutes(own, read[meter], found[meter]) if meter in read else own
+        for meter, own in of_meter.items()
     ]
+    calls = sorted((c for own in told for c in own), key=lambda c: (c.start_ns, c.berth))
     ended = tuple(c for c in calls if at_berth.ends_within(c.closes_ns, when))
     if not minutes and not ended and all(k.facts.nothing for k in locks):
         raise NoData(_nothing(site, when, [(s.first_ns, s.last_ns) for s in series]))
@@ -187,7 +188,7 @@ def build(store: Store, book: Book, month: str, site: str, options: Options = PL
         )
         for device, rows in minutes.items()
     )
-    origins = {str(o) for m in minutes.values() for o in set(m.origin.tolist())}
+    origins = {o for m in minutes.values() for o in m.origins}
     if ended:  # their state of charge is in the report too
         here = [s for s in series if s.kind == "soc" and s.first_ns < when.stop_ns and s.last_ns >= when.start_ns]
         origins |= {s.tags["origin"] for s in here}
@@ -226,9 +227,9 @@ def build(store: Store, book: Book, month: str, site: str, options: Options = PL
         gateways=tuple(sorted(settings["hashes"].items())),
         origins=tuple(sorted(origins)),
         first_ns=min(instants, default=when.start_ns),
-        stop_ns=max([span_stop_ns, *(c.end_ns for c in ended), *(stop_ns for _, stop_ns in of_locks)]),
+        stop_ns=max([when.start_ns, span_stop_ns, *(c.end_ns for c in ended), *(t for _, t in of_locks)]),
         meters=meters,
-        minutes=minutes,
+        minutes={m.device: minutes[m.device] for m in meters if m.counted},
         calls=ended,
         reconciliations=tuple(
             at_berth.reconcile(device, minutes[device], of_meter[device], when)

@@ -10,7 +10,7 @@ from gateway.report.options import Options
 
 
 def load_options(settings: ReportSettings, allow_unverified: bool = False) -> Options:
-    """Texts of the files that the shore file's table [report] names. Raises: WrongInput, OSError."""
+    """Texts of the files that the shore file's table [report] names. Raises: WrongInput."""
     contracts = _text(settings.contracts)
     folder = settings.contracts.parent if settings.contracts else Path()
     return Options(
@@ -51,5 +51,7 @@ def _text(path: Path | None) -> str:
         return ""
     try:
         return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise WrongInput(f"{path}: cannot be read: {error.strerror}; give an existing file") from error
     except UnicodeDecodeError as error:
         raise WrongInput(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error

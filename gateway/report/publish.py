@@ -20,7 +20,6 @@ OF_CALLS = (  # figures that come from ships
     "calls.", "co2.grid_calls", "co2.avoided", "co2.net", "co2.resold", "port.ships", "port.resold",
 )  # fmt: skip
 COLUMNS = ("name", "where", "period", "value", "unit", "coverage", "perimeter", "formula", "factors", "origin")
-ABOUT = ("column", "fr", "en")
 
 
 def open_figures(rollup: Rollup, closed: Sequence[str], vessels: int) -> tuple[list[Figure], list[str]]:

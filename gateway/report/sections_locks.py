@@ -8,9 +8,9 @@ from gateway.report.figure import Figure, by_key, key_of
 from gateway.report.figures_locks import figures_of_group, figures_of_lock
 from gateway.report.lockages import CYCLES
 from gateway.report.locks import LockFacts
+from gateway.report.model import WHOLE_ENOUGH
 from gateway.report.words import Words
 
-WHOLE_ENOUGH = Fraction(99, 100)  # what is known for less of its time says for how much
 LOCKAGES = "total up down unknown empty incomplete"
 TABLES = {  # figures of a lock that stand side by side
     "lock_oddities": "incoherences incoherences_per_100 alarms alarms_per_100 estops",
@@ -98,7 +98,7 @@ class _Shown:
         return f"{text}{self._part(figure)}" if thin else text
 
     def _part(self, figure: Figure) -> str:
-        """A figure that not all was measured for says of how much it speaks."""
+        """What is known for less of its time says for how much."""
         return f" ({self._w('locks.of', seen=self._w.t.percent(figure.coverage or Fraction(0), 1))})"
 
 

@@ -11,6 +11,7 @@ from gateway.report.problems import Problem
 from gateway.report.quality import Earlier, Outage, combined
 from gateway.report.words import Words
 
+MOST_ALIKE = 10  # problems of one kind that are named one by one
 MOST_GAPS = 20  # longest first; the rest is summed
 
 
@@ -24,9 +25,20 @@ def problem_text(w: Words, problem: Problem) -> str:
     return w(f"problem.{problem.code}", **values)
 
 
+def problem_texts(w: Words) -> list[str]:
+    """What makes the report incomplete, a sentence each; of many alike the first, and how many more there are."""
+    found = []
+    for code in dict.fromkeys(p.code for p in w.report.problems):
+        alike = [p for p in w.report.problems if p.code == code]
+        found += [problem_text(w, problem) for problem in alike[:MOST_ALIKE]]
+        if len(alike) > MOST_ALIKE:
+            found.append(w("reserve.more_alike", n=len(alike) - MOST_ALIKE))
+    return found
+
+
 def problem_reserves(w: Words) -> list[str]:
-    """First of all reservations: each makes the report incomplete."""
-    found = [problem_text(w, problem) for problem in w.report.problems]
+    """First of all reservations."""
+    found = problem_texts(w)
     found += [w("reserve.supply", point=p.meter) for p in w.report.port.points if p.supply is None]
     found += [w("reserve.corrected", meter=c.meter, n=c.minutes) for c in w.report.quality.corrections]
     unsure = [f for f in w.report.factors if not f.verified]

@@ -1,10 +1,10 @@
 """A roll-up put into words: several months, several sites, and what of them is missing."""
 
 from collections.abc import Mapping
-from fractions import Fraction
 
 from gateway.report.document import Align, Block, Bullets, Document, Facts, Heading, Paragraph, Table
 from gateway.report.figure import Figure, by_key
+from gateway.report.model import WHOLE_ENOUGH
 from gateway.report.rollup import YEAR_BEFORE, Rollup, Scope
 from gateway.report.sections_locks import lock_reserves, lock_sections
 from gateway.report.sections_targets import target_section
@@ -61,7 +61,7 @@ def _reserves(w: PeriodWords, rollup: Rollup) -> list[Block]:
         w("rollup.reserve.thin", site=s.site, month=w.t.month(s.month.year, s.month.month),
           seen=w.t.percent(s.coverage, 2))
         for s in rollup.slices
-        if s.has_meter and s.coverage < Fraction(99, 100)
+        if s.has_meter and s.coverage < WHOLE_ENOUGH
     ]  # fmt: skip
     for scope in ("port", "operator"):
         if "unknown" in rollup.names(scope):

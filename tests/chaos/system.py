@@ -125,7 +125,9 @@ class Child:
     async def started(self, times: int, within_s: float) -> None:
         """Return once it is ready after so many starts; or later than that, if other faults keep it down."""
         end_s = time.monotonic() + within_s
-        while (self.starts < times or self.ready_line() is None) and time.monotonic() < end_s:  # noqa: ASYNC110
+        while time.monotonic() < end_s:
+            if self.starts >= times and self.ready_line() is not None:
+                return
             await asyncio.sleep(0.1)
 
     async def ready(self, timeout_s: float = 120.0) -> str:

@@ -8,8 +8,9 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from chaos.disk import Disk, build
+from chaos.disk import Disk, build, compiler
 
+pytestmark = pytest.mark.skipif(not compiler(), reason="no C compiler here: apt-get install gcc")
 WRITER = """
 import sqlite3, sys
 db = sqlite3.connect(sys.argv[1], isolation_level=None)

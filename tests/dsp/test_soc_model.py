@@ -7,7 +7,7 @@ import naive_soc
 import numpy as np
 import pytest
 
-from dsp import soc, soc_grid, soc_model
+from dsp import ekf, soc, soc_grid, soc_model
 from dsp.cell import load_cell, pack_params
 
 pytestmark = pytest.mark.usefixtures("kernels")
@@ -38,9 +38,10 @@ def test_a_silence_spreads_the_hypotheses_as_its_definition_says() -> None:
     params = pack_params(cell, 1, 1)
     state = soc.init(params, 0.6, 0.05)
     state["usual_a"] = 1.5
-    twin = naive_soc.Grid(cell, SimpleNamespace(**{**vars(soc_model), **vars(soc_grid), **vars(soc)}))
+    twin = naive_soc.Grid(cell, SimpleNamespace(**{**vars(soc_model), **vars(soc_grid), **vars(soc)}), ekf)
     twin.rows[0]["logw"] = state["logw"][0, 0].astype(np.float64)
     soc_grid.doubt_silence(state[0], params[0], 900.0, -0.8)
     twin.doubt(900.0, -0.8, 1.5, (cell.max_charge_a, cell.max_discharge_a))
-    assert state["logw"][0, 0] == pytest.approx(twin.rows[0]["logw"], abs=1e-4)
+    for past in range(soc_model.PASTS):
+        assert state["logw"][0, past] == pytest.approx(twin.rows[0]["logw"], abs=1e-4)
     assert (state["logw"][0, 0] >= soc.init(params, 0.6, 0.05)["logw"][0, 0]).all()

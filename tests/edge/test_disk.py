@@ -204,6 +204,24 @@ async def test_a_disk_that_stays_full_costs_the_oldest_detail(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("kernels")
+async def test_what_was_dropped_is_told_once_however_often_the_disk_refuses(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    for _ in range(2):
+        await site.disk(Spool.commit, entries(500, "detail"), b"state")
+        await site.disk(Spool.seal, "detail", 500)
+    await site.disk(Spool.make_room, 0)
+    limit_pages(site.disk.spool, 0)
+    site.take(3000)
+    for _ in range(5):
+        await site.flusher.flush()
+    limit_pages(site.disk.spool, 10_000)
+    assert await site.flusher.flush() and await site.disk(Spool.untold) == []
+    lines = [line for (line,) in site.disk.spool._db.execute("SELECT line FROM row WHERE lane = 0")]
+    told = [r.fields["rows"] for r in map(wire.decode_row, lines) if r.tags["code"] == "rows_dropped"]
+    assert told == [1000]
+
+
+@pytest.mark.usefixtures("kernels")
 async def test_a_disk_that_others_fill_stops_the_spool_from_growing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,9 +117,8 @@ def test_an_older_book_is_taken_along(book: Book, tmp_path: Path) -> None:
     book.put_catalogue(catalogue())
     book.close()
     with sqlite3.connect(tmp_path / "book.db") as db:  # as the first release made it
-        db.execute("DROP TABLE pinned")
-        db.execute("DROP TABLE filed")
-        db.execute("DROP TABLE journal")
+        for table in ("pinned", "filed", "journal", "person", "web_session", "audit", "alarm"):
+            db.execute(f"DROP TABLE {table}")
         db.execute("PRAGMA user_version = 1")
     db.close()
     for _ in range(2):

@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from gateway.report.cli import app as report_app
-from gateway.report.cli import export_command
+from gateway.report.export_cli import export_command
 
 app = typer.Typer()
 app.add_typer(report_app, name="report")

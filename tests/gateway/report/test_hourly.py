@@ -37,10 +37,11 @@ def minutes(start_ns: int, energies_wh: list[int]) -> Minutes:
     count = len(energies_wh)
     zeros = np.zeros(count, np.int64)
     energy = np.array(energies_wh, np.int64)
-    return Minutes(
-        start_ns + np.arange(count, dtype=np.int64) * MINUTE_NS, energy, zeros, zeros + MINUTE_NS, energy,
-        zeros, zeros, zeros, zeros, zeros, zeros, zeros, np.full(count, "sim", object),
-    )  # fmt: skip
+    columns = dict.fromkeys(Minutes.__annotations__, zeros) | {
+        "t_ns": start_ns + np.arange(count, dtype=np.int64) * MINUTE_NS,
+        "import_wh": energy, "measured_wh": energy, "covered_ns": zeros + MINUTE_NS,
+    }  # fmt: skip
+    return Minutes.of(np.full(count, "sim", object), **columns)
 
 
 def test_energy_is_multiplied_by_the_rate_of_its_own_half_hour() -> None:

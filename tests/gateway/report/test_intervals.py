@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.report.intervals import NOTHING, Spans, intersect, spans, subtract, total_ns, union
@@ -18,6 +18,7 @@ def pairs_of(found: Spans) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in found]
 
 
+@settings(deadline=None, max_examples=60)
 @given(PAIRS, PAIRS)
 def test_sets_of_intervals_are_sets(a: list[tuple[int, int]], b: list[tuple[int, int]]) -> None:
     p, q = points(a), points(b)
@@ -27,6 +28,7 @@ def test_sets_of_intervals_are_sets(a: list[tuple[int, int]], b: list[tuple[int,
     assert total_ns(spans(a)) == len(p)
 
 
+@settings(deadline=None, max_examples=60)
 @given(PAIRS)
 def test_a_set_is_sorted_and_its_parts_lie_apart(a: list[tuple[int, int]]) -> None:
     found = pairs_of(spans(a))

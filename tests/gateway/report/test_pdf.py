@@ -54,9 +54,8 @@ def test_its_attachments_are_the_files_beside_it(made: Issue, lang: str) -> None
     with opened(made, lang) as pdf:
         found = {name: spec.get_file().read_bytes() for name, spec in pdf.attachments.items()}
         relations = {str(spec.obj.AFRelationship) for spec in pdf.attachments.values()}
-    assert found == {
-        made.name(kind, lang): made.render(kind, lang) for kind in (Format.JSON, Format.CSV, Format.SHIPS)
-    }
+    kinds = (Format.JSON, Format.CSV, Format.SHIPS)
+    assert found == {made.name(kind, lang): made.render(kind, lang) for kind in kinds}
     assert relations == {"/Data"}
 
 

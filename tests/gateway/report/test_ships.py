@@ -134,6 +134,19 @@ def test_what_does_not_fit_in_the_journal_is_told(
     assert "report.problem" not in render_markdown(report, "fr")
 
 
+def test_many_alike_are_counted(port: Any, paris_ns: Any) -> None:
+    port.site(vessel=[FERRY])
+    port.minutes(paris_ns("2026-10-05T00:00"), [1000] * 600)
+    for i in range(13):
+        start_ns = paris_ns("2026-10-05T00:00") + i * 30 * MINUTE_NS
+        port.call(start_ns, start_ns + 10 * MINUTE_NS, 10_000, vessel="unknown")
+    report = october(port)
+    assert len(report.problems) == 13
+    text = render_markdown(report, "en")
+    assert text.count("neither the PLC nor the journal names it") == 10
+    assert "And 3 more like the one before" in text
+
+
 def test_plc_and_journal_that_name_two_ships_are_told(with_call: Any) -> None:
     with_call.site(vessel=[FERRY, {"name": "belle", "plc_names": [], "imo": "9000015"}])
     entry = with_call.book.journal()[0]

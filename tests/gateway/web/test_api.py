@@ -61,7 +61,7 @@ def test_an_alarm_is_noted_by_one_and_refused_to_the_second(shore: Shore) -> Non
     shore.begin()
     (alarm,) = shore.get("alarms").json()["alarms"]
     assert (alarm["state"], alarm["priority"]) == ("unacknowledged", "high")
-    assert "up down" in alarm["text"]["fr"] and alarm["text"]["fr"] != alarm["text"]["en"]
+    assert "amont et aval" in alarm["text"]["fr"] and alarm["text"]["fr"] != alarm["text"]["en"]
     said = {"site": SITE, "device": "charger-1", "code": CODE, "point": "gates", "comment": "j'y vais"}
     assert shore.post("alarms/note", said).json()["state"] == "acknowledged"
     second = shore.post("alarms/note", said, "chef")
