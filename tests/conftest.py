@@ -9,7 +9,7 @@ from typing import Any
 
 import hypothesis
 import pytest
-from order import rank, scheduler
+from order import rank, scheduler, unit
 
 ROOT = Path(__file__).resolve().parent.parent
 hypothesis.settings.register_profile("bollard", deadline=None)  # no test depends on how busy the machine is
@@ -67,7 +67,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: rank(item.nodeid))
+    items.sort(key=lambda item: rank(unit(item.nodeid)))
     missing = {marker: remedy for marker, (there, remedy) in NEEDS.items() if not there()}
     for item in items:
         for marker, remedy in missing.items():

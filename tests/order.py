@@ -1,40 +1,47 @@
 """Which tests `pytest -n` gives to one worker, and which start first.
 
-Tests of a module stay together, so that a server that they share is started once; the benches of the fault table
-are one unit each. What is long starts first, or it would run on alone when everything else is done. Left to itself
-xdist deals out single tests in the order of their files, and its marker `xdist_group` goes unseen with pytest 9.2.
+Tests of a module stay together, so that a server that they share is started once; so do all that use InfluxDB. The
+benches of the fault table are one unit each. What is long starts first, or it would run on alone when everything
+else is done. Left to itself xdist deals out single tests in the order of their files, and its marker `xdist_group`
+goes unseen with pytest 9.2.
 """
 
 import re
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from xdist.scheduler import LoadScopeScheduling
 
+ROOT = Path(__file__).resolve().parent.parent
 FAULT_TABLE = "tests/drivers/test_fault_table.py"
-WITH_INFLUX = (  # one server for all of them
-    "tests/gateway/test_demo_shore.py", "tests/gateway/test_store.py", "tests/gateway/test_influx_setup.py",
-    "tests/gateway/test_pattern.py", "tests/gateway/report/test_render.py",
-)  # fmt: skip
-FIRST = (  # how they start, the longest first
-    "tests/drivers/test_fault_soak.py", *WITH_INFLUX, "tests/gateway/test_demo_edge.py", FAULT_TABLE,
+FIRST = (  # how the names of the units start, the longest first
+    "tests/drivers/test_fault_soak.py", "influx", "tests/gateway/test_demo_edge.py", "tests/chaos/", FAULT_TABLE,
     "tests/drivers/test_bus.py", "tests/firmware_sim/hil/test_run.py", "tests/firmware_sim/test_peers.py",
-    "tests/gateway/test_demo", "tests/test_read_only", "tests/drivers/", "tests/edge/", "tests/firmware_sim/",
-    "tests/dsp/test_lock_rules.py", "tests/test_wheel.py", "tests/gateway/test_battery.py",
+    "tests/gateway/test_demo", "tests/gateway/web/", "tests/test_read_only", "tests/drivers/", "tests/edge/",
+    "tests/firmware_sim/", "tests/dsp/test_lock_rules.py", "tests/test_wheel.py", "tests/gateway/test_battery.py",
 )  # fmt: skip
 
 
 def unit(nodeid: str) -> str:
     """The name of what goes to one worker together."""
     module = nodeid.partition("::")[0]
-    if module in WITH_INFLUX:
+    if shares_influx(module):
         return "influx"
     protocol = re.search(r"-(\w+)\]$", nodeid) if module == FAULT_TABLE else None
     return f"{module}-{protocol[1]}" if protocol else module
 
 
-def rank(nodeid: str) -> int:
+@cache
+def shares_influx(module: str) -> bool:
+    """Whether its tests use the one InfluxDB of a session."""
+    return re.search(r"(?<!own_)influx_server", (ROOT / module).read_text(encoding="utf-8")) is not None
+
+
+@cache
+def rank(unit: str) -> int:
     """Lower starts earlier."""
-    return next((i for i, start in enumerate(FIRST) if nodeid.startswith(start)), len(FIRST))
+    return next((i for i, start in enumerate(FIRST) if unit.startswith(start)), len(FIRST))
 
 
 class Scheduler(LoadScopeScheduling):
