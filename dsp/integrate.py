@@ -59,27 +59,25 @@ def integrate_channels(
 
     Source: as `integrate_power`.
     """
-    weight, weight_ns = np.empty(STEPS), np.empty(STEPS, np.int64)
+    weight = np.empty(STEPS)
     energy_wh[:] = 0.0  # first as sums of (W + W) ns, with what rounding lost beside them
     covered_ns[:] = 0
     lost = np.zeros(power_w.shape[0])
     for start in range(0, t_ns.shape[0] - 1, STEPS):
         count = min(STEPS, t_ns.shape[0] - 1 - start)
-        _weigh(t_ns[start : start + count], t_ns[start + 1 : start + 1 + count], max_gap_ns, weight, weight_ns)
+        _weigh(t_ns[start : start + count], t_ns[start + 1 : start + 1 + count], max_gap_ns, weight)
         for channel in range(power_w.shape[0]):
             power = power_w[channel]
             for k in range(0, count, SUMMED):
                 at, stop = start + k, min(k + SUMMED, count)
                 size = stop - k
-                term, time_ns = _sum(
-                    power[at : at + size], power[at + 1 : at + 1 + size], weight[k:stop], weight_ns[k:stop]
-                )
+                term, time_ns = _sum(power[at : at + size], power[at + 1 : at + 1 + size], weight[k:stop])
                 before = energy_wh[channel]
                 after = before + term
                 of_term = after - before
                 lost[channel] += (before - (after - of_term)) + (term - of_term)
                 energy_wh[channel] = after
-                covered_ns[channel] += time_ns
+                covered_ns[channel] += int(time_ns)
     for channel in range(power_w.shape[0]):
         energy_wh[channel] = (energy_wh[channel] + lost[channel]) / (2.0 * NS_PER_HOUR)
 
@@ -90,13 +88,12 @@ def _weigh(
     after_ns: NDArray[np.int64],
     max_gap_ns: int,
     weight: NDArray[np.float64],
-    weight_ns: NDArray[np.int64],
 ) -> None:
-    """Length of each step, 0 where it does not count."""
+    """Length of each step, 0 where it does not count. [ns]"""
     for i in range(before_ns.shape[0]):
         step_ns = after_ns[i] - before_ns[i]
         step_ns = step_ns if (step_ns > 0) & (step_ns <= max_gap_ns) else 0
-        weight[i] = weight_ns[i] = step_ns
+        weight[i] = step_ns
 
 
 @njit(cache=True, nogil=True, fastmath=ANY_ORDER)
@@ -104,13 +101,15 @@ def _sum(
     before_w: NDArray[np.float64],
     after_w: NDArray[np.float64],
     weight: NDArray[np.float64],
-    weight_ns: NDArray[np.int64],
-) -> tuple[float, int]:
-    """Plain sum of a block's terms and of the time they cover. No branches, so that it runs in vectors."""
-    total, time_ns = 0.0, 0
+) -> tuple[float, float]:
+    """Plain sum of a block's terms and of the time they cover. No branches, so that it runs in vectors.
+
+    The time is exact: whole numbers whose sum stays below 2^53, as long as no step longer than nine hours counts.
+    """
+    total, time_ns = 0.0, 0.0
     for i in range(before_w.shape[0]):
         doubled_w = before_w[i] + after_w[i]
         counts = abs(doubled_w) < np.inf  # false for NaN too
         total += doubled_w * weight[i] if counts else 0.0
-        time_ns += weight_ns[i] if counts else 0
+        time_ns += weight[i] if counts else 0.0
     return total, time_ns

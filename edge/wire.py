@@ -310,7 +310,8 @@ class Catalogue:
 
     `devices[i]` has name, kind, origin, profile, profile_hash, model, interval_s and points; a point has
     name, type (int, float, str), unit, scan, range ([low, high] or null), codes, fr, en; their order is
-    that of the digits of `q`. `settings` is the site file without its secrets.
+    that of the digits of `q`. A meter has `counting` (`edge.counting`): gap, largest power, ratio and range of its
+    registers, so that the shore can count alike. `settings` is the site file without its secrets.
     """
 
     site: str
