@@ -5,6 +5,7 @@ simulator through a small JSON file, so that a day of ferries passes in minutes;
 """
 
 import asyncio
+import contextlib
 import ctypes
 import json
 import time
@@ -44,19 +45,19 @@ class WallClock:
     speed = 1.0
 
     def __init__(self) -> None:
-        self._mono_ns = time.monotonic_ns()
-        self._utc_ns = time.time_ns()
+        self._mono_ns = self.mono_ns()
+        self._utc_ns = self._wall_ns(self._mono_ns)
         self._step_s = 0.0
         self._ahead = False  # of the wall clock, by more than a second
         self.known = True
 
     def now_ns(self) -> int:
-        mono_ns = time.monotonic_ns()
+        mono_ns = self.mono_ns()
         elapsed_ns = mono_ns - self._mono_ns
         utc_ns = self._utc_ns + elapsed_ns
         if not self.known:
             return utc_ns
-        error_ns = time.time_ns() - utc_ns
+        error_ns = self._wall_ns(mono_ns) - utc_ns
         ahead = error_ns < -STEP_NS
         if error_ns > STEP_NS or (ahead and not self._ahead):  # told once
             self._step_s += error_ns / 1e9
@@ -72,6 +73,14 @@ class WallClock:
     def mono_ns(self) -> int:
         return time.monotonic_ns()
 
+    def _wall_ns(self, mono_ns: int) -> int:
+        """What the machine's clock says now, at this instant of the monotonic clock."""
+        return time.time_ns()
+
+    def _synchronised(self) -> bool:
+        """Whether the kernel holds its clock for synchronised: a time daemon sees to it."""
+        return 0 <= _kernel_clock_state() < TIME_ERROR
+
     def boot_id(self) -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
@@ -81,15 +90,16 @@ class WallClock:
 
     def settle(self) -> None:
         """The wall clock is right now: follow it. That time moves in this instant is no step."""
-        self._mono_ns, self._utc_ns, self.known = time.monotonic_ns(), time.time_ns(), True
+        self._mono_ns, self.known = self.mono_ns(), True
+        self._utc_ns = self._wall_ns(self._mono_ns)
 
     def not_before(self, t_ns: int) -> None:
         """Go on from this instant if the clock is behind it: rows on disk already have that time. [ns, UTC]"""
         self._utc_ns = max(self.now_ns(), t_ns)
 
     def trusted(self) -> bool:
-        """Whether the kernel holds its clock for synchronised (a time daemon sees to it), and we follow it."""
-        return 0 <= _kernel_clock_state() < TIME_ERROR and not self._ahead
+        """Whether the machine's clock is synchronised, and we follow it."""
+        return self._synchronised() and not self._ahead
 
     def take_step_s(self) -> float:
         """Seconds by which the wall clock has stepped since the last call; 0 if it has not. [s]"""
@@ -106,23 +116,21 @@ def _kernel_clock_state() -> int:
     return state
 
 
-class SimulatedClock:
+class SimulatedClock(WallClock):
     """The simulator's time: epoch + speed * (monotonic now - origin); stands still until an origin is set.
 
     Its file may also say `"trusted": false`, that no time server has been heard, `"error_s"`, by how much the wall
-    clock is wrong until then, and `"boot"`, a name for what is a boot of the simulated machine.
+    clock is wrong until then, `"step_s"`, by how much it has been set wrong while it is trusted, and `"boot"`, a
+    name for what is a boot of the simulated machine. It may be replaced at any time.
 
     Raises: ValueError if the file is no such clock.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._epoch_ns = 0
-        self._origin_ns: int | None = None
-        self._error_ns = 0
-        self._trusted, self._boot = True, "simulated"
-        self.known = True
+        self._seen = self._state()
         self._read()
+        super().__init__()
 
     def _read(self) -> None:
         try:
@@ -131,15 +139,25 @@ class SimulatedClock:
             origin = data["origin_monotonic_ns"]
             self._origin_ns = None if origin is None else int(origin)
             self._trusted, self._boot = bool(data.get("trusted", True)), str(data.get("boot", "simulated"))
-            if not self._trusted and self.known:
-                self._error_ns = int(float(data.get("error_s", 0.0)) * 1e9)
+            self._error_ns = int(float(data.get("step_s" if self._trusted else "error_s", 0.0)) * 1e9)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{self._path}: not a simulated clock: {error}; it holds epoch_ns, speed, origin_monotonic_ns"
             ) from error
 
-    def now_ns(self) -> int:
-        return self.mono_ns() + (0 if self.known else self._error_ns)
+    def _state(self) -> tuple[int, int, int]:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return 0, 0, 0
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+    def _look(self) -> None:
+        """Read the file again if it has changed; half a file is left for the next look."""
+        if (state := self._state()) != self._seen:
+            with contextlib.suppress(ValueError):
+                self._read()
+                self._seen = state
 
     def mono_ns(self) -> int:
         if self._origin_ns is None:
@@ -147,29 +165,20 @@ class SimulatedClock:
         real_ns = time.monotonic_ns() - self._origin_ns
         return self._epoch_ns + max(0, int(real_ns * self.speed))
 
-    def boot_id(self) -> str:
-        return self._boot
+    def _wall_ns(self, mono_ns: int) -> int:
+        self._look()
+        return mono_ns + self._error_ns
 
-    def wait(self) -> None:
-        self.known = False
-
-    def settle(self) -> None:
-        self.known = True
-
-    def not_before(self, t_ns: int) -> None:
-        """Nothing to do: simulated time is the same for every process, and only goes forward."""
-
-    def trusted(self) -> bool:
-        if not self._trusted:
-            self._read()
+    def _synchronised(self) -> bool:
+        self._look()
         return self._trusted
 
-    def take_step_s(self) -> float:
-        return 0.0
+    def boot_id(self) -> str:
+        return self._boot
 
     async def sleep_until(self, t_ns: int) -> None:
         while self._origin_ns is None:
             await asyncio.sleep(0.02)
-            self._read()
+            self._look()
         lead_ns = max(0, self._origin_ns - time.monotonic_ns())  # nothing happens before time runs
         await asyncio.sleep(lead_ns / 1e9 + max(0.0, (t_ns - self.now_ns()) / 1e9 / self.speed))

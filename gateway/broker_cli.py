@@ -10,6 +10,7 @@ import typer
 from gateway.broker_config import IN_FLIGHT, BrokerPlan, access_rules, configuration
 from gateway.config import load_shore
 from gateway.errors import ConfigError, GatewayError
+from gateway.files import Content, write_whole
 from gateway.pki import Pki
 
 app = typer.Typer(
@@ -115,8 +116,8 @@ def _gateway_of(file: Path) -> tuple[str, str, int | None]:
 def _write(out: Path, plan: BrokerPlan) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "acl").write_text(access_rules(plan))
-        (out / "mosquitto.conf").write_text(configuration(plan, out.absolute()))
+        rules, settings = access_rules(plan), configuration(plan, out.absolute())
+        write_whole([Content(out / "acl", rules.encode()), Content(out / "mosquitto.conf", settings.encode())])
     except OSError as error:
         raise ConfigError(f"{out}: cannot be written: {error.strerror}; give another --out") from error
 

@@ -109,8 +109,8 @@ class Intake:
         Raises: StoreUnavailable; then call again with the same messages, nothing has been counted.
             StoreError.
         """
-        counters = Counters(**asdict(self.counters))
-        learned = self._learn(messages, counters)
+        counters, nonsense = Counters(**asdict(self.counters)), list[tuple[Message, WireError]]()
+        learned = self._learn(messages, counters, nonsense)
         released = [message for gateway, message in self._waiting if gateway in learned]
         waiting = deque((g, message) for g, message in self._waiting if g not in learned)
         batches: dict[Gateway, list[_Batch]] = {}
@@ -118,7 +118,7 @@ class Intake:
             try:
                 batch = self._read(message)
             except WireError as error:
-                self._note(message, error, counters)
+                nonsense.append((message, error))
                 continue
             gateway = (batch.header.site, batch.header.gateway)
             if self._types_of(gateway) is None:
@@ -126,6 +126,7 @@ class Intake:
             else:
                 batches.setdefault(gateway, []).append(batch)
         receipts = [r for gateway, group in batches.items() for r in self._settle(gateway, group, counters)]
+        self._note(nonsense, counters)
         while len(waiting) > WAITING_KEPT:
             waiting.popleft()
             counters.dropped += 1
@@ -135,7 +136,9 @@ class Intake:
             setattr(self.counters, name, value)
         return receipts
 
-    def _learn(self, messages: Iterable[Message], counters: Counters) -> set[Gateway]:
+    def _learn(
+        self, messages: Iterable[Message], counters: Counters, nonsense: list[tuple[Message, WireError]]
+    ) -> set[Gateway]:
         """Keep the catalogues among the messages. Returns whose they are."""
         learned = set()
         for message in filter(_is_catalogue, messages):
@@ -146,7 +149,7 @@ class Intake:
                 _check_catalogue(catalogue)
                 self._book.put_catalogue(catalogue)
             except WireError as error:
-                self._note(message, error, counters)
+                nonsense.append((message, error))
             else:
                 if (site, gateway) not in self._heard:
                     self._heard.add((site, gateway))
@@ -219,10 +222,15 @@ class Intake:
             for position, reason in self._store.write(rows, self._types[gateway]):
                 batch, number = owners[position]
                 reasons[id(batch)].append((number, reason))
+        notes = [
+            (batch.header, [(n, batch.lines[n], reason) for n, reason in reasons[id(batch)]])
+            for batch in batches
+            if reasons[id(batch)]
+        ]
+        if notes:  # before the receipts: they let the edge forget the rows
+            self._book.refuse(notes)
         for batch in batches:
             refused = tuple(sorted(reasons[id(batch)]))
-            if refused:  # before the receipt: it lets the edge forget the row
-                self._book.refuse(batch.header, [(n, batch.lines[n], reason) for n, reason in refused])
             stored = batch.header.rows - len(refused)
             counters.batches += 1
             counters.stored += stored
@@ -241,11 +249,17 @@ class Intake:
             self._confirmed.popitem(last=False)
         return seen
 
-    def _note(self, message: Message, error: WireError, counters: Counters) -> None:
-        if self._book.note_malformed(message.topic, message.payload, str(error)):
-            log.warning("%s: %s", message.topic, error)
-        counters.malformed += 1
-        counters.forged += isinstance(error, ForgedError)
+    def _note(self, nonsense: Sequence[tuple[Message, WireError]], counters: Counters) -> None:
+        if not nonsense:
+            return
+        new = self._book.note_malformed(
+            (message.topic, message.payload, str(error)) for message, error in nonsense
+        )
+        for (message, error), is_new in zip(nonsense, new, strict=True):
+            if is_new:
+                log.warning("%s: %s", message.topic, error)
+            counters.malformed += 1
+            counters.forged += isinstance(error, ForgedError)
 
 
 def check_row(row: RowLine, sender: Gateway, origins: tuple[str, ...] | None) -> None:

@@ -13,7 +13,6 @@ other can pose as the broker.
 import fcntl
 import ipaddress
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from gateway.errors import GatewayError
+from gateway.files import Content, write_whole
 
 Role = Literal["gateway", "shore", "broker"]
 NAMES: dict[Role, str] = {
@@ -93,9 +93,11 @@ class Pki:
             .sign(key, hashes.SHA256())
         )
         with _locked(folder):
-            _write(folder / "ca.key", _pem(key), secret=True)
-            _write(folder / "issued.json", b"[]\n")
-            _write(folder / "ca.pem", certificate.public_bytes(serialization.Encoding.PEM))
+            _write(
+                Content(folder / "ca.key", _pem(key), secret=True),
+                Content(folder / "issued.json", b"[]\n"),
+                Content(folder / "ca.pem", certificate.public_bytes(serialization.Encoding.PEM)),
+            )
             pki = cls(folder)
             pki._write_crl([])
         return pki
@@ -188,8 +190,10 @@ class Pki:
         certificate = builder.sign(ca_key, hashes.SHA256())
         ends = certificate.not_valid_after_utc.isoformat()
         issued = Issued(name, role, f"{certificate.serial_number:x}", ends, tuple(hosts))
-        _write(self.folder / f"{issued.stem}.key", _pem(key), secret=True)
-        _write(self.folder / f"{issued.stem}.pem", certificate.public_bytes(serialization.Encoding.PEM))
+        _write(  # together: a certificate without its key opens nothing
+            Content(self.folder / f"{issued.stem}.key", _pem(key), secret=True),
+            Content(self.folder / f"{issued.stem}.pem", certificate.public_bytes(serialization.Encoding.PEM)),
+        )
         self._remember([*self.issued(), issued])
         return issued
 
@@ -216,11 +220,11 @@ class Pki:
                     entry.revocation_date(datetime.fromisoformat(seen.revoked)).build()
                 )
         crl = builder.sign(key, hashes.SHA256())
-        _write(self.folder / "crl.pem", crl.public_bytes(serialization.Encoding.PEM))
+        _write(Content(self.folder / "crl.pem", crl.public_bytes(serialization.Encoding.PEM)))
 
     def _remember(self, issued: Sequence[Issued]) -> None:
         text = json.dumps([asdict(seen) for seen in issued], indent=1)
-        _write(self.folder / "issued.json", text.encode() + b"\n")
+        _write(Content(self.folder / "issued.json", text.encode() + b"\n"))
 
 
 def _check_name(role: Role, name: str) -> None:
@@ -268,18 +272,12 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _write(file: Path, content: bytes, secret: bool = False) -> None:
-    """All of it or nothing, on disk; a secret is never readable by others, not even for a moment."""
-    part = file.with_name(f".{file.name}.part")
+def _write(*contents: Content) -> None:
+    """Raises: PkiError."""
     try:
-        part.unlink(missing_ok=True)
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if secret else 0o644), "wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(file)
+        write_whole(contents)
     except OSError as error:
-        raise PkiError(f"{file}: cannot be written: {error.strerror}") from error
+        raise PkiError(f"{contents[0].file}: cannot be written: {error.strerror}") from error
 
 
 @contextmanager

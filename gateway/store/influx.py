@@ -43,6 +43,9 @@ from gateway.store.pattern import pattern_of
 TIMEOUT_MS = 30_000
 LINES_AT_ONCE = 5000  # InfluxData's advice for one request
 ROWS_AT_ONCE = 4096
+OPENING = frozenset({400, 401, 403, 404, 422})  # a start with wrong settings is to end with a sentence
+ASKING = frozenset({400, 422})  # our question is wrong
+NEVER = frozenset[int]()  # what was right at the start may become so again: writing goes on
 BUCKETS = {"events": "events", "minutes": "minutes", "live": "raw", "detail": "raw"}  # lane -> suffix
 ORIGINAL = {f"{tag}_text": tag for tag in TAGS}  # Flux cannot pivot a field that has a tag's name
 STORED = {tag: name for name, tag in ORIGINAL.items()}
@@ -65,7 +68,7 @@ class InfluxStore:
         self._held: dict[str, dict[str, FieldType]] | None = None
         self._memory: TypeMemory | None = None
         try:
-            with self._explained(opening=True):
+            with self._explained(OPENING):
                 self._see_to_buckets(create)
         except BaseException:
             self._client.close()
@@ -98,7 +101,7 @@ class InfluxStore:
         ways: dict[str, list[Line]] = {}  # kind -> the lines of its bucket
         with self._writing:
             try:
-                with self._explained():
+                with self._explained(NEVER):
                     held = self._types_held()
                     problems = [None if isinstance(row, str) else cannot_be_stored(row, types) for row in rows]
                     read = zip(rows, problems, strict=True)
@@ -254,7 +257,7 @@ class InfluxStore:
         return []
 
     def _tables(self, script: str) -> Iterator["_Table"]:
-        with self._explained():
+        with self._explained(ASKING):
             reply = self._queries.query_raw(script, dialect=Dialect(header=True, annotations=["datatype"]))
             try:
                 yield from _read_csv(io.TextIOWrapper(reply, encoding="utf-8", newline=""))
@@ -262,8 +265,8 @@ class InfluxStore:
                 reply.release_conn()
 
     @contextmanager
-    def _explained(self, opening: bool = False) -> Iterator[None]:
-        """Turn the client's errors into ours."""
+    def _explained(self, lasting: frozenset[int]) -> Iterator[None]:
+        """Turn the client's errors into ours; `lasting`: with these answers it is no use to ask again."""
         try:
             yield
         except ApiException as error:
@@ -274,8 +277,7 @@ class InfluxStore:
                 text = f"{self._where}: {message}; check org and bucket"
             else:
                 text = f"{self._where}: answers {status}: {message}"
-            lasting = status in (400, 422) or (opening and status in (401, 403, 404))
-            raise (StoreError if lasting else StoreUnavailable)(text) from error
+            raise (StoreError if status in lasting else StoreUnavailable)(text) from error
         except InfluxDBError as error:  # the client's own: it found no such organisation
             raise StoreError(f"{self._where}: {error}; check org and bucket") from error
         except urllib3.exceptions.HTTPError as error:

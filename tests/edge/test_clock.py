@@ -133,6 +133,20 @@ def test_the_simulators_clock_can_be_one_that_nobody_has_set(tmp_path: Path, mac
     assert clock_.now_ns() == 10**18
 
 
+def test_the_simulators_clock_can_be_set_wrong_and_steps_like_a_real_one(tmp_path: Path, machine: Machine) -> None:
+    path = tmp_path / "clock.json"
+    write(path, machine.mono_ns)
+    clock_ = SimulatedClock(path)
+    write(path, machine.mono_ns, step_s=3600.0)
+    assert clock_.now_ns() == 10**18 + 3600 * 10**9  # forward is followed
+    assert clock_.take_step_s() == pytest.approx(3600.0)
+    write(path, machine.mono_ns)
+    assert clock_.now_ns() == 10**18 + 3600 * 10**9  # back is not
+    assert clock_.take_step_s() == pytest.approx(-3600.0) and not clock_.trusted()
+    machine.passes(1.0)
+    assert clock_.now_ns() == pytest.approx(10**18 + 3660 * 10**9, abs=60 * 10**9 * clock.SLEW + 1)
+
+
 def test_a_file_that_is_no_clock_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "clock.json"
     path.write_text("{}")

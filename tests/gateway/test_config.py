@@ -57,10 +57,11 @@ def test_every_problem_is_named_at_once_with_its_remedy() -> None:
         "/etc/bollard/shore.toml: broker.port = 70000: Input should be less than or equal to 65535; give the "
         "broker's port; 0, embedded only, takes a free one",
         "/etc/bollard/shore.toml: broker.hots = 'x': Extra inputs are not permitted; use one of embedded, "
-        "fallback, host, mqtt, password_file, port, share, tls_ca, tls_cert, tls_key, username",
+        "fallback, host, keepalive_s, mqtt, password_file, port, reconnect_s, share, tls_ca, tls_cert, tls_key, "
+        "username",
         "/etc/bollard/shore.toml: book.paht = 'x': Extra inputs are not permitted; use one of path",
         "/etc/bollard/shore.toml: colour = 'red': Extra inputs are not permitted; use one of book, broker, "
-        "http, production, schema, sites, store",
+        "company, group, http, operator, port, production, report, schema, sites, store",
     ]
 
 

@@ -66,8 +66,15 @@ class Mosquitto:
     def log(self) -> str:
         return (self._folder / "mosquitto.log").read_text(errors="replace")
 
+    def stop(self) -> None:
+        """End it as a service manager does: it saves what it is to keep."""
+        self._end(signal.SIGTERM)
+
     def kill(self) -> None:
         """End it at once."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, signum: int) -> None:
         if self._child is not None and self._child.poll() is None:
-            self._child.kill()
+            self._child.send_signal(signum)
             self._child.wait(10)

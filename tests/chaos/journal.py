@@ -1,0 +1,83 @@
+"""What was sealed, told by the spool's own file: triggers copy each row in the transaction that seals it.
+
+The agent runs unchanged and knows nothing of them. A copy is exactly as durable as its row: a kill takes both or
+none, a power cut rolls both back. So the journal is what the spool answers for, and what the store holds beyond it
+was published before it was safe. A row that the file itself forgets in between is found by its number: a gap in
+`seq` below the highest one.
+"""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.spool import Spool, Tally
+
+TRIGGERS = """
+CREATE TABLE chaos_row (seq INTEGER PRIMARY KEY, lane INTEGER, replay INTEGER, line TEXT, batch INTEGER);
+CREATE TABLE chaos_freed (n INTEGER PRIMARY KEY, id INTEGER, dropped INTEGER);
+CREATE TRIGGER chaos_sealed AFTER INSERT ON row BEGIN
+  INSERT INTO chaos_row VALUES (NEW.seq, NEW.lane, NEW.replay, NEW.line, NULL); END;
+CREATE TRIGGER chaos_batched AFTER UPDATE OF batch ON row BEGIN
+  UPDATE chaos_row SET batch = NEW.batch WHERE seq = NEW.seq; END;
+CREATE TRIGGER chaos_freed_ AFTER DELETE ON batch BEGIN
+  INSERT INTO chaos_freed (id, dropped) VALUES (OLD.id, 0); END;
+CREATE TRIGGER chaos_dropped AFTER UPDATE OF dropped ON tally WHEN NEW.dropped > OLD.dropped BEGIN
+  UPDATE chaos_freed SET dropped = 1 WHERE n = (SELECT max(n) FROM chaos_freed); END;
+"""
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A row that was on disk."""
+
+    line: str
+    replay: bool  # it feeds the computations
+    batch: int | None
+    dropped: bool
+
+
+@dataclass(frozen=True)
+class Journal:
+    """Everything a spool has ever sealed, in the order in which it came, and what its own books say."""
+
+    spool: str
+    rows: list[Sealed]
+    tally: Tally
+    checkpoint: bytes | None
+    missing: int  # numbers below the highest that no row has
+
+
+def install(path: Path, owner: str) -> None:
+    """Make an empty spool that keeps a journal."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Spool(path, owner).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(TRIGGERS)
+
+
+def tally(path: Path) -> Tally:
+    """What the spool has counted, while its agent runs."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10.0)) as db:
+        totals = "SELECT sum(sealed), sum(stored), sum(refused), sum(dropped) FROM tally"
+        return Tally(*db.execute(totals).fetchone())
+
+
+def read(path: Path, owner: str) -> Journal:
+    """After the agent has ended. Raises: SpoolError if the file is no longer good."""
+    spool = Spool(path, owner)  # as the next start would find it
+    tally, name = spool.tally(), spool.id
+    checkpoint = spool.replay()[0]
+    spool.close()
+    with closing(sqlite3.connect(path)) as db:
+        damage = db.execute("PRAGMA integrity_check").fetchone()[0]
+        assert damage == "ok", f"{path}: {damage}"
+        query = (
+            "SELECT line, replay, batch, EXISTS (SELECT 1 FROM chaos_freed WHERE id = batch AND dropped)"
+            " FROM chaos_row ORDER BY seq"
+        )
+        rows = [
+            Sealed(line, bool(replay), batch, bool(dropped)) for line, replay, batch, dropped in db.execute(query)
+        ]
+        highest = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'row'").fetchone()
+    return Journal(name, rows, tally, checkpoint, (highest[0] if highest else 0) - len(rows))
