@@ -26,7 +26,7 @@ def berth_rows(folder: Path, minutes: float) -> list[Entry]:
     with Process(sim) as plant:
         (folder / "site.toml").write_text(site_of(json.loads(plant.ready_line[5:]), 1))
         run = ["python", "-m", "edge.cli", "run", "--site", str(folder / "site.toml"), "--sim-clock", str(clock)]
-        with Process(run) as agent:
+        with Process(run, timeout_s=300.0) as agent:  # kernels may have to be compiled
             time.sleep(minutes * 60.0 / SPEED)
             assert agent.terminate() == 0
     return sorted(_all_of(Spool(folder / "spool.db", "demo-port/gw-quay-1")), key=lambda entry: entry.t_ns)

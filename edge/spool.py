@@ -59,7 +59,7 @@ class Spool(SpoolFile):
         """
         with writing(self._db, self.path):
             freed = self._free_all(receipts)
-            sealed = self._insert(entries, tuple(seal), keep=checkpoint is None)
+            sealed = self._insert(entries, tuple(seal))
             self._db.executemany(
                 "INSERT INTO held (lane, boot, mono_ns, line) VALUES (?, ?, ?, ?)",
                 [(wire.LANES.index(h.lane), h.boot, h.mono_ns, h.line) for h in held],
@@ -77,21 +77,17 @@ class Spool(SpoolFile):
                 self._keep(checkpoint)
         return Committed(freed, sealed)
 
-    def _insert(self, entries: Sequence[Entry], lanes: tuple[str, ...], keep: bool) -> list[Batch]:
-        """New rows, and batches of these lanes. A row that is in a batch at once is kept for a replay only."""
+    def _insert(self, entries: Sequence[Entry], lanes: tuple[str, ...]) -> list[Batch]:
+        """New rows, and batches of these lanes."""
         direct = {}
         for lane in lanes:
             mine = [entry for entry in entries if entry.lane == lane]
             if mine and _is_one_batch(mine) and not self._unsealed(lane, 1):
                 direct[lane] = self._insert_batch(lane, [e.t_ns for e in mine], [e.line for e in mine])
-        rows = [(entry, direct[entry.lane].id if entry.lane in direct else None) for entry in entries]
+        numbers = {lane: batch.id for lane, batch in direct.items()}
         self._db.executemany(
             "INSERT INTO row (lane, batch, replay, t_ns, line) VALUES (?, ?, ?, ?, ?)",
-            [
-                (wire.LANES.index(e.lane), number, e.replay, e.t_ns, e.line)
-                for e, number in rows
-                if number is None or (e.replay and keep)
-            ],
+            [(wire.LANES.index(e.lane), numbers.get(e.lane), e.replay, e.t_ns, e.line) for e in entries],
         )
         others = [self._seal(lane, ROWS_IN_BATCH, BYTES_IN_BATCH, 1) for lane in lanes if lane not in direct]
         return [*direct.values(), *(batch for batch in others if batch is not None)]

@@ -139,7 +139,7 @@ class SpoolFile:
         size = path.stat().st_size if path.is_file() else -1
         log_size = _size_of(path.with_name(path.name + "-wal"))
         try:
-            if size == 0 and (log_size or word == "open"):
+            if size == 0 and word and (log_size > 0 or word == "open"):  # else it never was one
                 raise SpoolDamagedError(f"{path}: is empty")
             self._connect()
             if word == "open" and size < MOST_CHECKED_BYTES:

@@ -17,7 +17,7 @@ TRIGGERS = """
 CREATE TABLE chaos_row (seq INTEGER PRIMARY KEY, lane INTEGER, replay INTEGER, line TEXT, batch INTEGER);
 CREATE TABLE chaos_freed (n INTEGER PRIMARY KEY, id INTEGER, dropped INTEGER);
 CREATE TRIGGER chaos_sealed AFTER INSERT ON row BEGIN
-  INSERT INTO chaos_row VALUES (NEW.seq, NEW.lane, NEW.replay, NEW.line, NULL); END;
+  INSERT INTO chaos_row VALUES (NEW.seq, NEW.lane, NEW.replay, NEW.line, NEW.batch); END;
 CREATE TRIGGER chaos_batched AFTER UPDATE OF batch ON row BEGIN
   UPDATE chaos_row SET batch = NEW.batch WHERE seq = NEW.seq; END;
 CREATE TRIGGER chaos_freed_ AFTER DELETE ON batch BEGIN

@@ -33,9 +33,12 @@ for turn in range(24):
     t = times[-1] + 1
     lines = [f'meter,site=s,gateway=g,device=m text="{str(i) * 40}" {i}' for i in times]
     state = str(turn).encode() * 500 if turn % 7 == 6 else None
-    spool.commit([Entry(lane, i, line, True) for i, line in zip(times, lines)], state)
+    seal = (lane,) if turn % 4 == 3 else ()
+    done = spool.commit([Entry(lane, i, line, True) for i, line in zip(times, lines)], state, seal=seal)
     say(rows=times, state=turn if state else None)
-    if turn % 2:
+    for sealed in done.sealed:
+        say(batch=sealed.id, crc=sealed.crc32)
+    if turn % 4 == 1:
         sealed = spool.seal(lane, 8)
         say(batch=sealed.id, crc=sealed.crc32)
     if turn % 5 == 4:

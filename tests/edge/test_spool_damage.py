@@ -230,3 +230,11 @@ def test_damage_that_shows_while_it_runs_is_mended_in_place(full: Path) -> None:
     assert spool.reopen(told.value) is not None and spool.id != old
     spool.commit([entry(1)])
     assert in_order(spool)
+
+
+def test_an_empty_file_that_nobody_has_had_open_is_a_new_spool(tmp_path: Path) -> None:
+    """The power went while the first one was made, or somebody has touched the file."""
+    (tmp_path / "spool.db").write_bytes(b"")
+    spool = Spool(tmp_path / "spool.db", "s/g")
+    assert spool.salvaged is None
+    spool.commit([entry(1)])
