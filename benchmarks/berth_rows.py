@@ -4,6 +4,7 @@ import json
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 from processes import Process
 
@@ -23,15 +24,18 @@ def berth_rows(folder: Path, minutes: float) -> list[Entry]:
     clock.write_text(json.dumps(start))
     sim = ["python", "-m", "firmware_sim.cli", "run", "demo-port", "--sim-clock", str(clock)]
     with Process(sim) as plant:
-        serving = json.loads(plant.ready_line[5:])
-        site = site_toml(OPTIONS, serving["devices"], serving["berths"]["berth-1"]["pack"], 1)
-        site = re.sub(r"\[\[device\]\]\nname = \"lock-1\".*?(?=\[\[berth\]\])", "", site, flags=re.DOTALL)
-        (folder / "site.toml").write_text(site)
+        (folder / "site.toml").write_text(site_of(json.loads(plant.ready_line[5:]), 1))
         run = ["python", "-m", "edge.cli", "run", "--site", str(folder / "site.toml"), "--sim-clock", str(clock)]
         with Process(run) as agent:
             time.sleep(minutes * 60.0 / SPEED)
             assert agent.terminate() == 0
     return sorted(_all_of(Spool(folder / "spool.db", "demo-port/gw-quay-1")), key=lambda entry: entry.t_ns)
+
+
+def site_of(serving: dict[str, Any], broker: int) -> str:
+    """The demo's site file without its lock, for a simulator that serves as it says."""
+    site = site_toml(OPTIONS, serving["devices"], serving["berths"]["berth-1"]["pack"], broker)
+    return re.sub(r"\[\[device\]\]\nname = \"lock-1\".*?(?=\[\[berth\]\])", "", site, flags=re.DOTALL)
 
 
 def _all_of(spool: Spool) -> list[Entry]:

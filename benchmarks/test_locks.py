@@ -96,7 +96,7 @@ def level() -> Any:
 
 @pytest.mark.benchmark(group="despiking a day of a level, with the ratios above")
 def test_despiking_and_downsampling_of_a_day(
-    benchmark: Any, level: Any, capsys: pytest.CaptureFixture[str]
+    benchmark: Any, level: Any, capsys: pytest.CaptureFixture[str], ratios: Any
 ) -> None:
     from dsp import compress, signal
 
@@ -139,4 +139,6 @@ def test_despiking_and_downsampling_of_a_day(
             ratio = seconds / best["hampel, 7 samples"]
             each_ns = 1e9 * seconds / len(level)
             print(f"  {name:30s} {1e3 * seconds:8.2f} ms   {each_ns:7.0f} ns a sample   x {ratio:.2f}")
+    others = {name.removeprefix("hampel, "): s for name, s in best.items() if name.startswith("hampel, ")}
+    ratios.add("despiking a day of a level", "s", others.pop("7 samples"), others)
     assert best["hampel, 7 samples"] < best["hampel, NumPy"]

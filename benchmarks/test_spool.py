@@ -22,8 +22,7 @@ from berth_rows import berth_rows, values_in
 
 from edge import wire
 from edge.config import SpoolConfig
-from edge.sending import MOST_ROWS_PER_BATCH
-from edge.spool import Entry, Spool
+from edge.spool import ROWS_IN_BATCH, Entry, Spool
 
 MINUTES = 20.0
 ROWS = int(os.environ.get("BOLLARD_SPOOL_ROWS", "1000000"))
@@ -46,8 +45,8 @@ def grouped(rows: list[Entry], seconds: float) -> Iterator[list[Entry]]:
     for entry in rows:
         groups.setdefault((int(entry.t_ns // (seconds * 1e9)), wire.LANES.index(entry.lane)), []).append(entry)
     for group in groups.values():
-        for at in range(0, len(group), MOST_ROWS_PER_BATCH):
-            yield group[at : at + MOST_ROWS_PER_BATCH]
+        for at in range(0, len(group), ROWS_IN_BATCH):
+            yield group[at : at + ROWS_IN_BATCH]
 
 
 def wire_bytes(rows: list[Entry], seconds: float) -> tuple[float, float]:
@@ -93,14 +92,13 @@ def keep(path: Path, rows: list[Entry], flush_s: float) -> tuple[int, int]:
     flushes: dict[int, list[Entry]] = {}
     for entry in rows:
         flushes.setdefault(int(entry.t_ns // (flush_s * 1e9)), []).append(entry)
-    minute = 0
+    minute, receipts = 0, list[wire.Receipt]()
     for tick, entries in flushes.items():
         is_minute = int(tick * flush_s // 60) != minute
         minute = int(tick * flush_s // 60)
-        spool.commit(entries, state if is_minute else None)
-        sealed = [s for lane in wire.LANES if (s := spool.seal(lane, MOST_ROWS_PER_BATCH)) is not None]
-        spool.confirm_all([wire.Receipt(spool.id, s.id, s.crc32, s.rows) for s in sealed])
-        commits += 2 + len(sealed)
+        done = spool.commit(entries, state if is_minute else None, (), 0, 0, receipts, wire.LANES)
+        receipts = [wire.Receipt(spool.id, s.id, s.crc32, s.rows) for s in done.sealed]
+        commits += 1
     spool.close()
     return written_bytes() - before, commits
 
@@ -139,13 +137,13 @@ def test_a_full_spool_costs_disk_not_memory(
     per_row = last["file"] / last["rows"]
     per_s = len(rows) / span_s(rows)
     month = per_s * MONTH_S * per_row
-    print(f"\n{last['waiting']:,} rows wait: {last['file'] / 1e6:.0f} MB of disk, {per_row:.1f} bytes a row, "
-          f"{1e6 * last['s'] / last['rows']:.0f} µs a row to fill")  # fmt: skip
-    print(
-        f"memory after a tenth {first['rss'] / 1e6:.1f} MB, full {last['rss'] / 1e6:.1f} MB: × {last['rss'] / first['rss']:.2f}"
-    )
+    fill_us, grown = 1e6 * last["s"] / last["rows"], last["rss"] / first["rss"]
+    print(f"\n{last['waiting']:,} rows wait: {last['file'] / 1e6:.0f} MB, {per_row:.1f} bytes a row")
+    print(f"memory after a tenth {first['rss'] / 1e6:.1f} MB, full {last['rss'] / 1e6:.1f} MB: × {grown:.2f}")
+    print(f"{fill_us:.0f} µs a row to fill")
     most = SpoolConfig().max_mib * 2**20
-    print(f"30 days of this berth ({per_s:.1f} rows/s): {month / 2**20:.0f} MiB; spool.max_mib = {most // 2**20} "
-          f"holds {most / (per_s * per_row) / 86_400:.0f} days, or 30 days of {most / month:.0f} such berths")  # fmt: skip
+    days = most / (per_s * per_row) / 86_400
+    print(f"30 days of this berth ({per_s:.1f} rows/s): {month / 2**20:.0f} MiB")
+    print(f"spool.max_mib = {most // 2**20} holds {days:.0f} days, or 30 days of {most / month:.1f} such berths")
     assert last["waiting"] == ROWS
     assert last["rss"] - first["rss"] < 4e6

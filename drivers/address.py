@@ -11,6 +11,11 @@ TCP_PORT, TLS_PORT = 502, 802  # MODBUS Messaging on TCP/IP 1.0b; MODBUS/TCP Sec
 SERIAL_TRANSPORTS = ("rtu", "ascii")
 
 
+def bracketed(host: str) -> str:
+    """As a URL has it: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
 @dataclass(frozen=True, slots=True)
 class ModbusAddress:
     """One unit on one connection or line. Nothing is opened by it.

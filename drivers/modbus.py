@@ -121,6 +121,7 @@ class ModbusLink:
         self._bus = bus
         self._unit_id, self._timeout_s = unit_id, timeout_s
         self._answers: dict[Block, bytes] = {}
+        self._news: list[tuple[Block, str]] = []  # what this scan has found wrong that was not known
 
     async def __aenter__(self) -> Self:
         """Connect, if nobody has. Raises: DeviceUnreachable."""
@@ -177,6 +178,7 @@ class ModbusLink:
                     self._well(block)
             answered = True
             t_ns = now_ns()
+        self._tell()
         return decoder.decode(answers, t_ns or now_ns())
 
     def _order(self, blocks: Sequence[Block]) -> Sequence[int]:
@@ -220,7 +222,7 @@ class ModbusLink:
         return None
 
     def _note(self, block: Block, quality: Quality, error: DriverError) -> Quality:
-        """Count a refusal, nonsense, or silence. Log changes, not states. Returns: the quality."""
+        """Count a refusal, nonsense, or silence. Changes are told, not states. Returns: the quality."""
         state = self._states.setdefault(block, BlockState())
         state.fail(quality, time.monotonic())
         state.fault = error.fault
@@ -230,8 +232,18 @@ class ModbusLink:
                     other.until_s = max(other.until_s, state.until_s)
         if state.trouble != str(error):
             state.trouble = str(error)
-            log.warning("%s", error)
+            self._news.append((block, state.trouble))
         return quality
+
+    def _tell(self) -> None:
+        """Log what is new; blocks of which the same is wrong share a line."""
+        lines: dict[tuple[str, str], list[str]] = {}
+        for block, trouble in self._news:
+            before, name, after = trouble.partition(str(block))
+            lines.setdefault((before, after), []).extend([name] if name else [])
+        self._news.clear()
+        for (before, after), names in lines.items():
+            log.warning("%s%s%s", before, ", ".join(names), after)
 
     def _note_silence(self, block: Block, error: DriverError, answered: bool) -> None:
         """Of a device that has just answered, it is the block's own; else it is the device's."""

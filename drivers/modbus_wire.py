@@ -139,7 +139,9 @@ async def open_wire(address: ModbusAddress, timeout_s: float) -> Wire:
     except ssl.SSLError as error:
         raise OSError(f"TLS was refused: {error.reason or error}; does it ask for tls_cert?") from error
     except ValueError as error:  # 10.20..7: the name cannot even be asked for
-        raise OSError(f"host = {address.host!r} is no name and no address: {error}") from error
+        raise OSError(
+            f"host = {address.host!r} is no name and no address; give one as in 10.20.0.7 or meter-1.quay.example"
+        ) from error
 
 
 def tls_context(address: ModbusAddress) -> ssl.SSLContext:

@@ -94,7 +94,9 @@ class OpcUaLink(Session):
         self._aside: dict[int, Backoff] = {}  # nodes that the server refuses
         self._watch: Watch | None = None
         if device.subscribed:
-            self._watch = Watch(self, profile, device.subscribed, device.settings.publishing_s)
+            self._watch = Watch(
+                self, profile, device.subscribed, device.settings.publishing_s, device.settings.reread_s
+            )
         self._told_ns = dict.fromkeys(profile.scans, 0)  # of the last row of each scan class
         self._history_retry = device.history_retry
         self._history = History(self, profile) if device.settings.history else None
@@ -115,8 +117,9 @@ class OpcUaLink(Session):
         """All points of a scan class in one row: what the subscription holds, and a read for the rest.
 
         A held value counts only if the subscription has spoken since the last row, otherwise it is read: no
-        value is repeated on trust. A node that the server refuses, or whose value has another type than the
-        profile says, is unknown with that quality, and counted; the others stay good.
+        value is repeated on trust; now and then each is read all the same. A node that the server refuses, or
+        whose value has another type than the profile says, is unknown with that quality, and counted; the others
+        stay good.
 
         Args:
             scan: A scan class of the profile.
@@ -134,10 +137,17 @@ class OpcUaLink(Session):
             held = self._watch.held(self._told_ns[scan])
             told = tuple(index for index in left if index in held)
             if told:
-                row.t_ns = self._watch.spoke_ns
+                told_ns = self._watch.spoke_ns
                 for batch in self._reads.of(told, len(told)):
                     self._decode(batch, [held[index] for index in told], row)
                 left = tuple(index for index in left if index not in held)
+                again = self._watch.whose_turn(told)
+                row.values[list(again)] = np.nan
+                for index in again:
+                    row.text.pop(index, None)
+                await self._read_into(row, again, now_ns)
+                row.t_ns = told_ns  # a point that is read by the way makes the row no younger
+                self._watch.forget(index for index in again if row.quality[index] == Quality.REFUSED)
         asked = tuple(index for index in left if index not in self._aside or self._aside[index].due)
         row.quality[[index for index in left if index not in asked]] = Quality.REFUSED
         await self._read_into(row, asked, now_ns)

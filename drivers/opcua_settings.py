@@ -33,6 +33,9 @@ class OpcUaSettings(BaseModel):
         None, description="true for all points, false for none, or names of points; else as the profile says"
     )
     publishing_s: float = Field(0.5, ge=0.05, le=3600.0, description="seconds between publishes of changes")
+    reread_s: float = Field(
+        300.0, ge=1.0, le=86_400.0, description="seconds after which a point that is watched is read all the same"
+    )
     history: bool = Field(True, description="false leaves the server's history alone after a gap")
 
     @field_validator("server_fingerprint")

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import monotonic
 from typing import Any
 
@@ -54,13 +54,16 @@ class Watch:
     """The points that a server watches for us.
 
     The server's own clock is watched along with them: it always moves, so a subscription that says nothing of
-    it is dead however well the session answers. `held` has values only of a subscription that lives.
+    it is dead however well the session answers. `held` has values only of a subscription that lives. A server may
+    still forget a single point, a node that it deletes without a word, say: so each is read now and then, in turn.
 
     Attributes:
         spoke_ns: When it last brought data, by the clock of `keep`; 0 while nothing is proven. [ns, UTC]
     """
 
-    def __init__(self, session: Session, profile: Profile, points: Sequence[int], publishing_s: float) -> None:
+    def __init__(
+        self, session: Session, profile: Profile, points: Sequence[int], publishing_s: float, reread_s: float
+    ) -> None:
         self.spoke_ns = 0
         self._session = session
         self._points = {index: profile.points[index] for index in points}
@@ -73,13 +76,30 @@ class Watch:
         self._heard_s = 0.0
         self._beat_s = SLOWEST_BEAT_S
         self._has_clock = False
-        self._refused: list[int] = []  # points that the server would not watch
+        self._refused: list[int] = []  # points that the server would not watch, or has forgotten
+        self._reread_s, now_s = reread_s, monotonic()
+        self._turn_s = {index: now_s + reread_s * (k + 1) / len(points) for k, index in enumerate(points)}
         self._retry, self._retry_refused = Backoff(), Backoff()
         self._listener: asyncio.Task[None] | None = None
 
     def held(self, since_ns: int) -> dict[int, Any]:
         """DataValues by point, if the subscription has spoken since; none otherwise."""
         return self._held if self.spoke_ns > since_ns else {}
+
+    def whose_turn(self, points: Iterable[int]) -> tuple[int, ...]:
+        """Those of the points that are to be read though they are held."""
+        now_s = monotonic()
+        due = tuple(index for index in points if now_s >= self._turn_s[index])
+        for index in due:
+            self._turn_s[index] = max(self._turn_s[index], now_s - self._reread_s) + self._reread_s
+        return due
+
+    def forget(self, points: Iterable[int]) -> None:
+        """Hold these no longer, since the server has no such node; have them watched again later."""
+        for index in points:
+            del self._held[index]
+            self._refused.append(index)
+            self._retry_refused.fail()
 
     async def keep(self, now_ns: Callable[[], int]) -> None:
         """Make the subscription, notice that it is silent, make it anew: as the time for each has come.

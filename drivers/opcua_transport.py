@@ -118,4 +118,6 @@ def reason(error: BaseException) -> str:
         return "connection refused; nothing listens on that port"
     if isinstance(error, TimeoutError):
         return "no answer"
+    if isinstance(error, UnicodeError):  # the name cannot even be asked for
+        return "its host is no name and no address; give one as in 10.20.0.9 or bms.quay.example"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -28,6 +28,8 @@ ENERGY = 0.1  # of the energy that the power makes
 ENERGY_STEPS = 50  # of the register, so that its step is 2 % of what is compared
 ENERGY_ROWS = 20  # of power, so that what lies between register and power does not count
 LONGEST_STEP_S = 60.0  # between samples further apart a load comes and goes unseen
+_GOOD, _UNPROVEN = int(Quality.GOOD), int(Quality.UNPROVEN)  # a look-up of a member takes longer than a check
+_OUT_OF_RANGE = int(Quality.OUT_OF_RANGE)
 TINIEST = 1e-30  # a float with swapped words is smaller; a physical value never is
 NS_PER_HOUR = 3.6e12
 PHASES = ("l1", "l2", "l3")
@@ -72,6 +74,8 @@ class Plausible:
         self._wiring: Wiring = wiring
         self._nominal_hz = nominal_hz
         counters = np.array([p.name.endswith(("_total_wh", "_total_varh")) for p in profile.points])
+        self._bounded = np.array([not p.name.startswith("power_factor") for p in profile.points])  # 2: no load
+        self._floats = [p.name for p in profile.points if p.type.startswith("float")]
         self._members = {"electrical": ~counters, "energy": counters}
         self._energy = _EnergyWindow(profile)
         self.proven: set[str] = set()
@@ -89,7 +93,8 @@ class Plausible:
         return [*self._unreadable(row, values), *(self._physics(values) if _energised(values) else ())]
 
     def _known(self, row: Row) -> dict[str, float]:
-        return {name: row.values[i].item() for name, i in self._index.items() if row.values[i] == row.values[i]}
+        values = row.values.tolist()
+        return {name: values[i] for name, i in self._index.items() if values[i] == values[i]}
 
     def judge(self, row: Row) -> list[Finding]:
         """Mark what is not proven yet, in place.
@@ -113,7 +118,7 @@ class Plausible:
         """Mark what is not proven yet, in place, and learn nothing from the row: it may be one of the past."""
         for group, members in self._members.items():
             if group not in self.proven:
-                row.quality[members & (row.quality == Quality.GOOD)] = Quality.UNPROVEN
+                row.quality[members & (row.quality == _GOOD)] = _UNPROVEN
 
     def _judge_electrical(self, row: Row, values: Mapping[str, float]) -> list[Finding]:
         findings = [*self._unreadable(row, values)]
@@ -138,13 +143,13 @@ class Plausible:
 
     def _unreadable(self, row: Row, values: Mapping[str, float]) -> Iterator[Finding]:
         """What no connection state explains: numbers out of the range, or the trace of swapped words."""
-        for name, i in self._index.items():
-            value = values.get(name)
-            if row.quality[i] == Quality.OUT_OF_RANGE and not name.startswith("power_factor"):  # 2 means no load
+        if _OUT_OF_RANGE in row.quality.tolist():
+            for i in np.flatnonzero(self._bounded & (row.quality == _OUT_OF_RANGE)):
                 low, high = self._points[i].range or (-np.inf, np.inf)
-                yield Finding("range", name, np.nan, low, high)
-            elif value is not None and self._points[i].type.startswith("float") and 0 < abs(value) < TINIEST:
-                yield Finding("word_order", name, value, TINIEST, np.inf)
+                yield Finding("range", self._points[i].name, np.nan, low, high)
+        for name in self._floats:
+            if name in values and 0 < abs(values[name]) < TINIEST:
+                yield Finding("word_order", name, values[name], TINIEST, np.inf)
 
     def _physics(self, values: Mapping[str, float]) -> Iterator[Finding]:
         if self._wiring == "DC":

@@ -4,11 +4,12 @@ Every request goes through one `Asker`: one at a time, a pause before each, and 
 """
 
 import asyncio
+import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from drivers.address import ModbusAddress
+from drivers.address import ModbusAddress, Transport, bracketed
 from drivers.bus import Bus
 from drivers.errors import DeviceRefused, DeviceUnreachable, DriverError, ReadingRejected
 from drivers.modbus import ABSENT, FUNCTIONS
@@ -189,7 +190,8 @@ async def diagnose(
 ) -> tuple[ModbusAddress | None, list[Hint]]:
     """Nobody answers at an address, though the port is open: with other frames, or on another unit?
 
-    At most two connections, one after the other, and one request for each unit tried.
+    At most three connections, one after the other, and one request for each unit tried. If nobody answers any of
+    it, one greeting of OPC UA.
 
     Returns: where somebody answers, and what to tell.
     """
@@ -203,8 +205,39 @@ async def diagnose(
         there = replace(address, unit_id=found[0])
         values = {"unit": address.unit_id, "found": ", ".join(map(str, found)), "url": there.endpoint}
         return there, [Hint("other_unit", values)]
+    if not address.is_serial and await speaks_opcua(address.host, address.tcp_port, timeout_s):
+        return None, [Hint("is_opcua", {"url": f"opc.tcp://{bracketed(address.host)}:{address.tcp_port}"})]
     nobody = "nobody_serial" if address.is_serial else "nobody"
     return None, [Hint(nobody, {"units": ", ".join(map(str, [address.unit_id, *units]))})]
+
+
+async def speaks_opcua(host: str, port: int, timeout_s: float) -> bool:
+    """Whether a server answers OPC UA's greeting, with which nothing is opened yet.
+
+    Source: OPC 10000-6, section 7.1.2: Hello, answered by Acknowledge or Error.
+    """
+    url = f"opc.tcp://{bracketed(host)}:{port}".encode()
+    body = struct.pack("<5I", 0, 65_536, 65_536, 0, 0) + struct.pack("<I", len(url)) + url
+    try:
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(b"HELF" + struct.pack("<I", 8 + len(body)) + body)
+                return await reader.readexactly(4) in (b"ACKF", b"ERRF")
+            finally:
+                writer.close()
+    except (OSError, EOFError, ValueError):
+        return False
+
+
+async def speaks_modbus(host: str, port: int, timeout_s: float) -> ModbusAddress | None:
+    """Where unit 1 answers over Modbus TCP or RTU over TCP, if it does."""
+    transports: tuple[Transport, ...] = ("tcp", "rtu-over-tcp")
+    for transport in transports:
+        address = ModbusAddress(host, port, transport=transport)
+        if await _who_answers(address, read_pdu(FUNCTIONS["holding"], 0, 1), timeout_s, [1]):
+            return address
+    return None
 
 
 async def _who_answers(address: ModbusAddress, pdu: bytes, timeout_s: float, units: list[int]) -> list[int]:

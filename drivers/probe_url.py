@@ -23,7 +23,10 @@ def parse_url(url: str) -> ModbusAddress:
 
     Raises: ValueError, with what to write instead.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:  # [::1
+        raise ValueError(f"{url}: {error}; as in {EXAMPLES}") from error
     transport = SCHEMES.get(parts.scheme)
     if transport is None:
         raise ValueError(f"{url}: {parts.scheme!r} is not one of {', '.join(SCHEMES)}, opc.tcp; as in {EXAMPLES}")

@@ -174,6 +174,11 @@ class Profile(BaseModel):
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @cached_property
+    def whole(self) -> frozenset[int]:
+        """Positions of the points that travel as whole numbers."""
+        return frozenset(i for i, point in enumerate(self.point) if point.wire_type == "int")
+
+    @cached_property
     def rounded(self) -> list[int]:
         """Positions of the points that travel as whole numbers though their encoding has fractions."""
         return [i for i, point in enumerate(self.point) if point.wire == "int"]
@@ -255,6 +260,16 @@ def _model_in(annotation: Any) -> Any:
     return None
 
 
+def not_toml(error: tomllib.TOMLDecodeError | UnicodeDecodeError) -> str:
+    """What is wrong with a file that is no TOML, and what to do."""
+    if isinstance(error, UnicodeDecodeError):
+        byte = f"byte {error.start} is {error.object[error.start]:#04x}"
+        return f"not UTF-8: {byte}; save the file as UTF-8"
+    return (
+        f'not TOML: {error}; a line is [table], [[table]] or key = value, with text in quotes: host = "10.20.0.7"'
+    )
+
+
 def shipped_profiles() -> list[str]:
     """Names of the profiles that come with bollard."""
     folder = resources.files("drivers") / "profiles"
@@ -277,6 +292,8 @@ def load_profile(name: str, beside: Path | None = None) -> Profile:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise ProfileError(f"{path}: cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ProfileError(f"{path}: {not_toml(error)}") from error
     else:
         if name not in shipped_profiles():
             known = ", ".join(shipped_profiles())
@@ -291,6 +308,6 @@ def parse_profile(text: str, where: str) -> Profile:
     try:
         return Profile.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise ProfileError(f"{where}: not TOML: {error}") from error
+        raise ProfileError(f"{where}: {not_toml(error)}") from error
     except ValidationError as error:
         raise ProfileError("\n".join(explain_all(where, error, Profile))) from error

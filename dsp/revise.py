@@ -9,7 +9,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dsp.energy import _anchor, minutes, step
+from dsp.bins import anchor
+from dsp.energy import minutes, step
 
 
 @njit(cache=True, nogil=True)
@@ -104,7 +105,7 @@ def replace(
     s.known[0] = s.known[1] = 0
     opening_import = -1 if np.isnan(opening_import_wh) else int(opening_import_wh)
     opening_export = -1 if np.isnan(opening_export_wh) else int(opening_export_wh)
-    _anchor(s, t_ns, opening_import, opening_export)
+    anchor(s, t_ns, opening_import, opening_export)
     return True, n
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dsp.energy import MINUTE_NS
+from dsp.bins import MINUTE_NS
 
 MINUTES_PER_HOUR = 60.0
 WHOLE = 0.99  # a window's share of time that power must cover for its mean to be certain

@@ -7,8 +7,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dsp.bins import NS_PER_HOUR, NS_PER_S, UNKNOWN
 from dsp.counter import FORWARD, classify
-from dsp.energy import BELIEVED_AFTER, LARGEST_EXACT, NS_PER_HOUR, NS_PER_S, UNKNOWN
+from dsp.energy import BELIEVED_AFTER, LARGEST_EXACT
 
 FLICKER_NS = 30 * NS_PER_S  # a shorter contact is no call, a shorter parting does not end one
 SILENCE_NS = 900 * NS_PER_S  # without word of the plug for longer, the ship may have been changed

@@ -23,7 +23,6 @@ from edge.uplink import Uplink
 from edge.waiting import Waiting
 
 log = logging.getLogger(__name__)
-DETAIL_EVERY_S = 5.0  # real seconds that detail rows are collected for one batch
 DRAIN_S = 10.0  # how long a stop waits for the last receipts
 RETRY_S = 1.0
 
@@ -53,16 +52,14 @@ class Agent:
         )  # fmt: skip
         turn = asyncio.Lock()
         self._waiting = Waiting(clock, self._pipeline, self._disk, turn, self._shift)
-        self._flusher = Flusher(
-            self._disk, self._pipeline, clock, site.spool, turn, lambda: not self._waiting.torn
-        )
         self._sender = Sender(self._disk, self._uplink, site.broker)
+        self._flusher = Flusher(
+            self._disk, self._pipeline, clock, site.spool, self._sender, turn, lambda: not self._waiting.torn
+        )
         self._reporter = Reporter(
             loaded, clock, version, self._disk, self._pipeline, self._pollers, self._uplink, self._flusher
         )
         self._local = LocalSocket(loaded, self._pollers, self._reporter.seen_here)
-        self._receipts: list[wire.Receipt] = []  # whose batches the spool has not freed yet
-        self._received = asyncio.Event()
 
     def _take(self, device: str, row: Row) -> None:
         if row.scan != HISTORY:
@@ -96,8 +93,8 @@ class Agent:
                 group.create_task(task, name=name)
                 for name, task in (
                     ("flush", self._flusher.run(self._wake.set)), ("send", self._send_forever()),
-                    ("confirm", self._confirm_forever()), ("clock", self._waiting.run()),
-                    ("report", self._reporter.run()), ("broker", self._uplink.lasting()),
+                    ("clock", self._waiting.run()), ("report", self._reporter.run()),
+                    ("broker", self._uplink.lasting()),
                 )
             ]  # fmt: skip
             await stop.wait()
@@ -114,8 +111,7 @@ class Agent:
         log.info("event=stopped sealed=%d waiting=%d", tally.sealed, tally.waiting)
 
     async def _send_forever(self) -> None:
-        live_due_s, detail_due_s, wait_s = 0.0, 0.0, 1.0
-        collect_s = self._site.broker.collect_s
+        wait_s = 1.0
         while True:
             try:
                 async with asyncio.timeout(min(1.0, wait_s)):  # what has no receipt comes due by itself
@@ -123,13 +119,8 @@ class Agent:
             except TimeoutError:
                 pass
             self._wake.clear()
-            now_s, lanes = time.monotonic(), wire.LANES[:1]
-            if now_s >= live_due_s:
-                live_due_s, lanes = now_s + collect_s, wire.LANES[:-1]
-            if now_s >= detail_due_s:
-                detail_due_s, lanes = now_s + max(collect_s, DETAIL_EVERY_S), wire.LANES
             try:
-                wait_s = await self._sender.turn(lanes)
+                wait_s = await self._sender.turn()
             except SpoolError:  # the disk has told; rows stay where they are until it works again
                 wait_s = RETRY_S
 
@@ -138,26 +129,7 @@ class Agent:
     def _on_receipt(self, receipt: wire.Receipt) -> None:
         for line, reason in receipt.refused:
             log.warning("event=row_refused batch=%d line=%d reason=%r", receipt.batch, line, reason)
-        self._receipts.append(receipt)
-        self._received.set()
-
-    async def _confirm_forever(self) -> None:
-        while True:
-            await self._received.wait()
-            self._received.clear()
-            await self._confirm()
-
-    async def _confirm(self) -> None:
-        """Free what receipts name: all that have come while the disk was busy in one transaction."""
-        receipts, self._receipts = self._receipts, []
-        try:
-            freed = await self._disk(Spool.confirm_all, receipts)
-        except SpoolError:  # they stay, and are sent again when they are due
-            return
-        self._sender.freed(freed)
-        for receipt in receipts:
-            if receipt.batch not in freed:
-                log.debug("event=receipt_does_not_fit batch=%d", receipt.batch)
+        self._sender.receive(receipt)
         self._wake.set()
 
     def _on_connect(self) -> None:
@@ -197,11 +169,10 @@ class Agent:
         deadline_s = time.monotonic() + DRAIN_S
         while self._uplink.connected and time.monotonic() < deadline_s:
             try:
-                await self._sender.turn(wire.LANES)
+                await self._sender.turn()
             except SpoolError:
                 break
-            if self._receipts:
-                await self._confirm()
+            await self._flusher.flush()
             if (await self._reporter.tally()).waiting == 0:
                 break
             await asyncio.sleep(0.05)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import signal
 import sys
@@ -19,7 +20,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+log = logging.getLogger(__name__)
+OPEN_AGAIN_S = 5.0
 SiteOption = Annotated[Path, typer.Option("--site", help="The site file (TOML).", show_default=False)]
+LangOption = Annotated[str, typer.Option(help="fr or en; else the terminal's.")]
 
 
 def set_cache_folder() -> None:
@@ -44,17 +48,29 @@ def run(
     """Poll, compute, spool and publish until told to stop (SIGTERM or Ctrl-C)."""
     set_cache_folder()
     from drivers.errors import DriverError
-    from dsp.warm import warm as load_kernels
     from edge.agent import Agent
     from edge.clock import SimulatedClock, WallClock
     from edge.config import ConfigError, LoadedSite
+    from edge.kernels import load_kernels
     from edge.logs import log_to_stderr
-    from edge.spool import SpoolError
+    from edge.spool import SpoolError, SpoolFullError, SpoolIoError
 
     log_to_stderr()
 
+    async def opened() -> Agent:
+        """The agent, as soon as the disk lets it have its spool. What else is wrong with that ends the start."""
+        told = ""
+        while True:
+            try:
+                return Agent(loaded, clock, bollard_version())
+            except (SpoolFullError, SpoolIoError) as error:
+                if str(error) != told:
+                    log.error("event=spool_refuses error=%r", str(error))
+                told = str(error)
+                await asyncio.sleep(OPEN_AGAIN_S)
+
     async def serve() -> None:
-        agent = Agent(loaded, clock, bollard_version())
+        agent = await opened()
         stop = asyncio.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, stop.set)
@@ -74,28 +90,30 @@ def run(
 
 
 @app.command()
-def check(site: SiteOption) -> None:
+def check(site: SiteOption, lang: LangOption = "") -> None:
     """Check a site file and its profiles without connecting to anything."""
     set_cache_folder()
     from edge.config import ConfigError, LoadedSite, rules_of
     from edge.local import socket_path
     from edge.modbus_settings import modbus_address
+    from edge.texts import texts_for
 
     try:
-        loaded = LoadedSite.load(site)
-    except ConfigError as error:
+        texts, loaded = texts_for(lang), LoadedSite.load(site)
+    except (ConfigError, ValueError) as error:
         raise fail(str(error), 2) from error
     for device in loaded.site.device:
         profile = loaded.profiles[device.name]
         where = device.url or modbus_address(device, loaded.path.parent).endpoint
-        print(f"{device.name}: {profile.kind}, {profile.model}, {len(profile.points)} points, {where}")
+        kind, points = texts(f"site.{profile.kind}"), len(profile.points)
+        print(texts("site.device", name=device.name, kind=kind, model=profile.model, points=points, where=where))
         for caveat in profile.caveats:
-            print(f"  note: {caveat}")
+            print(texts("site.note", note=caveat))
         rules = rules_of(device, profile).get("rules", {})
         for rule, why in rules.get("not_evaluated", {}).items():
-            print(f"  not evaluated: {rule}: {why}")
-    print(f"local socket of the agent: {socket_path(loaded.spool_path)}")
-    print(f"{site}: all right")
+            print(texts("site.not_evaluated", rule=rule, why=why))
+    print(texts("site.socket", path=socket_path(loaded.spool_path)))
+    print(texts("site.right", path=site))
 
 
 @app.command()
@@ -106,7 +124,7 @@ def plan(
     turnaround_ms: Annotated[
         float, typer.Option(min=0.0, max=1000.0, help="What a serial device takes to answer.")
     ] = 10.0,
-    lang: Annotated[str, typer.Option(help="fr or en; else the terminal's.")] = "",
+    lang: LangOption = "",
 ) -> None:
     """Print every request, what it costs, and the load of each connection and line. Sends nothing.
 
@@ -146,7 +164,7 @@ def plan(
 def learn(
     site: SiteOption,
     device: Annotated[list[str] | None, typer.Option(help="Only this one; may be given again.")] = None,
-    lang: Annotated[str, typer.Option(help="fr or en; else the terminal's.")] = "",
+    lang: LangOption = "",
 ) -> None:
     """At commissioning: ask each Modbus device once which registers it refuses, and remember that.
 
@@ -167,7 +185,7 @@ def learn(
         known = [d.name for d in loaded.site.device if loaded.profiles[d.name].protocol == "modbus"]
         for name in device or []:
             if name not in known:
-                raise ConfigError(f"--device {name}: is no Modbus device of {site}; use {', '.join(known)}")
+                raise ConfigError(texts("learn.no_device", name=name, site=site, known=", ".join(known) or "-"))
         reached = asyncio.run(commission(loaded, device or known, say))
     except (ConfigError, ProfileError, SpoolError, ValueError) as error:
         raise fail(str(error), 2) from error

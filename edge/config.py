@@ -3,6 +3,7 @@
 import hashlib
 import tomllib
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -21,14 +22,16 @@ from pydantic import (
 from drivers.errors import ProfileError
 from drivers.opcua_settings import OpcUaSettings
 from drivers.plan import plan
-from drivers.profile import Profile, explain_all, load_profile
+from drivers.profile import Profile, explain_all, load_profile, not_toml
 from dsp import lock_rules
 from dsp.cell import load_cell
 from edge import lock_site, wire
+from edge.counting import counting_of
 from edge.lock_site import LockConfig
 from edge.modbus_settings import modbus_misfits, not_modbus_misfits, sharing_misfits
 from edge.mqtt import HOST_PORT, Access, host_port, tls_files, tls_misfits
 from edge.salvage import Place, salvage, trusted
+from edge.site_lines import located
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$", max_length=48)]
 
@@ -131,8 +134,11 @@ class MeterReplacement(Table):
 
 
 class MeterConfig(Table):
-    role: Literal["delivery", "berth", "auxiliary", "check"] = Field(
-        "berth", description="delivery, berth, auxiliary or check"
+    role: Literal["delivery", "berth", "auxiliary", "production", "check"] = Field(
+        "berth", description="delivery, berth, auxiliary, production (on the site: it exports) or check"
+    )
+    supply: Literal["consumer", "reseller", "owner"] | None = Field(
+        None, description="at a delivery point: consumer, reseller (ships pay for what they take) or owner alone"
     )
     parent: Name | None = Field(None, description="name of the meter upstream")
     serial: str = Field("", description="serial number on the meter's plate")
@@ -211,12 +217,19 @@ class BerthConfig(Table):
         "berth_supply", description="berth_supply or traction: what the energy replaces"
     )
     baseline: str | None = Field(None, description="factor id of the engine that is replaced")
+    efficiency: float | None = Field(
+        None,
+        gt=0,
+        le=2,
+        description="kWh of that engine that 1 kWh at the meter replaces, as in 0.85; needed for traction",
+    )
 
 
 class VesselConfig(Table):
     name: Name = Field(description="the vessel's name, as in ferry-aurelie")
     plc_names: tuple[str, ...] = Field((), description="texts by which PLCs name it")
     imo: str = Field("", pattern=r"^(\d{7})?$", description="IMO number, seven digits")
+    nox: str | None = Field(None, description="factor id of its auxiliary engines' NOx")
 
 
 class Site(Table):
@@ -267,21 +280,23 @@ class LoadedSite:
         """Read and check a site file and its profiles. Raises: ConfigError with every problem."""
         try:
             raw = path.read_bytes()
-            table = tomllib.loads(raw.decode("utf-8"))
+            text = raw.decode("utf-8")
+            table = tomllib.loads(text)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}; give an existing file") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not TOML: {error}") from error
+            raise ConfigError(f"{path}: {not_toml(error)}") from error
         profiles, problems = _profiles(table, path)
         try:
             site = Site.model_validate(table)
         except ValidationError as error:
             rest, places = salvage(Site, table, error)
             told = explain_all(str(path), error, Site) + problems
-            raise ConfigError("\n".join(told + _misfits(rest, profiles, path, places))) from error
+            told += _misfits(rest, profiles, path, places)
+            raise ConfigError("\n".join(located(told, path, text, table))) from error
         problems += _misfits(site, profiles, path)
         if problems:
-            raise ConfigError("\n".join(problems))
+            raise ConfigError("\n".join(located(problems, path, text, table)))
         return cls(_with_paths(site, path), profiles, path, hashlib.sha256(raw).hexdigest()[:16])
 
 
@@ -301,6 +316,7 @@ def catalogue(loaded: LoadedSite) -> wire.Catalogue:
             ],
         }
         | (rules_of(d, p) if p.kind == "lock" else {})
+        | ({"counting": asdict(counting_of(d.meter or MeterConfig(), p))} if p.kind == "meter" else {})
         for d, p in ((d, loaded.profiles[d.name]) for d in loaded.site.device)
     ]  # fmt: skip
     site = loaded.site
@@ -423,9 +439,14 @@ def _misfits(
     ]  # fmt: skip
     sharing_misfits(modbus, path.parent, wrong)
     kinds = {name: profile.kind for name, profile in profiles.items()}
+    for i, device in enumerate(site.device):
+        if device.meter is not None and device.meter.supply is not None and device.meter.role != "delivery":
+            wrong(f"device[{i}].meter.supply", device.meter.supply, "belongs to a delivery point; take it out")
     for i, berth in enumerate(site.berth):
         if berth.name in [other.name for other in site.berth[:i]]:
             wrong(f"berth[{i}].name", berth.name, "stands twice; give each berth its own name")
+        if berth.use == "traction" and berth.baseline and berth.efficiency is None:
+            wrong(f"berth[{i}].efficiency", None, "traction needs it beside baseline; give it as in 0.85")
         for part in ("charger", "meter", "battery"):
             name = getattr(berth, part)
             if name is not None and kinds.get(name) != part:

@@ -12,6 +12,7 @@ from edge.clock import Clock
 from edge.config import SpoolConfig
 from edge.disk import Disk
 from edge.pipeline import Pipeline
+from edge.sending import Sender
 from edge.spool import Dropped, Entry, Held, Spool, SpoolError, SpoolFullError
 
 log = logging.getLogger(__name__)
@@ -21,25 +22,27 @@ MOST_ROWS_IN_MEMORY = 200_000  # while the disk refuses; some 100 MB
 MOST_ROWS_PER_COMMIT = 10_000  # of what has gathered in memory
 RESERVE = 2**20  # bytes inside the file that are kept free where the disk has no more to give
 LEAST_BYTES = 16 * 2**20  # that a spool may have on a disk that is short of room
-TRIM_PAGES = 4_096  # at most so many are given back a minute
+TRIM_PAGES = 16_384  # at most so many are given back a minute: 16 MiB
 
 
 class Flusher:
     """Commits what the pipeline has made, and gives rows up where there is no room.
 
     Args:
+        sender: What it has to seal and to free goes with the rows into the same commit.
         turn: Whoever commits what the pipeline has made has it.
         may_checkpoint: Whether all that the computations have seen is on disk, or is being committed here.
     """
 
     def __init__(
-        self, disk: Disk, pipeline: Pipeline, clock: Clock, settings: SpoolConfig, turn: asyncio.Lock,
-        may_checkpoint: Callable[[], bool],
+        self, disk: Disk, pipeline: Pipeline, clock: Clock, settings: SpoolConfig, sender: Sender,
+        turn: asyncio.Lock, may_checkpoint: Callable[[], bool],
     ) -> None:  # fmt: skip
         self._disk, self._pipeline, self._clock, self._settings = disk, pipeline, clock, settings
-        self._turn, self._may_checkpoint = turn, may_checkpoint
+        self._sender, self._turn, self._may_checkpoint = sender, turn, may_checkpoint
         self._checkpoint_due_s = time.monotonic() + CHECKPOINT_S / clock.speed
         self._short_of_room = False
+        self._telling = 0  # what was dropped up to this number is told by events that wait for their commit
         self.flushed_ns = 0  # all rows up to here are on disk
         self.lost_rows = 0  # that neither disk nor memory could take
 
@@ -59,41 +62,51 @@ class Flusher:
 
     async def _flush(self, checkpoint: bool) -> bool:
         pipeline = self._pipeline
-        nothing: list[Dropped] = []
-        dropped = await self._disk.asked(nothing, Spool.untold)
-        self._tell(dropped)
+        if not self._telling:
+            nothing: list[Dropped] = []
+            self._tell(await self._disk.asked(nothing, Spool.untold))
         now_ns = self._clock.now_ns()
         entries, pipeline.entries = _cut(pipeline.entries)
         held, pipeline.held = _cut(pipeline.held)
-        if not entries and not held and not checkpoint:
+        receipts = self._sender.take_receipts()
+        if not (entries or held or receipts or checkpoint):
             return False
         is_all = not pipeline.entries and self._may_checkpoint()
         state = pipeline.checkpoint() if checkpoint and is_all else None
-        told = max((gone.last for gone in dropped), default=0)
-        commit = self._disk.start(Spool.commit, entries, state, held, 0, told)
+        told = self._telling if not (pipeline.entries or pipeline.held) else 0
+        lanes = self._sender.lanes()
+        commit = self._disk.start(Spool.commit, entries, state, held, 0, told, receipts, lanes)
         try:
-            await asyncio.shield(commit)
+            self._sender.committed(await asyncio.shield(commit), receipts)
         except asyncio.CancelledError:
             await asyncio.wait([commit])  # it must be known whether these rows are on disk
             if commit.exception() is not None:
                 pipeline.entries, pipeline.held = entries + pipeline.entries, held + pipeline.held
+                self._sender.put_back(receipts)
             raise
         except SpoolError as error:
             self._keep(entries, held)
+            self._sender.put_back(receipts)
             if isinstance(error, SpoolFullError):
+                await self._disk.asked(None, Spool.spend_reserve)
                 await self._make_room(
                     RESERVE // 4 + 2 * sum(len(e.line) for e in entries) + 2 * sum(len(h.line) for h in held)
                 )
             return False
-        self.flushed_ns = now_ns
+        self._telling = 0 if told else self._telling
+        if not pipeline.holding:
+            self.flushed_ns = now_ns
         if state is not None:
             self._checkpoint_due_s = time.monotonic() + CHECKPOINT_S / self._clock.speed
         await self._make_room(0)
         if state is not None and not self._short_of_room:
+            await self._disk.asked(None, Spool.keep_reserve)
             await self._disk.asked(None, Spool.trim, TRIM_PAGES)
         return True
 
     def _tell(self, dropped: list[Dropped]) -> None:
+        """Events, which must be in the commit that takes note of it. Until that is done, nothing more is told."""
+        self._telling = max((gone.last for gone in dropped), default=0)
         for gone in dropped:
             span = f"{gone.t_first_ns}-{gone.t_last_ns}"
             log.warning("event=dropped lane=%s rows=%d range_ns=%s", gone.lane, gone.rows, span)

@@ -13,9 +13,10 @@ from drivers.row import Row
 from dsp import lock_cycle, lock_rules
 from dsp import lock_hydraulics as hydraulics
 from edge import wire
+from edge.again import Input
 from edge.lock_site import LockConfig, LockShape, Passage, shape_of
 from edge.lock_trends import Trends
-from edge.unit import NAN, NOT_SCANNED, NS, Output, event, fields_of, join, split, value_of
+from edge.unit import NAN, NOT_SCANNED, NS, Output, event, fields_of, join, split
 
 DIRECTIONS = {1: "up", -1: "down", 0: "unknown"}
 MOVING_SLUICE = 0.5  # of a sluice with end switches only
@@ -23,6 +24,7 @@ QUIET_NS = 10 * NS  # an incoherence that comes back sooner is the same one, fli
 SHOWN = (
     (lock_cycle.TOLD_LEVEL, "levels"), (lock_cycle.TOLD_SLUICE, "sluices"), (lock_cycle.TOLD_VESSEL, "presence"),
 )  # fmt: skip
+PHASE_AGAIN_NS = 60 * NS
 STORY = np.dtype([("began_ns", "i8"), ("quiet_ns", "i8"), ("times", "i8"), ("inhibited", "i8")])
 
 
@@ -42,18 +44,22 @@ class LockSignals:
         self.mode = self.heartbeat = self.vessel = NAN
         self.before = np.full(len(shape.gates), NAN)  # positions a scan ago, where they have to stand for a state
 
-    def take(self, row: Row) -> None:
-        known = np.append(
-            np.where(row.quality == NOT_SCANNED, NAN, row.values), NAN
-        )  # its last: not in the profile
+    def in_scan(self, row: Row) -> bool:
+        """Whether a row reads gates, sluices or levels at all."""
+        points = [p for places in (self._gates, self._sluices, self._levels) for p in places if p >= 0]
+        return bool((row.quality[points] != NOT_SCANNED).any())
+
+    def take(self, known: NDArray[np.float64]) -> None:
+        """`known`: values of all points, NaN where unknown, and a NaN behind them."""
         self.gates[:], self.sluices[:] = known[self._gates], known[self._sluices]
         self.lights[:], self.levels[:] = known[self._lights], known[self._levels]
         self.mode, self.heartbeat, self.vessel = known[self._others].tolist()
         for i, point in self._by_position:
-            position, before = value_of(row, point), float(self.before[i])
+            position, before = float(known[-1 if point is None else point]), float(self.before[i])
             self.gates[i], self.before[i] = hydraulics.gate_state(position, before), position
         for k in np.flatnonzero(np.isnan(self.sluices)):
-            self.sluices[k] = _by_end_switches(value_of(row, self.shape.sluices[k].state))
+            state = self.shape.sluices[k].state
+            self.sluices[k] = _by_end_switches(float(known[-1 if state is None else state]))
 
     def head_state(self, head: int) -> float:
         """A head's gates as one: closed only when every leaf is, open only when every leaf is."""
@@ -78,10 +84,16 @@ class LockSignals:
 class Lock:
     """Feeds the kernels of one lock, whatever its topology."""
 
+    point = "lock_cycle"  # of events about its late rows
+
     def __init__(self, device: str, lock: LockConfig, profile: Profile, interval_s: float) -> None:
-        self._shape = shape = shape_of(lock, profile, interval_s)
+        self._device, self._shape = device, shape_of(lock, profile, interval_s)
+        shape = self._shape
+        self.ROW = np.dtype(
+            [("t_ns", "i8"), ("source", "i8"), ("live", "i8"), ("value", "f8", len(profile.points))]
+        )
         self._signals = LockSignals(shape, profile)
-        self._energy = profile.index.get("energy_total_wh")
+        self._energy = profile.index.get("energy_total_wh", -1)
         self._cycles = [lock_cycle.init() for _ in shape.passages]
         self._out = np.zeros(1, lock_cycle.OUT)
         self._rules = lock_rules.init()
@@ -91,25 +103,41 @@ class Lock:
         self._energy_wh = np.full(1 + len(shape.passages), NAN)  # now, and at the last lockage of each chamber
         self._unfed = "; ".join(f"{rule}: {why}" for rule, why in shape.not_evaluated.items())
         self._unfed_mark = struct.unpack("<q", hashlib.sha256(self._unfed.encode()).digest()[:8])[0] | 1
+        self._phase_told = np.full((len(shape.passages), 2), -1, "i8")  # phase that was told, and when
         self._told = np.zeros(1, "i8")  # which list of rules without signals has been told
         self._maintenance = np.zeros(1, "i8")
         drives = [signal.point for signal in (*shape.gates, *shape.sluices)]
         order = drives, shape.gate_head, shape.sluice_head, shape.lights, shape.level_names
         self._signs = hashlib.sha256(repr(order).encode()).digest()[:8]  # a state of other signals is not ours
 
-    def feed(self, device: str, row: Row) -> Iterator[Output]:
-        energy_wh = value_of(row, self._energy)
-        if np.isfinite(energy_wh):
-            self._energy_wh[0] = energy_wh
-        if row.scan != "live":
+    def inputs(self, device: str, row: Row) -> list[Input]:
+        known = np.where(row.quality == NOT_SCANNED, NAN, row.values)
+        return [(row.t_ns, 0, int(row.scan == "live"), known)]
+
+    def late_input(self, device: str, row: Row, vessel: str) -> list[Input]:
+        """Of a server's history only what has the points of a live scan is one."""
+        known = np.where(row.quality == NOT_SCANNED, NAN, row.values)
+        return [(row.t_ns, 0, int(self._signals.in_scan(row)), known)]
+
+    def tells(self, given: Input) -> bool:
+        return not np.isnan(given[3]).all()
+
+    def take(self, given: Input) -> Iterator[Output]:
+        t_ns, _, live, values = given
+        known = np.append(values, NAN)  # its last: not in the profile
+        device = self._device
+        if np.isfinite(known[self._energy]):
+            self._energy_wh[0] = known[self._energy]
+        if not live:
             return
-        yield from self._list_rules(device, row.t_ns)
-        self._signals.take(row)
+        yield from self._list_rules(device, t_ns)
+        self._signals.take(known)
         in_lockage = self._in_lockage()
-        ended = [(i, lockage) for i, lockage in enumerate(self._lockages(row)) if lockage is not None]
+        ended = [(i, lockage) for i, lockage in enumerate(self._lockages(t_ns)) if lockage is not None]
         in_lockage = max(in_lockage, self._in_lockage())
-        yield from self._judge(device, row.t_ns, in_lockage)
-        yield from self._trends.feed(row.t_ns, self._signals, self._rules["now_m"][0])
+        yield from self._tell_phases(device, t_ns)
+        yield from self._judge(device, t_ns, in_lockage)
+        yield from self._trends.feed(t_ns, self._signals, self._rules["now_m"][0])
         for i, fields in ended:
             fields |= self._trends.of_lockage(i)
             tags = {"rev": "0"} | ({"point": self._chamber(i)} if len(self._shape.passages) > 1 else {})
@@ -117,18 +145,35 @@ class Lock:
 
     # Lockages.
 
-    def _lockages(self, row: Row) -> Iterator[dict[str, wire.Value] | None]:
+    def _lockages(self, t_ns: int) -> Iterator[dict[str, wire.Value] | None]:
         signals = self._signals
         for i, (passage, state) in enumerate(zip(self._shape.passages, self._cycles, strict=True)):
             self._note_area(i, passage)
             first, last = passage.above[0], passage.below[-1]
             ended = lock_cycle.step(
-                state, row.t_ns, signals.side(passage.above), signals.side(passage.below),
+                state, t_ns, signals.side(passage.above), signals.side(passage.below),
                 signals.opening(passage.above), signals.opening(passage.below),
                 *(float(signals.levels[k]) for k in (first, passage.level, last + 1)),
                 signals.vessel, float(self._area_m2[i]), self._out,
             )  # fmt: skip
             yield self._fields(i) if ended else None
+
+    def _tell_phases(self, device: str, t_ns: int) -> Iterator[Output]:
+        """The phase of each chamber: when it changes, and now and then for who has just begun to look."""
+        for i, state in enumerate(self._cycles):
+            number = int(state["phase"][0])
+            told, told_ns = self._phase_told[i]
+            if number == told and t_ns - told_ns < PHASE_AGAIN_NS:
+                continue
+            self._phase_told[i] = number, t_ns
+            phase = lock_cycle.PHASES[number]
+            fields: dict[str, wire.Value] = {"phase": phase}
+            began = f"{phase}_ns"
+            if began in (lock_cycle.STATE.names or ()) and state[began][0] >= 0:
+                fields["since_ns"] = int(state[began][0])
+            yield Output(
+                "lock_phase", device, fields, t_ns, {"point": self._chamber(i)} if len(self._cycles) > 1 else {}
+            )
 
     def _note_area(self, i: int, passage: Passage) -> None:
         """The area of the chambers in use; an intermediate gate that is open joins them."""
@@ -268,8 +313,8 @@ class Lock:
 
     def _parts(self) -> list[NDArray[Any]]:
         return [
-            self._told, self._maintenance, self._energy_wh, self._area_m2, *self._cycles, self._rules,
-            self._stories, *self._signals.parts(), *self._trends.parts(),
+            self._told, self._phase_told, self._maintenance, self._energy_wh, self._area_m2, *self._cycles,
+            self._rules, self._stories, *self._signals.parts(), *self._trends.parts(),
         ]  # fmt: skip
 
     def state(self) -> bytes:
@@ -283,7 +328,7 @@ class Lock:
 def layout() -> list[str]:
     """What the bytes of a lock's state mean."""
     kinds = (lock_cycle.STATE, lock_rules.STATE, STORY, hydraulics.FLOW, hydraulics.LEAK, hydraulics.DRIVE)
-    return [repr(kind.descr) for kind in (*kinds, hydraulics.DRIFT)]
+    return ["phase_told", *(repr(kind.descr) for kind in (*kinds, hydraulics.DRIFT))]
 
 
 def _mark(story: Any) -> dict[str, wire.Value]:

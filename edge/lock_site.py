@@ -61,6 +61,14 @@ class LockLimits(Table):
     heartbeat_s: float | None = Field(None, gt=0, le=3600, description="longest stand of the heartbeat, in s")
 
 
+class LevelBand(Table):
+    """Where a level is meant to be. The gateway does not judge it; the monthly report counts the time."""
+
+    point: str = Field(description="the point of the level, as in level_upstream_m")
+    low_m: float = Field(description="lowest level that is in the band, in m")
+    high_m: float = Field(description="highest level that is in the band, in m")
+
+
 class LockConfig(Table):
     chamber_area_m2: float | None = Field(None, gt=0, description="chamber area, as in 1735.2")
     datum: str = Field("", description="what the levels are measured from, as in NGF-IGN69")
@@ -75,6 +83,10 @@ class LockConfig(Table):
     head: tuple[LockHead, ...] = Field((), description="heads from upstream, [[device.lock.head]]; else two")
     chamber: tuple[LockChamber, ...] = Field((), description="chambers between them, [[device.lock.chamber]]")
     limits: LockLimits = Field(LockLimits(), description="[device.lock.limits]: when a rule speaks")
+    band: tuple[LevelBand, ...] = Field((), description="[[device.lock.band]]: where a level is meant to be")
+    pumps_in_register: bool | None = Field(
+        None, description="true if energy_total_wh counts the pumps too, false if not; left out: not known"
+    )
     rules_off: tuple[str, ...] = Field((), description=f"rules not wanted, of {', '.join(lock_rules.RULES)}")
     maintenance_mode: int = Field(2, ge=-1, description="code of mode in which rules only show; -1 for none")
 
@@ -229,6 +241,12 @@ def problems(lock: LockConfig, profile: Profile) -> Iterator[tuple[str, object, 
         if chamber.level is not None and chamber.level not in index:
             known = sorted(n for n in index if n.startswith("level_"))
             yield f"chamber[{i}].level", chamber.level, f"is no point of the profile; use one of {known}"
+    for i, band in enumerate(lock.band):
+        if band.point not in index:
+            known = sorted(n for n in index if n.startswith("level_"))
+            yield f"band[{i}].point", band.point, f"is no point of the profile; use one of {known}"
+        if band.low_m >= band.high_m:
+            yield f"band[{i}].high_m", band.high_m, f"must lie above low_m = {band.low_m}"
     for rule in lock.rules_off:
         if rule not in lock_rules.RULES:
             yield "rules_off", rule, f"is no rule; use {', '.join(lock_rules.RULES)}"

@@ -11,6 +11,7 @@ from drivers.profile import Profile
 from drivers.row import Row
 from dsp import crosscheck, energy, revise
 from edge.config import MeterConfig
+from edge.counting import counting_of
 from edge.late import LateRows
 from edge.unit import NAN, NOT_SCANNED, NS, Output, event, fields_of, load, value_of
 
@@ -22,13 +23,10 @@ EVENTS = {
     5: "counter_register_lost",
 }
 REGISTERS = ("energy_import_total_wh", "energy_export_total_wh")
-RANGES = {
-    "uint16": 2**16, "int16": 2**15, "uint32": 2**32, "int32": 2**31, "bcd16": 10**4, "bcd32": 10**8,
-}  # fmt: skip
 LONGEST_BRIDGE_NS = 62 * 86_400 * NS  # a longer silence is not spread over its minutes: a new epoch begins
 UNKNOWN_CLASS = 1.0  # percent, of a meter whose class the site file does not give
 AGREES, PARTS = 1, 2
-HEAD = struct.Struct("<ddqqq")  # power, its time, register, whether they part, replacements done
+HEAD = struct.Struct("<dqq")  # power, whether it parts from the register, replacements done
 
 
 class Meter:
@@ -38,15 +36,9 @@ class Meter:
         self._device, index = device, profile.index
         self._power = index.get("power_w")
         self._import, self._export = (index.get(name) for name in REGISTERS)
-        self.max_gap_ns = int(meter.max_gap_s * NS)
-        self._max_power_w = meter.max_power_w
-        self._ratio = meter.ct_ratio * meter.vt_ratio if meter.registers == "secondary" else 1.0
-        register = profile.points[self._import] if self._import is not None else None
-        self._quantum_wh = (register.scale if register is not None else 1.0) * self._ratio
-        steps = RANGES.get(register.type, 2**63) if register is not None else 2**63
-        if register is not None and register.scale_from is not None:
-            steps = 2**63  # where it goes over depends on a factor that the device may change
-        self._range_wh = float(steps) * self._quantum_wh
+        counting = counting_of(meter, profile)
+        self.max_gap_ns, self._max_power_w = counting.max_gap_ns, counting.max_power_w
+        self._ratio, self._quantum_wh, self._range_wh = counting.ratio, counting.quantum_wh, counting.range_wh
         self._replacements = sorted(meter.replacement, key=lambda r: r.at)
         self._state = energy.init()
         self._out = np.zeros(256, energy.OUT)
@@ -56,30 +48,34 @@ class Meter:
         self._check_ns, self._lag_s = int(meter.crosscheck_s * NS), meter.register_lag_s
         self._parts = 0
         self._replaced = 0  # how many of the replacements are behind us
-        self.power_w, self.power_ns, self.register_wh = NAN, 0, NAN  # last known, for the berth's calls
+        self._power_w = NAN  # last known
+
+    def read(self, row: Row) -> tuple[float, float, float]:
+        """Power, import and export register of a row, on the primary side."""
+        power_w, import_wh, export_wh = (
+            value_of(row, point) * self._ratio for point in (self._power, self._import, self._export)
+        )
+        return power_w, import_wh, export_wh
 
     def feed(self, device: str, row: Row) -> Iterator[Output]:
-        import_wh = value_of(row, self._import) * self._ratio
+        power_w, import_wh, export_wh = self.read(row)
         if row.scan == "live":
-            self.power_w, self.power_ns = value_of(row, self._power) * self._ratio, row.t_ns
+            self._power_w = power_w
         elif not np.isfinite(import_wh):
             return
-        if np.isfinite(import_wh):
-            self.register_wh = import_wh
-        export_wh = value_of(row, self._export) * self._ratio
         t_ns = row.t_ns
         yield from self._revised()
         yield from self._start_afresh_after_ages(t_ns)
         yield from self._replace(t_ns)
         # A register that is read less often comes without power of its own.
-        self._late.before(self._state, t_ns, self.power_w, import_wh, export_wh)
-        yield from self._step(t_ns, self.power_w, import_wh, export_wh)
+        self._late.before(self._state, t_ns, self._power_w, import_wh, export_wh)
+        yield from self._step(t_ns, self._power_w, import_wh, export_wh)
         if self._import is not None and row.quality[self._import] != NOT_SCANNED:
-            yield from self._compare(t_ns, self.power_w, import_wh, export_wh)
+            yield from self._compare(t_ns, self._power_w, import_wh, export_wh)
 
-    def feed_late(self, device: str, row: Row) -> Iterator[Output]:
+    def feed_late(self, device: str, row: Row, vessel: str) -> Iterator[Output]:
         """Keep a row from the past; its minutes are computed again with the next row that is on time."""
-        values = [value_of(row, point) * self._ratio for point in (self._power, self._import, self._export)]
+        values = self.read(row)
         if any(np.isfinite(value) for value in values):
             self._late.keep(row.t_ns, *values)
         if self._late.is_full():
@@ -188,16 +184,14 @@ class Meter:
     # State.
 
     def state(self) -> bytes:
-        head = HEAD.pack(self.power_w, self.register_wh, self.power_ns, self._parts, self._replaced)
+        head = HEAD.pack(self._power_w, self._parts, self._replaced)
         return head + bytes(self._state.tobytes()) + bytes(self._check.tobytes()) + self._late.state()
 
     def restore(self, state: bytes) -> None:
         at, check = HEAD.size + self._state.nbytes, self._check.nbytes
         if len(state) < at + check:
             return
-        self.power_w, self.register_wh, self.power_ns, self._parts, self._replaced = HEAD.unpack(
-            state[: HEAD.size]
-        )
+        self._power_w, self._parts, self._replaced = HEAD.unpack(state[: HEAD.size])
         load(self._state, state[HEAD.size : at])
         load(self._check, state[at : at + check])
         self._late.restore(state[at + check :])

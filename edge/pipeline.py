@@ -22,6 +22,7 @@ from edge.spool import Entry, Held
 from edge.unit import Output
 
 log = logging.getLogger(__name__)
+_NO_DOUBT = frozenset(map(int, (Quality.GOOD, Quality.NOT_SCANNED)))
 LATE_NS = 1_000_000_000  # older than the newest row by this much is late; less is jitter
 
 
@@ -60,6 +61,7 @@ class Pipeline:
             profile = self._profiles[device]
             lane = wire.lane_of(profile.kind, row.scan)
             self._wait(lane, profile.kind, self._tags[device], _fields(profile, row, True), row.t_ns)
+            self._proofs.mark(device, row)  # for who watches; the row itself is judged when its time has come
             return
         if row.scan == HISTORY or self._is_late(device, row.t_ns):
             self._take_late(device, row)
@@ -68,9 +70,7 @@ class Pipeline:
         profile = self._profiles[device]
         self._plain[device](row)
         doubts = self._proofs.judge(device, row)
-        vessel = self._compute.vessel_of(device, row)
-        if self._aboard.get(device, ("", 0))[0] != vessel:
-            self._aboard[device] = vessel, row.t_ns
+        vessel = self._note_vessel(device, row)
         line = wire.encode_row(
             profile.kind, self._tags[device] | {"vessel": vessel}, _fields(profile, row, self.trusted), row.t_ns
         )
@@ -78,12 +78,19 @@ class Pipeline:
         self._queue(doubts)
         self._queue(self._compute.feed(device, row))
 
+    def _note_vessel(self, device: str, row: Row) -> str:
+        """The row's vessel, and since when it is there."""
+        vessel = self._compute.vessel_of(device, row)
+        if self._aboard.get(device, ("", 0))[0] != vessel:
+            self._aboard[device] = vessel, row.t_ns
+        return vessel
+
     def _is_late(self, device: str, t_ns: int) -> bool:
         """Recorded by the device while it could not be reached, not merely a clock that was set back a little."""
         return t_ns <= self._last_ns.get(device, 0) - LATE_NS
 
     def _take_late(self, device: str, row: Row) -> None:
-        """Queue what a server had kept of a gap, or what else is late. Of all computations only energy sees it.
+        """Queue what a server had kept of a gap, or what else is late.
 
         Its instant is its source's, so that the same past is the same row whenever it is asked for. Whose it
         is, is known only if the vessel was there before the gap and still is.
@@ -97,7 +104,7 @@ class Pipeline:
         line = wire.encode_row(profile.kind, tags, fields, row.t_ns)
         replay = self._compute.counts_late(device)
         self.entries.append(Entry(wire.lane_of(profile.kind, row.scan), row.t_ns, line, replay))
-        self._queue(self._compute.feed_late(device, row))
+        self._queue(self._compute.feed_late(device, row, tags["vessel"]))
 
     def take_report(self, kind: str, device: str | None, fields: dict[str, wire.Value], t_ns: int) -> None:
         """Queue a `link` or `gateway` row, or an event of the agent itself. They feed no computation."""
@@ -180,7 +187,12 @@ class Pipeline:
     def checkpoint(self) -> bytes:
         """State of the computations after every row taken so far."""
         states = {name: base64.b64encode(state).decode() for name, state in self._compute.states().items()}
-        saved = {"last_ns": self._last_ns, "layout": self._compute.layout, "states": states}
+        saved = {
+            "last_ns": self._last_ns,
+            "aboard": self._aboard,
+            "layout": self._compute.layout,
+            "states": states,
+        }
         return json.dumps(saved | {"proofs": self._proofs.states()}).encode()
 
     def resume(self, checkpoint: bytes | None, lines: Iterable[str]) -> int:
@@ -191,6 +203,7 @@ class Pipeline:
         if checkpoint is not None:
             saved = json.loads(checkpoint)
             self._last_ns = saved["last_ns"]
+            self._aboard = {device: (vessel, t_ns) for device, (vessel, t_ns) in saved.get("aboard", {}).items()}
             self._proofs.restore(saved.get("proofs", {}))
             if saved["layout"] == self._compute.layout:
                 self._compute.restore({name: base64.b64decode(text) for name, text in saved["states"].items()})
@@ -207,11 +220,11 @@ class Pipeline:
                 continue  # the device has left the site file since
             row = _row(profile, decoded)
             if "late" in decoded.fields:
-                told = self._compute.feed_late(device, row)
+                told = self._compute.feed_late(device, row, decoded.tags.get("vessel", ""))
             else:
                 self._last_ns[device] = row.t_ns
                 told = self._proofs.judge(device, row)
-                self._compute.vessel_of(device, row)
+                self._note_vessel(device, row)
                 told += self._compute.feed(device, row)
             for out in told:
                 if out.kind == "event":
@@ -270,14 +283,12 @@ def _shortest(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _fields(profile: Profile, row: Row, trusted: bool) -> dict[str, wire.Value]:
     fields: dict[str, wire.Value] = {}
     values, quality = row.values.tolist(), row.quality.tolist()
-    doubt = False
+    doubt = not _NO_DOUBT.issuperset(quality)
     for i, point in enumerate(profile.points):
-        if quality[i] not in (Quality.GOOD, Quality.NOT_SCANNED):
-            doubt = True
         if i in row.text:
             fields[point.name] = row.text[i]
         elif values[i] == values[i]:  # not NaN
-            fields[point.name] = int(values[i]) if point.wire_type == "int" else values[i]
+            fields[point.name] = int(values[i]) if i in profile.whole else values[i]
     if doubt or not fields:
         fields["q"] = "".join(f"{q:x}" for q in quality)
     if not trusted:

@@ -154,10 +154,10 @@ class Poller:
                     while True:
                         due_ns, scan = due[0]
                         await self._clock.sleep_until(due_ns)
-                        await self._scan(link, scan)
+                        row = await self._scan(link, scan)
                         lost_s = time.monotonic()
                         if scan == self._fastest and (self._failures or not self.counts.connected):
-                            log.info("device=%s event=answers failures=%d", self._device.name, self._failures)
+                            self._tell_answers(row)
                             self._failures, self.counts.connected, self.tried = 0, True, True
                         heapq.heapreplace(due, (self._next(due[0][0], scan), scan))
                         if self._clock.known:  # a server cannot be asked for times that nobody knows
@@ -220,7 +220,21 @@ class Poller:
         self._take(self._device.name, row)
         self._last_ns = max(self._last_ns, row.t_ns)
 
-    async def _scan(self, link: Link, scan: str) -> None:
+    def _tell_answers(self, row: Row) -> None:
+        """That it is there; and whether that is all that can be said for it."""
+        name, points = self._device.name, int((row.quality != Quality.NOT_SCANNED).sum())
+        refused = int((row.quality == Quality.REFUSED).sum())
+        if refused and refused == points:
+            log.warning(
+                "device=%s event=refuses_all points=%d failures=%d hint=%r",
+                name, refused, self._failures, "it is there, but has nothing of this profile: compare profile and"
+                " unit; bollard edge probe shows what it has",
+            )  # fmt: skip
+        else:
+            some = f" refused={refused} points={points}" if refused else ""
+            log.info("device=%s event=answers failures=%d%s", name, self._failures, some)
+
+    async def _scan(self, link: Link, scan: str) -> Row:
         started, requests, faults = time.monotonic(), link.requests, dict(link.faults)
         try:
             row = await link.scan(scan, self._clock.now_ns)
@@ -236,6 +250,7 @@ class Poller:
                 counts.periods += 1
                 counts.period_s += (row.t_ns - self._last_fastest_ns) / NS
             self._last_fastest_ns = row.t_ns
+        return row
 
     def _count(self, link: Link, requests: int, faults: Mapping[str, int]) -> None:
         counts = self.counts

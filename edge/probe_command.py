@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from drivers.address import ModbusAddress
 from drivers.bus import Bus
@@ -21,9 +22,11 @@ from drivers.probe import (
     name_plate,
     read_again,
     read_span,
+    speaks_modbus,
 )
 from drivers.probe_match import Match, Memory, Reading, matches, read_with, remedies
 from drivers.profile import Profile, Table
+from drivers.row import Quality
 from edge.local_client import owner_of
 
 SERIAL_PAUSE_S = 0.05
@@ -89,6 +92,8 @@ class Probe:
             try:
                 found.reading = await read_with(wanted.profile, memory)
                 found.hints += await remedies(found.reading, memory)
+                if not found.hints and all_refused(found.reading):
+                    found.hints.append(Hint("all_refused", {"asked": found.reading.asked}))
             except Enough as error:
                 found.hints.append(Hint("enough", {"why": error}))
             self._count(asker)
@@ -195,6 +200,25 @@ async def _first(wanted: Wanted, ask: Ask, found: Found) -> Probe | None:
         found.hints = [Hint("silent", {"why": error})]
         return None
     return Probe(wanted, ask, found)
+
+
+def all_refused(reading: Reading) -> bool:
+    """Whether the device has none of the registers of a profile."""
+    scanned = reading.row.quality[reading.row.quality != Quality.NOT_SCANNED]
+    return len(scanned) > 0 and bool((scanned == Quality.REFUSED).all())
+
+
+async def modbus_instead(url: str, spool: Path | None, timeout_s: float) -> str | None:
+    """Where somebody answers over Modbus who does not speak OPC UA. What an agent polls is not asked again."""
+    parts = urlsplit(url)
+    if not parts.hostname or not parts.port:
+        return None
+    address = ModbusAddress(parts.hostname, parts.port)
+    async with owner_of(address, spool) as owner:
+        if owner is not None:
+            return owner[1]
+    found = await speaks_modbus(parts.hostname, parts.port, timeout_s)
+    return found.endpoint if found is not None else None
 
 
 def shown_matches(found: Sequence[Match]) -> tuple[list[Match], list[Match], list[Match], list[Match]]:

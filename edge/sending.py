@@ -11,10 +11,10 @@ from collections.abc import Callable
 from edge import wire
 from edge.config import BrokerConfig
 from edge.disk import Disk
-from edge.spool import Batch, Spool
+from edge.spool import BYTES_IN_BATCH, ROWS_IN_BATCH, Batch, Committed, Spool
 from edge.uplink import Uplink
 
-MOST_ROWS_PER_BATCH = 500
+DETAIL_EVERY_S = 5.0  # real seconds that detail rows are collected for one batch
 MOST_BACKLOG = 8  # batches of the backlog under way at once: what is new waits behind no more than these
 FRESH_SHARE = 4  # and a quarter of the window is for what is new
 
@@ -41,33 +41,75 @@ class Pace:
 
 
 class Sender:
-    """Seals and sends; knows how far the backlog has been sent on this connection."""
+    """Says what is to be sealed with the next commit, and sends; knows how far a backlog has been sent."""
 
     def __init__(self, disk: Disk, uplink: Uplink, broker: BrokerConfig) -> None:
         self._disk, self._uplink = disk, uplink
         self._pace = Pace(broker.drain_kib_s * 1024.0)
         kept_free = max(1, broker.window // FRESH_SHARE)
         self._most_backlog = max(1, min(MOST_BACKLOG, broker.window - kept_free))
-        self._sent_to: dict[str, int] = {}  # per lane: the backlog is sent up to this batch
-        self._backlog: set[int] = set()  # batches of it that are under way
-        self._rest = True  # of the backlog there may be more
+        self._every_s = dict.fromkeys(wire.LANES, broker.collect_s) | {
+            "events": 0.0, "detail": max(broker.collect_s, DETAIL_EVERY_S),
+        }  # fmt: skip
+        self._due_s = dict.fromkeys(wire.LANES, 0.0)
+        self._receipts: list[wire.Receipt] = []  # whose batches the spool has not freed yet
+        self._freeing: set[int] = set()  # these batches
+        self.begin_again()
 
     def begin_again(self) -> None:
         """A new connection, or another spool: nothing is under way, all that waits is backlog."""
-        self._sent_to, self._backlog, self._rest = {}, set(), True
+        self._freeing.clear()
+        self._sent_to: dict[str, int] = {}  # per lane: the backlog is sent up to this batch
+        self._backlog: set[int] = set()  # batches of it that are under way
+        self._rest = True  # of the backlog there may be more
+        self._loose = True  # rows may be there that no commit has sealed
 
-    def freed(self, numbers: list[int]) -> None:
-        for number in numbers:
-            self._uplink.confirmed(number)
-            self._backlog.discard(number)
+    # With each commit.
 
-    async def turn(self, lanes: tuple[wire.Lane, ...]) -> float:
-        """Send what is due, in these lanes, within all bounds. Returns: when to come again at the latest. [s]
+    def lanes(self) -> tuple[wire.Lane, ...]:
+        """Whose rows are to be sealed and sent now."""
+        now_s = time.monotonic()
+        if self._uplink.room() < len(wire.LANES):
+            self._loose = True
+            return ()
+        due = tuple(lane for lane in wire.LANES if now_s >= self._due_s[lane])
+        self._due_s |= {lane: now_s + self._every_s[lane] for lane in due}
+        return due
+
+    def receive(self, receipt: wire.Receipt) -> None:
+        """What the shore confirms makes room at once; the spool frees it with its next commit."""
+        if receipt.spool != self._disk.spool.id:  # of a file that was replaced
+            return
+        self._receipts.append(receipt)
+        self._freeing.add(receipt.batch)
+        self._uplink.confirmed(receipt.batch)
+        self._backlog.discard(receipt.batch)
+
+    def take_receipts(self) -> list[wire.Receipt]:
+        taken, self._receipts = self._receipts, []
+        return taken
+
+    def put_back(self, receipts: list[wire.Receipt]) -> None:
+        """The commit has failed."""
+        self._receipts = receipts + self._receipts
+
+    def committed(self, done: Committed, receipts: list[wire.Receipt]) -> None:
+        self._freeing -= {receipt.batch for receipt in receipts}
+        for batch in done.sealed:
+            self._send(batch)
+            self._loose = self._loose or batch.rows >= ROWS_IN_BATCH
+        if len(done.freed) < len(receipts):  # one that does not fit, or came twice: look what is left
+            self._sent_to, self._rest = {}, True
+
+    # In between.
+
+    async def turn(self) -> float:
+        """Send what is due, within all bounds. Returns: when to come again at the latest. [s]
 
         Raises: SpoolError; what was not sent is tried with the next turn.
         """
         await self._send_again()
-        await self._send_new(lanes)
+        await self._send_loose()
         await self._send_backlog()
         await self._seal_what_must_wait()
         return self._pace.wait_s() if self._rest else 1.0
@@ -76,17 +118,24 @@ class Sender:
         for number in self._uplink.overdue():
             batch = await self._disk(Spool.batch, number)
             if batch is None:
-                self.freed([number])
+                self._uplink.confirmed(number)
+                self._backlog.discard(number)
             else:
                 self._uplink.send(batch, self._disk.spool.id)
 
-    async def _send_new(self, lanes: tuple[wire.Lane, ...]) -> None:
-        for lane in lanes:
-            while self._uplink.room() > 0:
-                sealed = await self._disk(Spool.seal, lane, MOST_ROWS_PER_BATCH)
+    async def _send_loose(self) -> None:
+        """Rows that came while there was no room, or more than fit into a batch."""
+        if not self._loose:
+            return
+        for lane in wire.LANES:
+            while True:
+                if self._uplink.room() <= 0:
+                    return
+                sealed = await self._disk(Spool.seal, lane, ROWS_IN_BATCH)
                 if sealed is None:
                     break
                 self._send(sealed)
+        self._loose = False
 
     async def _send_backlog(self) -> None:
         """What waited when the connection began, or had no room since: lane by lane, oldest first."""
@@ -100,7 +149,8 @@ class Sender:
                 if number is None:
                     break
                 self._sent_to[lane] = number
-                batch = None if self._uplink.is_under_way(number) else await self._disk(Spool.batch, number)
+                is_done = self._uplink.is_under_way(number) or number in self._freeing
+                batch = None if is_done else await self._disk(Spool.batch, number)
                 if batch is not None:
                     self._backlog.add(number)
                     self._pace.spent(self._send(batch))
@@ -109,8 +159,7 @@ class Sender:
     async def _seal_what_must_wait(self) -> None:
         for lane in wire.LANES:
             while self._uplink.room() <= 0:
-                least = MOST_ROWS_PER_BATCH
-                sealed = await self._disk(Spool.seal, lane, MOST_ROWS_PER_BATCH, 256 * 1024, least)
+                sealed = await self._disk(Spool.seal, lane, ROWS_IN_BATCH, BYTES_IN_BATCH, ROWS_IN_BATCH)
                 if sealed is None:
                     break
                 self._rest = True

@@ -13,13 +13,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from edge import wire
-from edge.spool_base import Batch, Dropped, Entry, Held, HeldBoot, SpoolFile, Tally
+from edge.spool_base import Batch, Committed, Dropped, Entry, Held, HeldBoot, SpoolFile, Tally
 from edge.spool_file import (
     SpoolDamagedError,
     SpoolError,
     SpoolFullError,
     SpoolIoError,
-    firsts_of,
     firsts_text,
     locked,
     reading,
@@ -28,10 +27,11 @@ from edge.spool_file import (
 from edge.spool_salvage import Salvaged
 
 __all__ = [
-    "Batch", "Dropped", "Entry", "Held", "HeldBoot", "Salvaged", "Spool", "SpoolDamagedError", "SpoolError",
-    "SpoolFullError", "SpoolIoError", "Tally", "locked",
+    "BYTES_IN_BATCH", "ROWS_IN_BATCH", "Batch", "Committed", "Dropped", "Entry", "Held", "HeldBoot", "Salvaged",
+    "Spool", "SpoolDamagedError", "SpoolError", "SpoolFullError", "SpoolIoError", "Tally", "locked",
 ]  # fmt: skip
 log = logging.getLogger(__name__)
+ROWS_IN_BATCH, BYTES_IN_BATCH = 500, 256 * 1024  # at most
 LATE_RECEIPTS = 1000  # batches given up whose receipt may still come
 ROWS_GIVEN_UP = 500  # at once
 FIRST_TO_GO = ("detail", "live")
@@ -44,22 +44,22 @@ class Spool(SpoolFile):
 
     def commit(
         self, entries: Sequence[Entry], checkpoint: bytes | None = None, held: Sequence[Held] = (),
-        released: int = 0, told: int = 0,
-    ) -> None:  # fmt: skip
-        """Make rows durable, and with them the state that they led to. One transaction, one sync.
+        released: int = 0, told: int = 0, receipts: Iterable[wire.Receipt] = (), seal: Iterable[str] = (),
+    ) -> Committed:  # fmt: skip
+        """Make rows durable, and with them the state that they led to. One transaction, one sync, for all of it.
 
         Args:
             held: Rows without a time, until the clock is trusted.
             released: These entries are what rows held up to this number became; they go.
-            told: Of what was dropped up to this batch the entries speak.
+            told: Of what was dropped up to this number (`Dropped.last`) the entries speak.
+            receipts: Free the batches that they name.
+            seal: Lanes whose rows go into a batch at once.
 
         Raises: SpoolError; nothing is kept.
         """
         with writing(self._db, self.path):
-            self._db.executemany(
-                "INSERT INTO row (lane, replay, t_ns, line) VALUES (?, ?, ?, ?)",
-                [(wire.LANES.index(e.lane), e.replay, e.t_ns, e.line) for e in entries],
-            )
+            freed = self._free_all(receipts)
+            sealed = self._insert(entries, tuple(seal), keep=checkpoint is None)
             self._db.executemany(
                 "INSERT INTO held (lane, boot, mono_ns, line) VALUES (?, ?, ?, ?)",
                 [(wire.LANES.index(h.lane), h.boot, h.mono_ns, h.line) for h in held],
@@ -71,10 +71,30 @@ class Spool(SpoolFile):
             if released:
                 self._release(released)
             if told:
-                self._db.execute("UPDATE gone SET told = 1 WHERE batch <= ?", (told,))
-                self._db.execute("DELETE FROM gone WHERE told AND batch < ?", (told - LATE_RECEIPTS,))
+                self._db.execute("UPDATE gone SET told = 1 WHERE seq <= ?", (told,))
+                self._db.execute("DELETE FROM gone WHERE told AND seq < ?", (told - LATE_RECEIPTS,))
             if checkpoint is not None:
                 self._keep(checkpoint)
+        return Committed(freed, sealed)
+
+    def _insert(self, entries: Sequence[Entry], lanes: tuple[str, ...], keep: bool) -> list[Batch]:
+        """New rows, and batches of these lanes. A row that is in a batch at once is kept for a replay only."""
+        direct = {}
+        for lane in lanes:
+            mine = [entry for entry in entries if entry.lane == lane]
+            if mine and _is_one_batch(mine) and not self._unsealed(lane, 1):
+                direct[lane] = self._insert_batch(lane, [e.t_ns for e in mine], [e.line for e in mine])
+        rows = [(entry, direct[entry.lane].id if entry.lane in direct else None) for entry in entries]
+        self._db.executemany(
+            "INSERT INTO row (lane, batch, replay, t_ns, line) VALUES (?, ?, ?, ?, ?)",
+            [
+                (wire.LANES.index(e.lane), number, e.replay, e.t_ns, e.line)
+                for e, number in rows
+                if number is None or (e.replay and keep)
+            ],
+        )
+        others = [self._seal(lane, ROWS_IN_BATCH, BYTES_IN_BATCH, 1) for lane in lanes if lane not in direct]
+        return [*direct.values(), *(batch for batch in others if batch is not None)]
 
     def _keep(self, checkpoint: bytes) -> None:
         newest = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'row'").fetchone()
@@ -131,19 +151,29 @@ class Spool(SpoolFile):
 
     # Rows go out.
 
-    def seal(self, lane: str, most_rows: int, most_bytes: int = 256 * 1024, least_rows: int = 1) -> Batch | None:
+    def seal(
+        self, lane: str, most_rows: int, most_bytes: int = BYTES_IN_BATCH, least_rows: int = 1
+    ) -> Batch | None:
         """Take the oldest rows of a lane into a batch whose bytes are fixed from now on.
 
         None if fewer than `least_rows` are there.
         """
-        index = wire.LANES.index(lane)
-        rows: list[tuple[int, int, str]] = []
-        size = 0
+        if len(self._unsealed(lane, least_rows)) < least_rows:
+            return None  # nothing to write
+        with writing(self._db, self.path):
+            return self._seal(lane, most_rows, most_bytes, least_rows)
+
+    def _unsealed(self, lane: str, most_rows: int) -> list[tuple[int, int, str]]:
         query = "SELECT seq, t_ns, line FROM row WHERE lane = ? AND batch IS NULL ORDER BY seq LIMIT ?"
         with reading(self.path):
-            found = self._db.execute(query, (index, most_rows)).fetchall()
+            return self._db.execute(query, (wire.LANES.index(lane), most_rows)).fetchall()
+
+    def _seal(self, lane: str, most_rows: int, most_bytes: int, least_rows: int) -> Batch | None:
+        found = self._unsealed(lane, most_rows)
         if len(found) < least_rows:
             return None
+        rows: list[tuple[int, int, str]] = []
+        size = 0
         for seq, t_ns, line in found:
             size += len(line) + 1
             if rows and size > most_bytes:
@@ -151,27 +181,23 @@ class Spool(SpoolFile):
             rows.append((seq, t_ns, line))
         if not rows:
             return None
-        lines = [line for _, _, line in rows]
+        batch = self._insert_batch(lane, [t_ns for _, t_ns, _ in rows], [line for *_, line in rows])
+        # what the checkpoint covers is needed for nothing but this batch, which has its own copy
+        covered = self._db.execute("SELECT value FROM meta WHERE key = 'checkpoint_seq'").fetchone()[0]
+        self._db.executemany("DELETE FROM row WHERE seq = ?", [(seq,) for seq, *_ in rows if seq <= covered])
+        update = "UPDATE row SET batch = ? WHERE seq = ?"
+        self._db.executemany(update, [(batch.id, seq) for seq, *_ in rows if seq > covered])
+        return batch
+
+    def _insert_batch(self, lane: str, times: list[int], lines: list[str]) -> Batch:
         body = wire.body_of(lines)
-        times = [t_ns for _, t_ns, _ in rows]
-        checksum = wire.crc32(body)
-        with writing(self._db, self.path):
-            cursor = self._db.execute(
-                "INSERT INTO batch (lane, rows, t_first_ns, t_last_ns, crc32, body, devices)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (index, len(rows), min(times), max(times), checksum, zlib.compress(body, 1), firsts_text(lines)),
-            )
-            number = cursor.lastrowid or 0
-            self._db.execute(
-                "UPDATE row SET batch = ? WHERE lane = ? AND batch IS NULL AND seq <= ?",
-                (number, index, rows[-1][0]),
-            )
-            # what the checkpoint covers is needed for nothing but this batch, which has its own copy
-            self._db.execute(
-                "DELETE FROM row WHERE batch = ? AND seq <= (SELECT value FROM meta WHERE key = 'checkpoint_seq')",
-                (number,),
-            )
-        return Batch(number, lane, len(rows), min(times), max(times), checksum, body)
+        known = (len(lines), min(times), max(times), wire.crc32(body))
+        cursor = self._db.execute(
+            "INSERT INTO batch (lane, rows, t_first_ns, t_last_ns, crc32, body, devices)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (wire.LANES.index(lane), *known, zlib.compress(body, 1), firsts_text(lines)),
+        )
+        return Batch(cursor.lastrowid or 0, lane, *known, body)
 
     def next_waiting(self, lane: str, after: int = 0) -> int | None:
         """The oldest batch of a lane beyond this one that has no receipt."""
@@ -205,12 +231,10 @@ class Spool(SpoolFile):
 
     def confirm(self, receipt: wire.Receipt) -> bool:
         """Free the batch that a receipt names; False if it is not this spool's, or no longer there."""
-        return bool(self.confirm_all([receipt]))
+        return bool(self.commit([], receipts=[receipt]).freed)
 
-    def confirm_all(self, receipts: Iterable[wire.Receipt]) -> list[int]:
-        """Free, in one transaction, the batches that receipts name. Returns: those that are free now."""
-        with writing(self._db, self.path):
-            return [r.batch for r in receipts if r.spool == self.id and self._free(r)]
+    def _free_all(self, receipts: Iterable[wire.Receipt]) -> list[int]:
+        return [r.batch for r in receipts if r.spool == self.id and self._free(r)]
 
     def _free(self, receipt: wire.Receipt) -> bool:
         for table, key in (("batch", "id"), ("gone", "batch")):  # what was given up may be ashore all the same
@@ -255,9 +279,13 @@ class Spool(SpoolFile):
             self._give_up(*found)
         return True
 
-    def _give_up(self, number: int, *known: Any) -> None:
+    def _give_up(self, number: int | None, *known: Any) -> None:
         self._db.execute("DELETE FROM batch WHERE id = ?", (number,))
-        self._db.execute("INSERT OR REPLACE INTO gone VALUES (?, ?, ?, ?, ?, ?, 0)", (number, *known))
+        self._db.execute(
+            "INSERT OR REPLACE INTO gone (batch, lane, rows, t_first_ns, t_last_ns, crc32, told)"
+            " VALUES (?, ?, ?, ?, ?, ?, 0)",
+            (number, *known),
+        )
         self._count(known[0], "dropped", known[1])
 
     def _drop_held(self, index: int) -> bool:
@@ -266,24 +294,22 @@ class Spool(SpoolFile):
             found = self._db.execute(query, (index, ROWS_GIVEN_UP)).fetchall()
         if not found:
             return False
-        firsts = firsts_of(line for _, line in found)
+        times = [int(line[line.rindex(" ") :]) for _, line in found]
         with writing(self._db, self.path):
             self._db.execute("DELETE FROM held WHERE lane = ? AND seq <= ?", (index, found[-1][0]))
-            # a number of its own among the batches, which no receipt will name
-            cursor = self._db.execute(
-                "INSERT INTO batch (lane, rows, t_first_ns, t_last_ns, crc32, body) VALUES (?, 0, 0, 0, '', '')",
-                (index,),
-            )
-            number, last_ns = cursor.lastrowid or 0, max(int(line[line.rindex(" ") :]) for _, line in found)
-            self._give_up(number, index, len(found), min(firsts.values()), last_ns, "")
+            self._give_up(None, index, len(found), min(times), max(times), "")
         return True
 
     def untold(self) -> list[Dropped]:
         """What has been dropped since the last commit with `told`, a range per lane."""
         query = (
-            "SELECT lane, sum(rows), min(t_first_ns), max(t_last_ns), max(batch)"
+            "SELECT lane, sum(rows), min(t_first_ns), max(t_last_ns), max(seq)"
             " FROM gone WHERE NOT told GROUP BY lane ORDER BY lane"
         )
         with reading(self.path):
             found = self._db.execute(query).fetchall()
         return [Dropped(wire.LANES[lane], *rest) for lane, *rest in found]
+
+
+def _is_one_batch(entries: Sequence[Entry]) -> bool:
+    return len(entries) <= ROWS_IN_BATCH and sum(len(e.line) + 1 for e in entries) <= BYTES_IN_BATCH

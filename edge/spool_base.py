@@ -3,6 +3,8 @@
 import contextlib
 import json
 import logging
+import os
+import sqlite3
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +28,8 @@ from edge.spool_salvage import Salvaged, finish, salvage, was_interrupted
 log = logging.getLogger(__name__)
 MOST_CHECKED_BYTES = 64 * 2**20  # a larger file is not looked through at a start after a crash: about 0.3 s
 MOST_BATCHES, MOST_ROWS = 100, 5_000  # of a lane that are looked at to say until when each device is confirmed
-KEEP_PAGES = 16_384  # 64 MiB stay with a file that has emptied
+RESERVE_BYTES = 2 * 2**20
+KEEP_PAGES = 32_768  # 32 MiB stay with a file that has emptied
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +78,16 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Committed:
+    """What else a commit has done: batches that receipts have freed, and those that were sealed."""
+
+    freed: list[int]
+    sealed: list[Batch]
+
+
+@dataclass(frozen=True, slots=True)
 class Dropped:
-    """What had to be given up of a lane, and nobody has been told of yet. `last`: the newest batch of them."""
+    """What had to be given up of a lane, and nobody has been told of yet. `last`: a number, for `commit`."""
 
     lane: str
     rows: int
@@ -246,7 +257,25 @@ class SpoolFile:
         surplus = min(most_pages, free - max(KEEP_PAGES, pages // 4))
         if surplus > 0:
             with reading(self.path):
-                self._db.execute(f"PRAGMA incremental_vacuum({surplus})").fetchall()
+                self._db.executescript(f"PRAGMA incremental_vacuum({surplus})")  # execute frees one and stops
+
+    def keep_reserve(self) -> None:
+        """Hold some room on the disk that nobody else can take, if it has any."""
+        reserve = self.path.with_name(self.path.name + ".reserve")
+        if _size_of(reserve) >= RESERVE_BYTES:
+            return
+        try:
+            with reserve.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+        except OSError:
+            with contextlib.suppress(OSError):
+                reserve.unlink()
+
+    def spend_reserve(self) -> None:
+        """The disk is full: even to delete, the log has to grow. Give it what was held, and let it begin anew."""
+        self.path.with_name(self.path.name + ".reserve").unlink(missing_ok=True)
+        with contextlib.suppress(sqlite3.Error):
+            self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
 
     def tally(self) -> Tally:
         totals = "SELECT sum(sealed), sum(stored), sum(refused), sum(dropped) FROM tally"

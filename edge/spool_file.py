@@ -13,6 +13,8 @@ from typing import IO
 from edge import wire
 
 SCHEMA = 2
+PAGE_BYTES = 1024  # a commit writes whole pages: with 4096 it is twice the bytes (benchmarks/test_spool.py)
+LOG_PAGES = 4000  # of the log, before it goes over into the file
 _STEPS = (  # from no table to version 1, from there to 2: a new file is made the way an old one is brought up
     """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -32,10 +34,11 @@ CREATE TABLE tally (lane INTEGER PRIMARY KEY, sealed INTEGER NOT NULL, stored IN
 """,
     """
 ALTER TABLE batch ADD COLUMN devices TEXT;
+DROP INDEX row_sealed;
 DROP INDEX batch_lane;
 CREATE INDEX batch_lane ON batch (lane, id, t_first_ns);
 CREATE TABLE gone (
-    batch INTEGER PRIMARY KEY, lane INTEGER NOT NULL, rows INTEGER NOT NULL,
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, batch INTEGER UNIQUE, lane INTEGER NOT NULL, rows INTEGER NOT NULL,
     t_first_ns INTEGER NOT NULL, t_last_ns INTEGER NOT NULL, crc32 TEXT NOT NULL, told INTEGER NOT NULL
 );
 CREATE TABLE held (
@@ -118,13 +121,15 @@ def writing(db: sqlite3.Connection, path: Path) -> Iterator[None]:
             raise
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path, page_bytes: int = PAGE_BYTES) -> sqlite3.Connection:
     """Open or make the file, with all its tables. Raises: SpoolError."""
     with reading(path):
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
         try:
             db.text_factory = lambda text: text.decode("utf-8", "replace")  # a flipped bit ends nothing
+            db.execute(f"PRAGMA page_size={page_bytes}")  # of a new file
             db.execute("PRAGMA journal_mode=WAL")
+            db.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
             db.execute("PRAGMA synchronous=FULL")
             db.execute("PRAGMA secure_delete=OFF")  # some builds overwrite what is deleted: all is written twice
             db.execute("PRAGMA journal_size_limit=8388608")

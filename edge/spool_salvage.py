@@ -18,18 +18,20 @@ from pathlib import Path
 from typing import Any
 
 from edge import wire
-from edge.spool_file import SpoolError, connect, firsts_text, writing
+from edge.spool_file import PAGE_BYTES, SpoolError, connect, firsts_text, writing
 
 log = logging.getLogger(__name__)
 MOST_FAILURES = 200_000  # looks at places that cannot be read; about 15 µs each
 FEW_FAILURES = 2_000  # where it is not even known how far a table goes
 IN_ONE_COMMIT = 2_000
 MOST_KEPT = 3  # damaged files beside the spool: a disk that dies must not fill up with them
+OLD_PAGE_BYTES = 4096  # of files made by the first version
+INTERIOR = 5  # kind of a page that points to others
 COLUMNS = {
     "batch": "id, lane, rows, t_first_ns, t_last_ns, crc32, body",
     "row": "seq, lane, batch, replay, t_ns, line",
     "held": "seq, lane, boot, mono_ns, line",
-    "gone": "batch, lane, rows, t_first_ns, t_last_ns, crc32, told",
+    "gone": "seq, batch, lane, rows, t_first_ns, t_last_ns, crc32, told",
 }
 
 
@@ -66,8 +68,9 @@ def _copied(path: Path, graft: Path, new: sqlite3.Connection, building: Path) ->
         with contextlib.suppress(sqlite3.DatabaseError), _reader(path) as old:
             return _Copy(old, new, building).all()
     _graft(path, graft, building)  # not even its tables can be found: lend it the first page of a new one
-    with _reader(graft) as old:
+    with contextlib.suppress(sqlite3.DatabaseError), _reader(graft) as old:
         return _Copy(old, new, building).all()
+    return None
 
 
 def finish(path: Path) -> Path:
@@ -114,7 +117,7 @@ class _Copy:
         self._copy("batch", "id", self._batch)
         self._copy("row", "seq", self._row)
         self._copy("held", "seq", self._held)
-        self._copy("gone", "batch", lambda found: found if found[-1] == 0 else None)
+        self._copy("gone", "seq", lambda found: found if found[-1] == 0 else None)
         with writing(self._new, self._path):
             for key, value in self._meta():
                 self._new.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
@@ -247,24 +250,33 @@ def _reader(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _graft(path: Path, graft: Path, fresh: Path) -> None:
-    """A copy of the old file with the first page of a new one, which tells where the tables are."""
+    """A copy of the old file, with those pages of a new one that tell where the tables are: the same places."""
     _remove(graft)
     for suffix in ("", "-wal"):
         if _beside(path, suffix).exists():
             shutil.copyfile(_beside(path, suffix), _beside(graft, suffix))
     template = _beside(fresh, ".page")
-    connect(template).close()
-    whole = template.read_bytes()
-    size = int.from_bytes(whole[16:18], "big")
-    page = bytearray(whole[:size])
-    pages = max(len(whole) // size, graft.stat().st_size // size)
-    page[28:40] = pages.to_bytes(4, "big") + bytes(8)  # its pages, none of them free: file format, 1.3
-    with graft.open("r+b") as file:
-        file.write(page)
-        if graft.stat().st_size < len(whole):
-            file.seek(0)
-            file.write(whole)
+    with path.open("rb") as old:
+        size = int.from_bytes(old.read(18)[16:], "big")
+    size = size if size in (PAGE_BYTES, OLD_PAGE_BYTES) else PAGE_BYTES
+    connect(template, size).close()
+    whole = bytearray(template.read_bytes())
     _remove(template)
+    pages = max(len(whole), graft.stat().st_size) // size
+    whole[28:40] = pages.to_bytes(4, "big") + bytes(8)  # its pages, none of them free: file format, 1.3
+    is_empty = graft.stat().st_size == 0
+    with graft.open("r+b") as file:
+        for number in range(1, len(whole) // size + 1) if is_empty else _schema_pages(whole):
+            file.seek((number - 1) * size)
+            file.write(whole[(number - 1) * size : number * size])
+
+
+def _schema_pages(whole: bytearray) -> list[int]:
+    """The pages of the table of tables: the first, and those it points to if it cannot hold all. Format, 1.6."""
+    if whole[100] != INTERIOR:
+        return [1]
+    cells = [int.from_bytes(whole[at : at + 2], "big") for at in range(112, 112 + 2 * whole[104], 2)]
+    return [1, *(int.from_bytes(whole[at : at + 4], "big") for at in (*cells, 108))]
 
 
 def _beside(path: Path, suffix: str) -> Path:

@@ -190,19 +190,27 @@ def _probe_opcua(
     """A session of its own: OPC UA servers take several."""
     from pydantic import ValidationError
 
-    from drivers.errors import DriverError
+    from drivers.errors import DeviceUnreachable, DriverError
     from drivers.opcua_security import endpoints
     from drivers.opcua_settings import OpcUaSettings
     from drivers.probe_opcua import tree
     from drivers.profile import explain_all
     from edge.cli import fail
     from edge.config import ConfigError, LoadedSite
+    from edge.probe_command import modbus_instead
     from edge.probe_opcua_view import WIDTH, endpoints_view, tree_view
     from edge.texts import texts_for
 
     async def show() -> None:
         console = _console(WIDTH)
-        console.print(endpoints_view(await endpoints(url, timeout_s), texts))
+        try:
+            ways_in = await endpoints(url, timeout_s)
+        except DriverError as error:
+            spool = LoadedSite.load(site).spool_path if site is not None else None
+            if (other := await modbus_instead(url, spool, timeout_s)) is None:
+                raise
+            raise DeviceUnreachable(texts("probe.is_modbus", why=error, url=other)) from error
+        console.print(endpoints_view(ways_in, texts))
         console.print(tree_view(await tree(url, settings, *span, timeout_s=timeout_s), texts))
 
     try:

@@ -49,6 +49,7 @@ COMPUTED: dict[str, dict[str, FieldType]] = {
         # 0: it may have begun so much earlier (ended later), no row was there to tell; left out: nobody knows.
         "begin_known": "int", "end_known": "int", "begin_unseen_s": "float", "end_unseen_s": "float",
         "peak_10min_w": "float", "peak_10min_ns": "int",
+        "withdrawn": "int",  # 1: late rows have shown that there was no such call; readers leave it out
     },
     # A lockage; t is its start. direction: up, down or unknown.
     "lock_cycle": {
@@ -58,7 +59,10 @@ COMPUTED: dict[str, dict[str, FieldType]] = {
         # false_lockage: 1 where no vessel was seen; lacking: kinds of signals that the lock has not shown.
         "false_lockage": "int", "lacking": "str", "coefficient": "float", "coefficient_sigma": "float",
         "leak_m3_s": "float", "leak_sigma_m3_s": "float", "gate_open_s": "float", "gate_close_s": "float",
+        "withdrawn": "int",  # as of a call
     },
+    # Where a lock stands now: told when the phase changes, and each minute. since_ns: when the phase began.
+    "lock_phase": {"phase": "str", "since_ns": "int"},
     # How a lock ages: a figure (tag code: discharge_coefficient, leak_m3_s, gate_open_s, gate_close_s) of a head,
     # sluice, gate or chamber (tag point), its mean now and the reference, the mean of its first occasions.
     "lock_trend": {

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from firmware_sim.fault_kinds import KINDS
-from firmware_sim.running import NotRunningError, ask, control_port
+from firmware_sim.running import NotRunningError, Running, ask, simulator
 
 WRONG_INPUT, UNREACHABLE = 2, 4
 ControlPort = Annotated[
@@ -35,15 +35,15 @@ def fault(
             _leave(f"--option {pair!r}: write key=value", WRONG_INPUT)
         options[key.strip()] = value.strip()
     request = {"fault": name, "on": state == "on", "device": device, "options": options}
-    answer = _asked(request, port)
+    hit, answer = _asked(request, port)
     if "error" in answer:
         _leave(str(answer["error"]), WRONG_INPUT)
     if answer["on"]:
-        typer.echo(_line(answer))
+        typer.echo(f"{_line(answer)}  ({hit})")
     for ended in answer.get("ended", []):
-        typer.echo(f"off  {ended['fault']}  {ended['device']}")
+        typer.echo(f"off  {ended['fault']}  {ended['device']}  ({hit})")
     if not answer["on"] and not answer["ended"]:
-        typer.echo(f"{name} was not on", err=True)
+        typer.echo(f"{name} was not on ({hit})", err=True)
 
 
 def faults(
@@ -60,12 +60,13 @@ def faults(
                 default = option.default if option.default != "" else "–"
                 typer.echo(f"{'':34} {'':9}   {key} = {default}: {option.text}; {option.allowed}")
     try:
-        active = ask(control_port(port), {"get": "faults"})["active"]
+        asked = simulator(port)
+        active = ask(asked.control, {"get": "faults"})["active"]
     except NotRunningError as error:
         if port is not None:
             _leave(str(error), UNREACHABLE)
         return
-    typer.echo()
+    typer.echo(f"\n{asked}:")
     for one in active:
         typer.echo(_line(one))
     if not active:
@@ -77,9 +78,11 @@ def _line(one: dict[str, Any]) -> str:
     return f"on   {one['fault']}  {one['device']}  {options}".rstrip()
 
 
-def _asked(request: dict[str, Any], port: int | None) -> dict[str, Any]:
+def _asked(request: dict[str, Any], port: int | None) -> tuple[Running, dict[str, Any]]:
+    """The simulator, and its answer."""
     try:
-        return ask(control_port(port), request)
+        found = simulator(port)
+        return found, ask(found.control, request)
     except NotRunningError as error:
         _leave(str(error), UNREACHABLE)
 

@@ -229,6 +229,7 @@ _ALL = (
         head=_ANY_HEAD,
     ),
     _plant("lock-opposite-gates-open", "both gates are open", ("lock",)),
+    _plant("lock-opposite-sluices-open", "sluices of both heads are open while the chamber levels", ("lock",)),
     _plant(
         "lock-gate-opens-under-head", "a gate opens although the levels differ", ("lock",), head=_ANY_HEAD,
     ),

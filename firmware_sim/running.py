@@ -19,11 +19,14 @@ class NotRunningError(RuntimeError):
 
 @dataclass(frozen=True)
 class Running:
-    """A simulator that listens."""
+    """A simulator that listens. Without a scenario's name it was not announced: only its port is known."""
 
-    pid: int
     control: int
-    scenario: str
+    pid: int = 0
+    scenario: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.scenario}, process {self.pid}" if self.scenario else f"control port {self.control}"
 
 
 def _folder() -> Path:
@@ -57,17 +60,17 @@ def running() -> list[Running]:
                 path.unlink(missing_ok=True)
                 continue
             data = json.loads(path.read_text(encoding="utf-8"))
-            found.append(Running(pid, int(data["control"]), str(data["scenario"])))
+            found.append(Running(int(data["control"]), pid, str(data["scenario"])))
     return found
 
 
-def control_port(given: int | None) -> int:
-    """The port given, or that of the one simulator that runs. Raises: NotRunningError."""
-    if given is not None:
-        return given
+def simulator(control: int | None) -> Running:
+    """The one with this control port, or the only one that runs. Raises: NotRunningError."""
     found = running()
+    if control is not None:
+        return next((one for one in found if one.control == control), Running(control))
     if len(found) == 1:
-        return found[0].control
+        return found[0]
     if not found:
         raise NotRunningError("no simulator runs here; start one with: bollard sim run SCENARIO")
     each = ", ".join(f"{one.control} ({one.scenario}, process {one.pid})" for one in found)

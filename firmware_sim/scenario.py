@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from drivers.errors import ProfileError
-from drivers.profile import Profile, explain_all, load_profile
+from drivers.profile import Profile, explain_all, load_profile, not_toml
 from firmware_sim.plant.replay import Recording, RecordingError, load
 from firmware_sim.scenario_checks import problems_between
 from firmware_sim.scenario_tables import Scenario
@@ -69,7 +69,7 @@ def load_scenario(
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ScenarioError(f"{path}: not TOML: {error}") from error
+        raise ScenarioError(f"{path}: {not_toml(error)}") from error
     if typed and not any("recording" in table for table in data.get("berth", []) if isinstance(table, dict)):
         options = ", ".join(_OPTIONS[key] for key in typed)
         raise ScenarioError(

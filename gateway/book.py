@@ -1,21 +1,56 @@
-"""The book: a small SQLite file beside the store, always there. Catalogues, refused rows, counters."""
+"""The book: a small SQLite file beside the store, always there. Catalogues, refused rows, issues, counters."""
 
+import dataclasses
 import hashlib
+import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge.wire import Catalogue, FieldType, Header, decode_catalogue
+from gateway.errors import StoreError
+from gateway.journal import Entry, NewEntry
 from gateway.sqlitefile import explained, open_file, transaction
 
 APPLICATION_ID = 0x626F_6C62  # "bolb"
-VERSION = 2
+VERSION = 5
 PINNED = """
 CREATE TABLE pinned (
   kind TEXT NOT NULL, field TEXT NOT NULL, type TEXT NOT NULL, PRIMARY KEY (kind, field)
 ) STRICT, WITHOUT ROWID;
+"""
+JOURNAL = """
+CREATE TABLE journal (
+  number INTEGER PRIMARY KEY, site TEXT NOT NULL, kind TEXT NOT NULL, json TEXT NOT NULL, author TEXT NOT NULL,
+  reason TEXT NOT NULL, written_ns INTEGER NOT NULL, replaces INTEGER UNIQUE, digest TEXT NOT NULL
+) STRICT;
+"""
+FILED = """
+CREATE TABLE filed (
+  site TEXT NOT NULL, month TEXT NOT NULL, status TEXT NOT NULL, rows_sha256 TEXT NOT NULL,
+  figures_sha256 TEXT NOT NULL, software TEXT NOT NULL, totals TEXT NOT NULL, filed_ns INTEGER NOT NULL,
+  PRIMARY KEY (site, month, status, rows_sha256, figures_sha256, software)
+) STRICT, WITHOUT ROWID;
+"""
+WEB = """
+CREATE TABLE person (
+  name TEXT PRIMARY KEY, hash TEXT NOT NULL, role TEXT NOT NULL, sites TEXT NOT NULL, added_ns INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE web_session (
+  digest TEXT PRIMARY KEY, name TEXT NOT NULL, seen_ns INTEGER NOT NULL, lasting INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE audit (
+  number INTEGER PRIMARY KEY, t_ns INTEGER NOT NULL, who TEXT NOT NULL, action TEXT NOT NULL, detail TEXT NOT NULL
+) STRICT;
+CREATE TABLE alarm (
+  number INTEGER PRIMARY KEY, t_ns INTEGER NOT NULL, site TEXT NOT NULL, device TEXT NOT NULL, code TEXT NOT NULL,
+  point TEXT NOT NULL, action TEXT NOT NULL, who TEXT NOT NULL, comment TEXT NOT NULL, until_ns INTEGER NOT NULL,
+  event TEXT NOT NULL, uncertain_ns INTEGER NOT NULL
+) STRICT;
+CREATE INDEX alarm_of ON alarm (site, device, t_ns);
 """
 SCHEMA = f"""
 CREATE TABLE catalogue (
@@ -34,8 +69,9 @@ CREATE TABLE malformed (
   PRIMARY KEY (topic, digest)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-{PINNED}"""
-STEPS = {1: PINNED}
+{PINNED}{JOURNAL}{FILED}{WEB}"""
+JOURNAL_COLUMNS = tuple(part.name for part in dataclasses.fields(Entry))
+STEPS = {1: PINNED, 2: JOURNAL, 3: FILED, 4: WEB}
 MALFORMED_KEPT = 1000  # messages; the least recently seen go first, since anyone can send nonsense
 MALFORMED_BYTES = 65_536  # kept of each
 
@@ -63,6 +99,20 @@ class Malformed:
     times: int
 
 
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """An issue of a month's report. `totals`: the site's figures by key, as exact fractions in text, in JSON."""
+
+    site: str
+    month: str
+    status: str  # provisional or final
+    rows_sha256: str
+    figures_sha256: str
+    software: str
+    totals: str
+    filed_ns: int
+
+
 class Book:
     """Catalogues, refused rows and counters of one shore side. Methods may be called from any thread.
 
@@ -78,6 +128,18 @@ class Book:
     def close(self) -> None:
         with self._lock:
             self._db.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction for a module with tables of its own here: all or nothing, on disk once the block ends."""
+        with self._lock, transaction(self._db, self._path, "book"):
+            yield self._db
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The same for reading."""
+        with self._lock, explained(self._path, "book"):
+            yield self._db
 
     def put_catalogue(self, catalogue: Catalogue) -> bool:
         """Keep what a gateway says about itself; True if it was not known yet.
@@ -186,6 +248,56 @@ class Book:
                 pinned.setdefault(kind, {})[name] = seen
         return pinned
 
+    def write_journal(self, entries: Sequence[NewEntry], written_ns: int) -> list[Entry]:
+        """Append entries, all or none; on disk when this returns.
+
+        Raises: StoreError if one replaces an entry of another site, one that is not there or is replaced already.
+        """
+        written: list[Entry] = []
+        with self._lock, transaction(self._db, self._path, "book"):
+            known = self._journal()
+            for new in entries:
+                before = known[-1] if known else None
+                self._check_replaced(new, known)
+                entry = Entry((before.number if before else 0) + 1, *new.parts, written_ns, new.replaces, "")
+                entry = dataclasses.replace(entry, digest=entry.sealed_after(before.digest if before else ""))
+                row = [getattr(entry, part) for part in JOURNAL_COLUMNS]
+                self._db.execute(f"INSERT INTO journal VALUES ({', '.join('?' * len(row))})", row)
+                known.append(entry)
+                written.append(entry)
+        return written
+
+    def journal(self, site: str | None = None) -> list[Entry]:
+        """All entries (of one site), the first first, those that were replaced too.
+
+        Raises: StoreError if an entry is not as it was written.
+        """
+        with self._lock, explained(self._path, "book"):
+            found = self._journal()
+        previous = ""
+        for number, entry in enumerate(found, 1):
+            if entry.number != number or entry.digest != entry.sealed_after(previous):
+                raise StoreError(
+                    f"book {self._path}: journal entry {entry.number} is not as it was written;"
+                    " restore the book from a copy"
+                )
+            previous = entry.digest
+        return [entry for entry in found if site in (None, entry.site)]
+
+    def _journal(self) -> list[Entry]:
+        rows = self._db.execute(f"SELECT {', '.join(JOURNAL_COLUMNS)} FROM journal ORDER BY number")
+        return [Entry(*row) for row in rows.fetchall()]
+
+    def _check_replaced(self, new: NewEntry, known: Sequence[Entry]) -> None:
+        if new.replaces is None:
+            return
+        old = next((e for e in known if e.number == new.replaces and e.site == new.site), None)
+        later = next((e.number for e in known if e.replaces == new.replaces), None)
+        if old is None:
+            raise StoreError(f"site {new.site!r} has no journal entry {new.replaces}; see `bollard journal list`")
+        if later is not None:
+            raise StoreError(f"journal entry {new.replaces} is replaced by {later} already; replace that one")
+
     def note_malformed(self, messages: Iterable[tuple[str, bytes, str]]) -> list[bool]:
         """Keep messages (topic, payload, reason) that cannot be read; True for each that is new.
 
@@ -218,6 +330,23 @@ class Book:
                 "SELECT topic, reason, payload, times FROM malformed ORDER BY last_seen_ns"
             ).fetchall()
         return [Malformed(*row) for row in found]
+
+    def file_report(self, issue: Filed) -> bool:
+        """Register an issue; True if it is new. The same one made again keeps its first time."""
+        values = tuple(getattr(issue, name) for name in Filed.__slots__)
+        with self._lock, transaction(self._db, self._path, "book"):
+            marks = ", ".join("?" * len(values))
+            return self._db.execute(f"INSERT OR IGNORE INTO filed VALUES ({marks})", values).rowcount > 0
+
+    def filed(self, site: str, month: str) -> list[Filed]:
+        """Issues of a month's report, the earliest first."""
+        with self._lock, explained(self._path, "book"):
+            found = self._db.execute(
+                f"SELECT {', '.join(Filed.__slots__)} FROM filed WHERE site = ? AND month = ?"
+                " ORDER BY filed_ns, status, rows_sha256, figures_sha256, software",
+                (site, month),
+            ).fetchall()
+        return [Filed(*row) for row in found]
 
     def add(self, counts: Mapping[str, int]) -> None:
         """Add to the counters, which outlive the process."""

@@ -14,14 +14,18 @@ GROUPS = {  # command -> (module, attribute, help)
     "sim": ("firmware_sim.cli", "app", "Simulated PLCs on real sockets."),
     "hil": ("firmware_sim.hil.cli", "app", "Acceptance tests of a device, simulated or real. Reads only."),
     "ingest": ("gateway.ingest_cli", "ingest", "The shore side: takes batches, stores them, confirms them."),
+    "serve": ("gateway.web.serve", "serve", "The supervisors' page: locks and berths live, in a browser."),
+    "user": ("gateway.web.user_cli", "app", "Who may look at the page: add, passwd, remove, token."),
     "rejected": ("gateway.rejected_cli", "app", "Rows that the store could not take: list, show, replay, drop."),
     "store": ("gateway.store_cli", "app", "The store: remove old raw rows."),
     "influx": ("gateway.influx_cli", "app", "InfluxDB: buckets, retention and tokens with least rights."),
     "pki": ("gateway.pki_cli", "app", "A small CA: certificates for gateways, shore services and brokers."),
     "broker": ("gateway.broker_cli", "app", "Configuration of mosquitto: TLS, and one access rule per gateway."),
     "battery": ("gateway.battery_cli", "app", "Cell models and state of charge, over recordings of any battery."),
-    "report": ("gateway.report.cli", "report_command", "The monthly energy and CO2 report of a site."),
-    "export": ("gateway.report.cli", "export_command", "Rows of a device as CSV."),
+    "journal": ("gateway.journal_cli", "app", "What people write down: calls, lock hours, replaced meters."),
+    "report": ("gateway.report.cli", "app", "The monthly energy and CO2 report of a site."),
+    "recompute": ("gateway.recompute_cli", "recompute", "Minutes or calls once more from raw rows, as revisions."),
+    "export": ("gateway.report.export_cli", "export_command", "Rows of a device as CSV."),
 }
 
 

@@ -6,20 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlencode
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, Field, SecretStr, StringConstraints, ValidationError, model_validator
 
 from edge.mqtt import HOST_PORT, Access, host_port, tls_files, tls_misfits
 from gateway.errors import ConfigError
+from gateway.perimeter import Company, Group, Name, Operator, Perimeter, Port
+from gateway.perimeter import Table as _Table
+from gateway.web.settings import WebSettings
 
 if TYPE_CHECKING:
     from gateway.store import Store
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$")]
 TOKEN_VARIABLE = "BOLLARD_INFLUX_TOKEN"
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class InfluxSettings(_Table):
@@ -137,6 +135,23 @@ class BookSettings(_Table):
     path: Path = Field(Path("book.db"), description="path of the book's SQLite file")
 
 
+class ReportSettings(_Table):
+    """What reports take beside the rows."""
+
+    factors: Path | None = Field(None, description="a TOML file of your own factors, as in factors.toml")
+    contracts: Path | None = Field(None, description="a TOML file of delivery contracts, as in contracts.toml")
+    gwp: Literal["ar4", "ar5", "ar6"] = Field("ar5", description="set of warming potentials: ar4, ar5 or ar6")
+    grid_factor: str = Field("", description="id of the grid's factor; left out: the mix of the year")
+    eua_eur_per_t: str = Field("", description='price of an ETS allowance in EUR per tonne, as in "70"')
+    pollutants: bool = Field(False, description="true: NOx, SO2 and PM that engines did not emit, too")
+    targets: Path | None = Field(None, description="a CSV file of targets and trajectories, as in targets.csv")
+    grid_intensity: tuple[Path, ...] = Field(
+        (), description='CSV files of the hourly grid intensity, as in ["eco2mix-2026.csv"]'
+    )
+    closed: tuple[str, ...] = Field((), description='figures never published, as in ["lock.takeovers*"]')
+    open_vessels: int = Field(3, ge=1, description="calls of fewer vessels than this are not published")
+
+
 class ShoreSettings(_Table):
     """Everything the shore side needs to know. Paths in a file are relative to its folder."""
 
@@ -147,6 +162,33 @@ class ShoreSettings(_Table):
     broker: BrokerSettings = Field(default_factory=BrokerSettings, description="a table with host and port")
     book: BookSettings = Field(default_factory=BookSettings, description="a table with path")
     http: HttpSettings | None = Field(None, description="a table with port; without it nothing listens")
+    web: WebSettings | None = Field(None, description="a table with host and port; for `bollard serve`")
+    group: tuple[Group, ...] = Field((), description="sites reported together, each with name and sites")
+    port: tuple[Port, ...] = Field((), description="ports, each with name and sites")
+    operator: tuple[Operator, ...] = Field((), description="who runs which sites, each with name, kind and sites")
+    company: tuple[Company, ...] = Field((), description="ship companies, each with name and vessels")
+    report: ReportSettings = Field(
+        default_factory=ReportSettings, description="a table with targets, grid_intensity, closed"
+    )
+
+    @property
+    def perimeter(self) -> Perimeter:
+        return Perimeter(groups=self.group, ports=self.port, operators=self.operator, companies=self.company)
+
+    @model_validator(mode="after")
+    def _once(self) -> "ShoreSettings":
+        """What adds up must not hold a site or a vessel twice."""
+        parts = (
+            ("port", self.port, "sites"),
+            ("operator", self.operator, "sites"),
+            ("company", self.company, "vessels"),
+        )
+        for what, tables, part in parts:
+            held = [name for table in tables for name in getattr(table, part)]
+            twice = sorted({name for name in held if held.count(name) > 1})
+            if twice:
+                raise ValueError(f"{what}: {twice[0]!r} stands in two of them; leave it in one")
+        return self
 
 
 def load_shore(file: Path, secrets: bool = True) -> ShoreSettings:
@@ -184,6 +226,19 @@ def parse_shore(table: dict[str, Any], file: Path, secrets: bool = True) -> Shor
         anchored = influx.model_copy(update={"token_file": token_file})
         changed["store"] = settings.store.model_copy(update={"influx": anchored})
     changed["broker"] = _anchored(settings.broker, file)
+    report = settings.report
+    named = {name: getattr(report, name) for name in ("factors", "contracts", "targets")}
+    anchored_files = {name: file.parent / path for name, path in named.items() if path}
+    intensity = tuple(file.parent / path for path in report.grid_intensity)
+    changed["report"] = report.model_copy(update={**anchored_files, "grid_intensity": intensity})
+    if settings.web is not None:
+        changed["web"] = settings.web.model_copy(
+            update={
+                key: file.parent / path
+                for key in ("tls_cert", "tls_key", "reports")
+                if (path := getattr(settings.web, key)) is not None
+            }
+        )
     return settings.model_copy(update=changed)
 
 
@@ -230,8 +285,9 @@ def _fields_at(place: tuple[int | str, ...]) -> dict[str, str | None]:
     """Keys of the table at this place, and what each is for."""
     tables: dict[str, type[BaseModel]] = {
         "": ShoreSettings, "store": StoreSettings, "store.influx": InfluxSettings, "broker": BrokerSettings,
-        "book": BookSettings, "http": HttpSettings,
+        "book": BookSettings, "http": HttpSettings, "group": Group, "port": Port, "operator": Operator,
+        "company": Company, "report": ReportSettings, "web": WebSettings,
     }  # fmt: skip
-    model = tables.get(".".join(map(str, place)))
+    model = tables.get(".".join(part for part in place if isinstance(part, str)))
     fields = model.model_fields if model else {}
     return {field.alias or name: field.description for name, field in fields.items()}

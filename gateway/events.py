@@ -5,6 +5,7 @@ from fractions import Fraction
 from edge.wire import RowLine, Value
 from gateway.texts import Texts
 
+NAMED = ("gate", "sluice", "light", "head")  # parameters that hold ids of the site file, with blanks between
 DIGITS = {"value": 3, "limit": 3, "head_m": 2, "lasted_s": 0, "step_s": 3}  # of real numbers; others have none
 
 
@@ -37,7 +38,13 @@ def _int(value: Value | None) -> int:
     return value if isinstance(value, int) else -1
 
 
+def _named(ids: str, texts: Texts) -> str:
+    """Ids in a person's words: `up down` is "amont et aval"; one that is somebody's own stays as it is."""
+    words = [texts.template(f"event.id.{part}") or part for part in ids.split()]
+    return texts("event.and").join(words)
+
+
 def _shown(name: str, value: Value, texts: Texts) -> str:
     if isinstance(value, str):
-        return value
+        return _named(value, texts) if name in NAMED else value
     return texts.number(Fraction(value), DIGITS.get(name, 0) if isinstance(value, float) else 0)

@@ -33,6 +33,10 @@ class Texts:
         """A sentence with its places still open; None if there is none of that key."""
         return self._sentences.get(key)
 
+    def all(self) -> dict[str, str]:
+        """Every sentence by its key, places still open: for a page that fills them itself."""
+        return dict(self._sentences)
+
     def number(self, value: Fraction | int, digits: int = 0) -> str:
         """A number with exactly `digits` decimals, rounded half to even, thousands set apart."""
         scaled = round(Fraction(value) * 10**digits)
@@ -78,6 +82,12 @@ class Texts:
 
     def month(self, year: int, month: int) -> str:
         return f"{self._months[month - 1]} {year}"
+
+    def period(self, year: int, month: int, span: str) -> str:
+        """A month, a half-year or a year, by its first month."""
+        if span == "month":
+            return self.month(year, month)
+        return self._sentences[f"number.{span}"].format(year=year, half=month // 6 + 1)
 
 
 def local(t_ns: int, zone: ZoneInfo) -> datetime:

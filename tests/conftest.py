@@ -5,10 +5,15 @@ import shutil
 import subprocess
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
+from order import rank, scheduler
 
 ROOT = Path(__file__).resolve().parent.parent
+hypothesis.settings.register_profile("bollard", deadline=None)  # no test depends on how busy the machine is
+hypothesis.settings.load_profile("bollard")
 REQUIRED = os.environ.get("BOLLARD_REQUIRE_SERVERS") == "1"
 
 
@@ -51,11 +56,18 @@ NEEDS = {  # marker -> (is it there, what to do)
     "shared": (shared_folder, "set BOLLARD_SHARED to the folder with data/battery"),
     "chromium": (lambda: shutil.which("chromium"), "apt-get install chromium"),
     "npm": (peers, "install Node.js 20 and run tests/peers/install.sh"),
+    "qpdf": (lambda: shutil.which("qpdf"), "apt-get install qpdf"),
+    "poppler": (lambda: shutil.which("pdftotext"), "apt-get install poppler-utils"),
     "libmodbus": (libmodbus, "apt-get install libmodbus-dev pkg-config and a C compiler"),
 }  # fmt: skip
 
 
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return scheduler(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: rank(item.nodeid))
     missing = {marker: remedy for marker, (there, remedy) in NEEDS.items() if not there()}
     for item in items:
         for marker, remedy in missing.items():

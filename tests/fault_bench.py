@@ -218,7 +218,7 @@ class FaultBench:
         writer.close()
         assert "error" not in answer, answer
 
-    async def until(self, holds: Callable[[], bool], what: str, within_s: float = 60.0) -> None:
+    async def until(self, holds: Callable[[], bool], what: str, within_s: float = 300.0) -> None:
         end_s = time.monotonic() + within_s
         while not holds():
             assert time.monotonic() < end_s, f"{what}: not within {within_s:g} s"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import permutations
 from typing import Any
 
 import naive_rules
@@ -12,7 +13,7 @@ from plant_locks import NS, Lock, PlantDay
 from dsp import lock_cycle, lock_rules, lock_topology
 
 HEAD_M, MOVING_M, SHUT = 0.10, 0.08, 0.02
-RULE_OF = {  # the fault's name -> the rule that tells of it
+RULE_OF = {  # the fault's name -> the rule that tells of it; every rule has one
     "lock-opposite-sluice-open": "sluice_opposite_open",
     "lock-sluice-open-while-gate-closes": "sluice_open_gate_closing",
     "lock-opposite-gates-open": "gates_opposite_open",
@@ -22,6 +23,7 @@ RULE_OF = {  # the fault's name -> the rule that tells of it
     "lock-level-still-sluice-open": "level_still_sluice_open",
     "lock-mode-change-in-cycle": "mode_change_in_lockage",
     "frozen-heartbeat": "heartbeat_frozen",
+    "lock-opposite-sluices-open": "sluices_opposite_open",
 }
 IN_THE_PLANT = tuple(name for name in RULE_OF if name not in (
     "lock-green-light-gate-closed", "lock-mode-change-in-cycle", "frozen-heartbeat",
@@ -105,37 +107,53 @@ def show(day: PlantDay, fault: str, from_s: int, until_s: int) -> None:
 
 
 def shown(day: PlantDay, topology: Any, phases: Any) -> dict[str, Any]:
-    """Scans of a lock with two heads at which each rule holds, by its words; two heads only."""
+    """Scans at which each rule holds, by its words. A middle gate is taken as part of the lower head."""
+    green = [
+        (day.lights[:, 2 * h : 2 * h + 2] == pl.GREEN).any(axis=1) & (day.gates[:, h] != pl.OPEN)
+        for h in range(len(day.heads))
+    ]
+    through, lockage = _through(day), (in_lockage(day, phases) > 0).tolist()
+    area_m2 = np.full(len(day.t_ns), float(topology["chamber_m2"][0][0]))
+    if len(day.heads) == 3:
+        area_m2 += np.where(day.gates[:, 1] == pl.CLOSED, 0.0, float(topology["chamber_m2"][0][1]))
+        day = as_two_heads(day)
     up, down = day.gates[:, 0], day.gates[:, 1]
     over, under = day.sluices[:, 0] > SHUT, day.sluices[:, 1] > SHUT
     reach, chamber = day.levels[:, ::2], day.levels[:, 1]
     closed = (up == pl.CLOSED) & (down == pl.CLOSED) & ~over & ~under
-    green = day.lights == pl.GREEN
     before = np.concatenate([day.gates[:1], day.gates[:-1]])
     opens = ((before == pl.CLOSED) & (day.gates > pl.CLOSED)) | (day.gates == pl.OPENING)
     settle, half = round(float(topology["settle_s"][0])), round(float(topology["window_s"][0]) / 2)
-    modes, lockage = day.mode.astype(int).tolist(), (in_lockage(day, phases) > 0).tolist()
     changed = np.zeros(len(up), bool)
-    changed[naive_rules.mode_changes(modes, lockage)] = True
+    changed[naive_rules.mode_changes(day.mode.astype(int).tolist(), lockage)] = True
     seconds = ((day.t_ns - day.t_ns[0]) / NS).tolist()
-    return {
-        "sluice_opposite_open": ((up > 0) & under) | ((down > 0) & over),
+    return through | {
         "sluice_open_gate_closing": ((up == pl.CLOSING) & over) | ((down == pl.CLOSING) & under),
-        "gates_opposite_open": (up > 0) & (down > 0),
         "head_at_opening": (opens & (np.abs(reach - chamber[:, None]) > HEAD_M)).any(axis=1),
-        "green_gate_not_open": (green[:, :2].any(axis=1) & (up != pl.OPEN))
-        | (green[:, 2:].any(axis=1) & (down != pl.OPEN)),
+        "green_gate_not_open": np.any(green, axis=0),
         "level_moves_closed": np.array(
             naive_rules.level_moves_closed(chamber.tolist(), closed.tolist(), settle, half, MOVING_M)
         ),
-        "level_still_sluice_open": _still(day, topology),
+        "level_still_sluice_open": _still(day, topology, area_m2),
         "mode_change_in_lockage": changed,
         "heartbeat_frozen": np.array(naive_rules.heartbeat_stands(day.heartbeat.tolist(), seconds, 10.0)),
-        "sluices_opposite_open": over & under & (up == pl.CLOSED) & (down == pl.CLOSED),
     }
 
 
-def _still(day: PlantDay, topology: Any) -> Any:
+def _through(day: PlantDay) -> dict[str, Any]:
+    """Scans at which water can run from reach to reach, by what it runs through. Any number of heads."""
+    ajar, flowing = day.gates > 0, day.sluices > SHUT
+    runs = (ajar | flowing).all(axis=1)
+    pairs = permutations(range(len(day.heads)), 2)
+    crosswise = [ajar[:, i] & flowing[:, j] for i, j in pairs]
+    return {
+        "sluice_opposite_open": runs & np.any(crosswise, axis=0),
+        "gates_opposite_open": ajar.all(axis=1),
+        "sluices_opposite_open": flowing.all(axis=1) & ~ajar.any(axis=1),
+    }
+
+
+def _still(day: PlantDay, topology: Any, area_m2: Any) -> Any:
     """Since a sluice opened it owes 0.25 m, and less than a fifth of what it owes came."""
     p, found = topology[0], np.zeros(len(day.t_ns), bool)
     both = (day.gates == pl.CLOSED).all(axis=1)
@@ -151,7 +169,7 @@ def _still(day: PlantDay, topology: Any) -> Any:
             continue
         across = [(day.levels[i, 2 * head], chamber)]
         flow = [float(p["sluice_m2"][head] * day.sluices[i, head])]
-        due += naive_rules.should_have_come_m(across, flow, float(p["chamber_m2"][0]), HEAD_M)[0]
+        due += naive_rules.should_have_come_m(across, flow, float(area_m2[i]), HEAD_M)[0]
         if due >= 0.25:
             found[i] = abs(chamber - start) < 0.2 * due
             if not found[i]:

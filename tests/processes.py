@@ -95,6 +95,9 @@ class Process:
         return self.wait(timeout_s)
 
     def _signal(self, signum: int) -> None:
+        """To the whole group. Once the child is reaped its number is free, unless some of the group are left."""
+        if self.child.returncode is not None and Path(f"/proc/{self.child.pid}").exists():
+            return  # another's by now
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.child.pid, signum)
 

@@ -28,7 +28,7 @@ def test_the_readmes_site_file_is_a_good_one(tmp_path: Path) -> None:
     path = tmp_path / "site.toml"
     path.write_text(re.sub(r"^   ", "", site, flags=re.MULTILINE))
     done = subprocess.run(
-        [sys.executable, "-m", "edge.cli", "check", "--site", str(path)],
+        [sys.executable, "-m", "edge.cli", "check", "--site", str(path), "--lang", "en"],
         capture_output=True,
         text=True,
         check=False,

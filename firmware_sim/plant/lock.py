@@ -342,6 +342,8 @@ class Lock:
                 x[at], x[head] = 1.0, {"up": 0.0, "down": 1.0}.get(fault.text("head"), -1.0)
         if faults.get("lock-opposite-gates-open") is not None:
             x[lk.X_BOTH] = 1.0
+        if faults.get("lock-opposite-sluices-open") is not None:
+            x[lk.X_SLUICES] = 1.0
         if (fault := faults.get("lock-level-moves-all-closed")) is not None:
             x[lk.X_MOVES] = fault.number("rate_m_per_s")
         if faults.get("lock-level-still-sluice-open") is not None:

@@ -43,8 +43,8 @@ D_UP, D_VESSEL, D_START, D_END, D_VOLUME, D_ENTRY, D_SHORT, D_LOG = (
 # What is done to it from outside, one row for a stretch of ticks; a head of -1 is either.
 (
     X_ESTOP, X_OUTAGE, X_MODE, X_STUCK, X_OPPOSITE, X_OPPOSITE_HEAD, X_CLOSES, X_CLOSES_HEAD, X_BOTH, X_UNDER,
-    X_UNDER_HEAD, X_MOVES, X_STILL, X_ORDERS,
-) = range(14)  # fmt: skip
+    X_UNDER_HEAD, X_MOVES, X_STILL, X_SLUICES, X_ORDERS,
+) = range(15)  # fmt: skip
 TRACE_LEVEL, TRACE_PHASE, TRACE_SHORT = 0, 1, 8  # columns of the trace; from 2 on gate and sluice of each head
 A_ESTOP, A_DRIVE, A_MAINS = 1, 2, 4  # bits of ALARM
 MAINTENANCE = 2
@@ -182,6 +182,8 @@ def _override(s: Floats, x: Floats) -> None:
         levelling = phase == LEVELLING and (int(s[SIDE]) == UP) == (head == UP)
         if levelling and x[X_UNDER] > 0.0 and (x[X_UNDER_HEAD] < 0.0 or x[X_UNDER_HEAD] == side):
             s[at + GATE_TO] = 1.0
+        if phase == LEVELLING and x[X_SLUICES] > 0.0:
+            s[at + SLUICE_TO] = 1.0
     if x[X_BOTH] > 0.0:
         s[PER_HEAD * UP + GATE_TO] = s[PER_HEAD * low + GATE_TO] = 1.0
 

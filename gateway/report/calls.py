@@ -1,27 +1,31 @@
-"""Calls at berths and lockages of a month, and how calls and meter minutes agree.
+"""Calls at berths of a month, and how calls and meter minutes agree.
 
-A call, like a lockage, belongs to the month in which it ends; energy belongs to its minutes.
+A call belongs to the month in which it ends; energy belongs to its minutes.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gateway.report.energy import MINUTE_NS, Minutes, Window, peak_between
+from gateway.report.energy import MINUTE_NS, Minutes, Window, Windows, peak_between
 from gateway.report.month import NS, Month
 from gateway.report.source import tag
 from gateway.store.base import Columns, Store
 
-LONGEST_NS = 31 * 86_400 * NS  # a call or lockage that ends in the month is looked for this long before it
+if TYPE_CHECKING:
+    from gateway.report.stays import Stay
+
+LONGEST_NS = 31 * 86_400 * NS  # a call that ends in the month is looked for this long before it
 CALL_FIELDS = (
     "end_ns", "energy_wh", "register_open_wh", "register_close_wh", "peak_power_w", "covered_s", "connected_s",
-    "interruptions", "soc_start", "soc_end", "begin_known", "end_known", "begin_unseen_s", "end_unseen_s",
+    "interruptions", "integrated_wh", "soc_start", "soc_end", "begin_known", "end_known",
+    "begin_unseen_s", "end_unseen_s",
 )  # fmt: skip
-LOCKAGE_FIELDS = ("end_ns", "vessel_seen", "complete", "volume_m3", "energy_wh")
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,14 @@ class Call:
     begin_known: bool = True
     end_known: bool = True
     unseen_s: float | None = 0.0
+    integrated_wh: float | None = None  # by power alone: to check the registers with
+    use: str = "berth_supply"
+    stay: "Stay | None" = None  # what the journal says of the ship's time at the berth
+
+    @property
+    def closes_ns(self) -> int:
+        """The instant whose month the call belongs to: the ship's departure, else the end of the connection."""
+        return self.end_ns if self.stay is None else self.stay.departure_ns
 
     @property
     def covered(self) -> Fraction | None:
@@ -92,42 +104,26 @@ class Reconciliation:
         return self.difference_wh - self.outside_wh
 
 
-@dataclass(frozen=True)
-class LockMonth:
-    """Lockages of one lock. Means and sums are None where nothing was measured."""
-
-    device: str
-    up: int
-    down: int
-    unknown: int
-    empty: int  # complete, but no vessel was seen
-    incomplete: int
-    mean_s: Mapping[str, int]  # direction -> mean time of the complete ones
-    volume_m3: float | None
-    energy_wh: int | None
-    origins: frozenset[str]
-
-    @property
-    def total(self) -> int:
-        return self.up + self.down + self.unknown
-
-
-def read_calls(store: Store, site: str, charger: str, month: Month, berths: Mapping[str, Any]) -> list[Call]:
-    """Calls at one charger that touch the month, also those that end after it. Sorted by start."""
+def read_calls(
+    store: Store, site: str, charger: str, month: Month, berths: Mapping[str, Any], since_ns: int
+) -> list[Call]:
+    """Calls at one charger that end after `since_ns` and begin before the month is over. Sorted by start."""
     rows = store.columns(
-        "session", charger, (*CALL_FIELDS, "berth", "meter"),
-        month.start_ns - LONGEST_NS, month.stop_ns, site=site,
+        "session", charger, (*CALL_FIELDS, "berth", "meter", "withdrawn"),
+        since_ns - LONGEST_NS, month.stop_ns, site=site,
     )  # fmt: skip
     calls = []
+    column = {name: [_known(value) for value in rows[name].tolist()] for name in CALL_FIELDS}
+    vessels, origins = tag(rows, "vessel"), tag(rows, "origin")
     for i, end_ns in _ends(rows):
-        if end_ns <= month.start_ns:
+        if end_ns <= since_ns:
             continue
         berth, meter = rows.text["berth"][i] or "", rows.text["meter"][i] or ""
-        number = {name: _known(rows[name][i]) for name in CALL_FIELDS}
+        number = {name: values[i] for name, values in column.items()}
         calls.append(
             Call(
-                berth=berth, charger=charger, vessel=tag(rows, "vessel")[i] or "unknown",
-                origin=tag(rows, "origin")[i],
+                berth=berth, charger=charger, vessel=vessels[i] or "unknown",
+                origin=origins[i],
                 meter=meter or berths.get(berth, {}).get("meter", ""),
                 start_ns=int(rows.t_ns[i]), end_ns=end_ns, energy_wh=_int(number["energy_wh"]),
                 register_open_wh=_register(number["register_open_wh"]),
@@ -136,39 +132,45 @@ def read_calls(store: Store, site: str, charger: str, month: Month, berths: Mapp
                 connected_s=number["connected_s"], interruptions=_int(number["interruptions"]),
                 soc_start=number["soc_start"], soc_end=number["soc_end"],
                 begin_known=number["begin_known"] != 0.0, end_known=number["end_known"] != 0.0,
-                unseen_s=_unseen_s(number),
+                unseen_s=_unseen_s(number), integrated_wh=number["integrated_wh"],
+                use=berths.get(berth, {}).get("use") or "berth_supply",
             )
         )  # fmt: skip
     return calls
 
 
-def beside_minutes(call: Call, minutes: Minutes, found: tuple[Window, ...]) -> Call:
-    """The call with what its meter's minutes and 10-minute windows say of it."""
+def beside_minutes(calls: Sequence[Call], minutes: Minutes, found: Windows) -> list[Call]:
+    """Calls of a meter with what its minutes and 10-minute windows say of them."""
+    t_ns, import_wh = minutes.t_ns, minutes.import_wh
+    return [_beside(call, t_ns, import_wh, found) for call in calls]
+
+
+def _beside(call: Call, t_ns: NDArray[np.int64], import_wh: NDArray[np.int64], found: Windows) -> Call:
     first_ns, last_ns = -(-call.start_ns // MINUTE_NS) * MINUTE_NS, call.end_ns // MINUTE_NS * MINUTE_NS
-    inner = minutes.within(first_ns, max(first_ns, last_ns))
-    touching = minutes.within(call.start_ns - MINUTE_NS + 1, call.end_ns)
+    edges_ns = (first_ns, max(first_ns, last_ns), call.start_ns - MINUTE_NS + 1, call.end_ns)
+    inner, inner_stop, low, high = np.searchsorted(t_ns, edges_ns).tolist()
     expected = -(-call.end_ns // MINUTE_NS) - call.start_ns // MINUTE_NS
     return replace(
         call,
-        minutes_low_wh=int(inner.import_wh.sum()),
-        minutes_high_wh=int(touching.import_wh.sum()),
-        minutes_missing=expected - len(touching),
+        minutes_low_wh=int(import_wh[inner:inner_stop].sum()),
+        minutes_high_wh=int(import_wh[low:high].sum()),
+        minutes_missing=expected - (high - low),
         peak_10min=peak_between(found, call.start_ns, call.end_ns),
     )
 
 
 def reconcile(meter: str, minutes: Minutes, calls: Sequence[Call], month: Month) -> Reconciliation:
-    """`calls`: all that touch the month; `minutes`: those of the month."""
-    own = [c for c in calls if c.meter == meter]
+    """`calls`: those of the meter that touch the month; `minutes`: those of the month."""
     outside = np.ones(len(minutes), bool)
-    for call in own:
-        low, high = np.searchsorted(minutes.t_ns, (call.start_ns - MINUTE_NS + 1, call.end_ns))
+    t_ns, import_wh = minutes.t_ns, minutes.import_wh
+    for call in calls:
+        low, high = np.searchsorted(t_ns, (call.start_ns - MINUTE_NS + 1, call.end_ns))
         outside[low:high] = False
     return Reconciliation(
         meter=meter,
-        minutes_wh=int(minutes.import_wh.sum()),
-        calls_wh=sum(c.energy_wh or 0 for c in own if ends_within(c.end_ns, month)),
-        outside_wh=int(minutes.import_wh[outside].sum()),
+        minutes_wh=int(import_wh.sum()),
+        calls_wh=sum(c.energy_wh or 0 for c in calls if ends_within(c.closes_ns, month)),
+        outside_wh=int(import_wh[outside].sum()),
     )
 
 
@@ -177,37 +179,11 @@ def ends_within(end_ns: int, month: Month) -> bool:
     return month.start_ns < end_ns <= month.stop_ns
 
 
-def read_lock(store: Store, site: str, lock: str, month: Month) -> LockMonth:
-    """Lockages that end in the month."""
-    rows = store.columns(
-        "lock_cycle", lock, (*LOCKAGE_FIELDS, "direction"),
-        month.start_ns - LONGEST_NS, month.stop_ns, site=site,
-    )  # fmt: skip
-    ended = [(i, end_ns) for i, end_ns in _ends(rows) if ends_within(end_ns, month)]
-    direction = {i: rows.text["direction"][i] for i, _ in ended}
-    complete = [(i, end_ns) for i, end_ns in ended if rows["complete"][i] == 1]
-    mean_s = {}
-    for way in ("up", "down"):
-        lasted_ns = [end_ns - int(rows.t_ns[i]) for i, end_ns in complete if direction[i] == way]
-        if lasted_ns:
-            mean_s[way] = round(Fraction(sum(lasted_ns), len(lasted_ns) * NS))
-    volume_m3 = [v for i, _ in ended if (v := _known(rows["volume_m3"][i])) is not None]
-    energy_wh = [v for i, _ in ended if (v := _int(_known(rows["energy_wh"][i]))) is not None]
-    counted = {way: sum(d == way for d in direction.values()) for way in ("up", "down")}
-    return LockMonth(
-        device=lock, **counted, unknown=len(ended) - counted["up"] - counted["down"],
-        empty=sum(int(rows["vessel_seen"][i] == 0) for i, _ in complete),
-        incomplete=len(ended) - len(complete),
-        mean_s=mean_s,
-        volume_m3=math.fsum(volume_m3) if volume_m3 else None,
-        energy_wh=sum(energy_wh) if energy_wh else None,
-        origins=frozenset(tag(rows, "origin")[i] for i, _ in ended),
-    )  # fmt: skip
-
-
 def _ends(rows: Columns) -> list[tuple[int, int]]:
-    """Row number and end of each row that has one."""
-    return [(int(i), int(rows.whole("end_ns")[i])) for i in np.flatnonzero(np.isfinite(rows["end_ns"]))]
+    """Row number and end of each row that has one; a call that late rows have denied is none."""
+    end_ns = rows.whole("end_ns")
+    there = np.isfinite(rows["end_ns"]) & (rows["withdrawn"] != 1)
+    return [(int(i), int(end_ns[i])) for i in np.flatnonzero(there)]
 
 
 def _known(value: float) -> float | None:

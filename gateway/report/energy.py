@@ -3,14 +3,17 @@
 All sums are integers (Wh, ns) and so exact.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gateway.report.month import NS, Month
+from gateway.report.packed import Packed
 from gateway.report.source import tag
 from gateway.store.base import Store
 
@@ -23,9 +26,11 @@ FIELDS = (
 LOOK_BACK_NS = 3600 * NS  # where the last reading before the month is looked for
 
 
-@dataclass(frozen=True)
 class Minutes:
-    """Rows of `energy_1m` of one meter, oldest first; a register below 0 is unknown. int64[n] each."""
+    """Rows of `energy_1m` of one meter, oldest first; a register below 0 is unknown. int64[n] each.
+
+    A column is unpacked each time it is asked for: take it once where a loop needs it.
+    """
 
     t_ns: NDArray[np.int64]
     import_wh: NDArray[np.int64]
@@ -38,7 +43,30 @@ class Minutes:
     register_export_wh: NDArray[np.int64]
     register_t_ns: NDArray[np.int64]
     epoch: NDArray[np.int64]
-    origin: NDArray[np.object_]
+    rev: NDArray[np.int64]
+
+    def __init__(self, columns: Mapping[str, Packed], origins: Sequence[str], origin: Packed) -> None:
+        self._columns, self._origins, self._origin = columns, origins, origin
+
+    def __getattr__(self, name: str) -> NDArray[np.int64]:
+        if name.startswith("_") or name not in self._columns:
+            raise AttributeError(name)
+        return self._columns[name].unpacked()
+
+    @classmethod
+    def of(cls, origin: NDArray[np.object_], **columns: NDArray[np.int64]) -> "Minutes":
+        """From the columns that are named above, and the origin of each row."""
+        origins = sorted(set(origin.tolist()))
+        number = np.zeros(len(origin), np.int64)
+        for i, name in enumerate(origins[1:], 1):
+            number[origin == name] = i
+        packed = {name: Packed.of(columns[name]) for name in cls.__annotations__}
+        return cls(packed, origins, Packed.of(number))
+
+    @property
+    def origins(self) -> set[str]:
+        """Of these rows."""
+        return {self._origins[i] for i in np.flatnonzero(np.bincount(self._origin.unpacked())).tolist()}
 
     @classmethod
     def read(cls, store: Store, site: str, device: str, start_ns: int, stop_ns: int) -> "Minutes":
@@ -49,20 +77,22 @@ class Minutes:
         for share in ("measured_wh", "integrated_wh", "estimated_wh"):
             column[share] = np.maximum(column[share], 0)
         covered_ns = np.rint(np.nan_to_num(rows["covered_s"][known]) * NS).astype(np.int64)
-        return cls(
+        return cls.of(
+            tag(rows, "origin")[known],
             t_ns=rows.t_ns[known],
+            rev=rows.rev[known],
             covered_ns=np.clip(covered_ns, 0, MINUTE_NS),
-            origin=tag(rows, "origin")[known],
             **column,
         )
 
     def within(self, start_ns: int, stop_ns: int) -> "Minutes":
         """Those that start within [start_ns, stop_ns)."""
-        low, high = np.searchsorted(self.t_ns, (start_ns, stop_ns))
-        return Minutes(**{name: column[low:high] for name, column in vars(self).items()})
+        low, high = np.searchsorted(self.t_ns, (start_ns, stop_ns)).tolist()
+        cut = {name: column.cut(low, high) for name, column in self._columns.items()}
+        return Minutes(cut, self._origins, self._origin.cut(low, high))
 
     def __len__(self) -> int:
-        return len(self.t_ns)
+        return self._columns["t_ns"].count
 
     @property
     def stop_ns(self) -> int:
@@ -79,10 +109,43 @@ class Window:
     complete: bool
 
 
+@dataclass(frozen=True, eq=False)
+class Windows(Sequence[Window]):
+    """The windows of a meter, oldest first, as columns: a month of many meters has half a million."""
+
+    start_ns: NDArray[np.int64]
+    power_w: NDArray[np.int64]
+    complete: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.start_ns)
+
+    @overload
+    def __getitem__(self, i: int) -> Window: ...
+    @overload
+    def __getitem__(self, i: slice) -> "Windows": ...
+    def __getitem__(self, i: int | slice) -> "Window | Windows":
+        if isinstance(i, slice):
+            return Windows(self.start_ns[i], self.power_w[i], self.complete[i])
+        return Window(int(self.start_ns[i]), int(self.power_w[i]), bool(self.complete[i]))
+
+    @property
+    def highest(self) -> Window | None:
+        """The first of the highest; of equal ones a complete one."""
+        if not len(self):
+            return None
+        top = np.flatnonzero(self.power_w == self.power_w.max())
+        whole = top[self.complete[top]]
+        return self[int(whole[0] if len(whole) else top[0])]
+
+
 @dataclass(frozen=True)
 class Reading:
+    """What a register showed at `t_ns`, and the minute whose row carries it."""
+
     t_ns: int
     wh: int
+    minute_ns: int
 
 
 @dataclass(frozen=True)
@@ -137,11 +200,22 @@ class MeterMonth:
     coverage_span: Fraction
     registers: tuple[RegisterSpan, ...]
     gaps: tuple[Gap, ...]
-    windows: tuple[Window, ...]
+    windows: Windows
+    doubtful: bool = False  # it was replaced and nobody wrote the indices down: its sums mean nothing
+
+    @property
+    def known_import_wh(self) -> int | None:
+        return None if self.doubtful else self.import_wh
+
+    @property
+    def known_export_wh(self) -> int | None:
+        return None if self.doubtful else self.export_wh
 
     @property
     def peak(self) -> Window:
-        return max(self.windows, key=lambda w: (w.power_w, w.complete, -w.start_ns))
+        found = self.windows.highest
+        assert found is not None  # a meter's month has a minute
+        return found
 
     @property
     def windows_expected(self) -> int:
@@ -150,14 +224,14 @@ class MeterMonth:
 
     @property
     def windows_incomplete(self) -> int:
-        return self.windows_expected - sum(w.complete for w in self.windows)
+        return self.windows_expected - int(self.windows.complete.sum())
 
     def share(self, part_wh: int) -> Fraction | None:
         total = self.measured_wh + self.integrated_wh + self.estimated_wh
         return Fraction(part_wh, total) if total else None
 
 
-def windows(minutes: Minutes, month: Month) -> tuple[Window, ...]:
+def windows(minutes: Minutes, month: Month) -> Windows:
     """Ten-minute windows aligned on the local clock but told apart in UTC: a change of clocks merges none.
 
     A window is complete when all ten minutes are covered and none of their energy is an estimate of a gap;
@@ -165,7 +239,7 @@ def windows(minutes: Minutes, month: Month) -> tuple[Window, ...]:
     one alignment holds for the month.)
     """
     if not len(minutes):
-        return ()
+        return Windows(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.bool_))
     offset = month.zone.utcoffset(datetime(month.year, month.month, 1)) or timedelta()
     phase_ns = offset // timedelta(seconds=1) * NS % WINDOW_NS
     start_ns = (minutes.t_ns + phase_ns) // WINDOW_NS * WINDOW_NS - phase_ns
@@ -175,15 +249,13 @@ def windows(minutes: Minutes, month: Month) -> tuple[Window, ...]:
     whole_minute = (minutes.covered_ns >= MINUTE_NS) & (minutes.estimated_wh == 0)
     complete = np.add.reduceat(whole_minute.astype(np.int64), first) == WINDOW_NS // MINUTE_NS
     per_hour = 3600 * NS // WINDOW_NS
-    return tuple(
-        Window(int(t), int(wh) * per_hour, bool(ok)) for t, wh, ok in zip(starts, energy_wh, complete, strict=True)
-    )
+    return Windows(starts, energy_wh * per_hour, complete)
 
 
-def peak_between(found: tuple[Window, ...], start_ns: int, stop_ns: int) -> Window | None:
+def peak_between(found: Windows, start_ns: int, stop_ns: int) -> Window | None:
     """The highest window that touches [start_ns, stop_ns)."""
-    touching = [w for w in found if w.start_ns < stop_ns and w.start_ns + WINDOW_NS > start_ns]
-    return max(touching, key=lambda w: (w.power_w, w.complete, -w.start_ns), default=None)
+    low, high = np.searchsorted(found.start_ns, (start_ns - WINDOW_NS + 1, stop_ns))
+    return found[int(low) : int(high)].highest
 
 
 def gaps(minutes: Minutes, span_stop_ns: int) -> tuple[Gap, ...]:
@@ -213,6 +285,8 @@ def register_spans(before: Minutes, minutes: Minutes) -> tuple[RegisterSpan, ...
         t_ns = np.concatenate([before.register_t_ns, minutes.register_t_ns])
         epoch = np.concatenate([before.epoch, minutes.epoch])
         energy_wh = np.concatenate([getattr(m, f"{direction}_wh") for m in (before, minutes)])
+        start_ns = np.concatenate([before.t_ns, minutes.t_ns])
+
         for number in np.unique(minutes.epoch):
             rows = np.flatnonzero((epoch == number) & (register >= 0))
             earlier, inside = rows[rows < len(before)], rows[rows >= len(before)]
@@ -222,10 +296,10 @@ def register_spans(before: Minutes, minutes: Minutes) -> tuple[RegisterSpan, ...
             between = np.arange(first + 1, last + 1)
             between = between[epoch[between] == number]
             readings = register[rows[rows >= first]]
+            opening, closing = (Reading(int(t_ns[i]), int(register[i]), int(start_ns[i])) for i in (first, last))
             found.append(
                 RegisterSpan(
-                    direction, int(number),
-                    Reading(int(t_ns[first]), int(register[first])), Reading(int(t_ns[last]), int(register[last])),
+                    direction, int(number), opening, closing,
                     int(energy_wh[between].sum()), bool((np.diff(readings) < 0).any()),
                 )
             )  # fmt: skip

@@ -1,9 +1,20 @@
 """A report as one HTML file: no script, nothing loaded from elsewhere, legible on a grey printer."""
 
+from collections.abc import Sequence
 from html import escape
 
-from gateway.report.chart import bar_chart
-from gateway.report.document import Bars, Block, Bullets, Facts, Heading, Paragraph, Table
+from gateway.report.document import (
+    PROVISIONAL,
+    Block,
+    Bullets,
+    Document,
+    Drawing,
+    Edition,
+    Facts,
+    Heading,
+    Paragraph,
+    Table,
+)
 from gateway.report.model import Report
 from gateway.report.sections import compose
 from gateway.texts import load_texts
@@ -28,6 +39,8 @@ th, td { padding: .28rem .55rem; text-align: left; vertical-align: top; border-b
 :is(th, td):first-child { padding-left: 0 }
 thead th { border-bottom: 1.5px solid #1a1a1a; vertical-align: bottom; font-size: .87em }
 th[scope=row] { font-weight: 500 }
+code { font: 400 .68rem/1.3 ui-monospace, "DejaVu Sans Mono", monospace; color: #555 }
+:is(dd, th) code { white-space: normal; overflow-wrap: anywhere } th code { display: block }
 .right { text-align: right } .short { white-space: nowrap }
 tr.total > * { font-weight: 700; border-top: 1.5px solid #1a1a1a; border-bottom: 0 }
 figure { margin: 1rem 0 1.4rem } figcaption { font-weight: 600; margin-bottom: .35rem }
@@ -44,9 +57,13 @@ EVERY_PAGE = """
 SHORT = 20  # characters that stay on one line: dates and names do not break at a hyphen
 
 
-def render_html(report: Report, lang: str = "fr") -> str:
+def render_html(report: Report, lang: str = "fr", edition: Edition = PROVISIONAL) -> str:
     """The report as one page. Raises: ValueError if the language is unknown."""
-    document = compose(report, load_texts(lang))
+    return html_of(compose(report, load_texts(lang), edition))
+
+
+def html_of(document: Document) -> str:
+    """Any document as one page."""
     mark = f'<span class="mark">{escape(document.mark)}</span>' if document.mark else ""
     name = f"{document.title} — {document.mark}" if document.mark else document.title
     body = [f"<h1>{escape(document.title)}{mark}</h1>"]
@@ -73,14 +90,26 @@ def _block(block: Block, mark: str) -> str:
             return f"<p>{escape(text)}</p>"
         case Bullets(items):
             return "<ul>\n" + "\n".join(f"<li>{escape(item)}</li>" for item in items) + "\n</ul>"
-        case Facts(pairs):
-            lines = (f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in pairs)
+        case Facts(pairs, keys):
+            lines = (
+                f"<dt>{escape(name)}</dt><dd>{escape(value)}{_key(keys[i] if keys else '')}</dd>"
+                for i, (name, value) in enumerate(pairs)
+            )
             return "<dl>\n" + "\n".join(lines) + "\n</dl>"
         case Table():
             return _table(block)
-        case Bars():
-            return f"<figure><figcaption>{escape(block.caption)}</figcaption>\n{bar_chart(block)}</figure>"
+        case Drawing(caption, _, svg):
+            return f"<figure><figcaption>{escape(caption)}</figcaption>\n{svg}</figure>"
     raise TypeError(block)
+
+
+def _key(key: str) -> str:
+    return f" <code>{escape(key)}</code>" if key else ""
+
+
+def at(texts: Sequence[str], i: int) -> str:
+    """Keys may be left out from the end on."""
+    return texts[i] if i < len(texts) else ""
 
 
 def _table(table: Table) -> str:
@@ -91,13 +120,14 @@ def _table(table: Table) -> str:
         return f' class="{" ".join(names)}"' if names else ""
 
     head = "".join(
-        f'<th scope="col"{classes(i, name, wraps=True)}>{escape(name)}</th>'
+        f'<th scope="col"{classes(i, name, wraps=True)}>{escape(name)}{_key(at(table.names, i))}</th>'
         for i, (name, _) in enumerate(table.header)
     )
     lines = []
     for number, row in enumerate(table.rows, 1):
         total = " class=total" if table.total and number == len(table.rows) else ""
         cells = "".join(f"<td{classes(i, cell)}>{escape(cell)}</td>" for i, cell in enumerate(row) if i)
-        lines.append(f'<tr{total}><th scope="row"{classes(0, row[0])}>{escape(row[0])}</th>{cells}</tr>')
+        name = f"{escape(row[0])}{_key(at(table.where, number - 1))}"
+        lines.append(f'<tr{total}><th scope="row"{classes(0, row[0])}>{name}</th>{cells}</tr>')
     caption = f'<div class="scroll"><table><caption>{escape(table.caption)}</caption>'
     return "\n".join([caption, f"<thead><tr>{head}</tr></thead>", "<tbody>", *lines, "</tbody></table></div>"])

@@ -2,15 +2,30 @@
 
 import re
 
-from gateway.report.document import Bars, Block, Bullets, Document, Facts, Heading, Paragraph, Table
+from gateway.report.document import (
+    PROVISIONAL,
+    Block,
+    Bullets,
+    Document,
+    Drawing,
+    Edition,
+    Facts,
+    Heading,
+    Paragraph,
+    Table,
+)
 from gateway.report.model import Report
 from gateway.report.sections import compose
 from gateway.texts import load_texts
 
 
-def render_markdown(report: Report, lang: str = "fr") -> str:
+def render_markdown(report: Report, lang: str = "fr", edition: Edition = PROVISIONAL) -> str:
     """The report as one text. Raises: ValueError if the language is unknown."""
-    document = compose(report, load_texts(lang))
+    return markdown_of(compose(report, load_texts(lang), edition))
+
+
+def markdown_of(document: Document) -> str:
+    """Any document as one text."""
     mark = f" — {document.mark}" if document.mark else ""
     parts = [f"# {escape(document.title)}{mark}"]
     if document.mark and document.warning:
@@ -28,7 +43,7 @@ def _block(block: Block, mark: str, document: Document) -> str:
             return escape(text)
         case Bullets(items):
             return "\n".join(f"- {escape(item)}" for item in items)
-        case Facts(pairs):
+        case Facts(pairs, _):
             return "\n".join(
                 f"- **{escape(name)}** : {escape(value)}"
                 if document.lang == "fr"
@@ -37,7 +52,7 @@ def _block(block: Block, mark: str, document: Document) -> str:
             )
         case Table():
             return _table(block)
-        case Bars():
+        case Drawing():
             return ""  # its values are in the tables
     raise TypeError(block)
 

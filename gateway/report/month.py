@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from zoneinfo import ZoneInfo
 
@@ -43,6 +43,10 @@ class Month:
     def stop_ns(self) -> int:
         """First instant that no longer belongs to the month."""
         return self._midnight_ns(self.year + self.month // 12, self.month % 12 + 1)
+
+    @property
+    def last_day(self) -> date:
+        return date(self.year + self.month // 12, self.month % 12 + 1, 1) - timedelta(days=1)
 
     @property
     def seconds(self) -> int:

@@ -3,34 +3,65 @@
 from collections.abc import Callable
 from fractions import Fraction
 
+from gateway.report.blocks import columns, drawn
 from gateway.report.calls import Call
 from gateway.report.co2 import Line
-from gateway.report.document import Align, Block, Bullets, Document, Facts, Heading, Paragraph, Table
-from gateway.report.energy import MINUTE_NS, WINDOW_NS, MeterMonth
-from gateway.report.factors import GRID, Factor
-from gateway.report.figures import daily_bars, power_bars
+from gateway.report.document import (
+    PROVISIONAL,
+    Block,
+    Bullets,
+    Document,
+    Edition,
+    Facts,
+    Heading,
+    Paragraph,
+    Table,
+)
+from gateway.report.energy import WINDOW_NS, MeterMonth
+from gateway.report.factors import Factor
+from gateway.report.figure import key_of
+from gateway.report.figures import MOST_METERS, daily_bars, duration, peak_windows, power_bars, site_load
+from gateway.report.figures_carbon import carbon_key
+from gateway.report.ledger import deviations_of
+from gateway.report.lock_charts import lock_charts
 from gateway.report.model import WHOLE_ENOUGH, Report
-from gateway.report.month import NS
+from gateway.report.sections_calls import calls, calls_annex, ends_unseen, verdict
+from gateway.report.sections_hourly import hourly_section
+from gateway.report.sections_issues import issues
+from gateway.report.sections_locks import lock_reserves, lock_sections
+from gateway.report.sections_port import port_sections
+from gateway.report.sections_quality import outage_sections, problem_reserves, quality_sections
+from gateway.report.sections_ships import ship_sections
+from gateway.report.sections_targets import target_section
 from gateway.report.words import Words
 from gateway.texts import Texts
 
-MOST_GAPS = 20  # longest first; the rest is summed
+MOST_OF_CALLS = 30  # reservations; the rest is counted
 
 
-def compose(report: Report, texts: Texts) -> Document:
+def compose(report: Report, texts: Texts, edition: Edition = PROVISIONAL) -> Document:
     """The whole document, section by section."""
-    w = Words(report, texts)
+    w = Words(report, texts, edition)
     sections: tuple[Callable[[Words], list[Block]], ...] = (
-        _header, _essentials, _reservations, _energy, _peaks, _calls, _locks, _carbon, _gaps, _method,
+        _header, _essentials, _reservations, _energy, _peaks, port_sections, calls, ship_sections, _locks,
+        _carbon, hourly_section, _targets, quality_sections, outage_sections, issues, _method, calls_annex,
     )  # fmt: skip
     return Document(
         lang=texts.lang,
         title=w("title", site=report.site, month=w.month),
+        site=report.site,
+        month=w.month,
+        status=w.status,
+        coverage=w.t.percent(report.coverage, 2) if report.counted or not report.metered else w("not_measured"),
         mark=w("mark") if report.simulated else None,
         warning=w("simulated", origins=", ".join(report.origins)) if report.simulated else None,
         blocks=tuple(block for section in sections for block in section(w)),
         foot=w("foot"),
     )
+
+
+def _targets(w: Words) -> list[Block]:
+    return target_section(w, deviations_of(w.report, w.report.figures()))
 
 
 def _header(w: Words) -> list[Block]:
@@ -47,7 +78,7 @@ def _header(w: Words) -> list[Block]:
     pairs = [
         (w("header.site"), r.site),
         (w("header.month"), bounds),
-        (w("header.status"), w("header.provisional")),
+        (w("header.status"), w.status),
         (w("header.data"), w("header.span", start=w.at(r.first_ns), stop=w.at(r.stop_ns))),
         (w("header.gateways"), gateways or w("none")),
         (w("header.counted"), ", ".join(m.device for m in r.counted) or w("none")),
@@ -57,24 +88,34 @@ def _header(w: Words) -> list[Block]:
 
 def _essentials(w: Words) -> list[Block]:
     r = w.report
-    rows = []
+    rows: list[tuple[str, str, str]] = []  # name, value, key
     if r.counted:
-        rows.append((w("essentials.import"), w.kwh_unit(r.import_wh)))
-    rows += [(w("essentials.peak", meter=m.device), w.peak_at(m.peak)) for m in r.counted]
+        total = w("not_measured") if r.import_wh is None else w.kwh_unit(r.import_wh)
+        rows.append((w("essentials.import"), total, "energy.import_wh"))
+    rows += [
+        (w("essentials.peak", meter=m.device), w.peak_at(m.peak), key_of("peak.power_w", meter=m.device))
+        for m in r.counted
+    ]
     calls_wh = sum(c.energy_wh or 0 for c in r.calls)
-    rows.append((w("essentials.calls"), w("essentials.calls_value", n=len(r.calls), energy=w.kwh_unit(calls_wh))))
-    rows += [(w("essentials.lockages", lock=lock.device), str(lock.total)) for lock in r.locks if lock.total]
+    value = w("essentials.calls_value", n=len(r.calls), energy=w.kwh_unit(calls_wh))
+    rows.append((w("essentials.calls"), value, "calls.energy_wh"))
+    rows += [
+        (w("essentials.lockages", lock=lock.device), str(lock.facts.total), key_of("lock.total", lock=lock.device))
+        for lock in r.locks
+        if lock.facts.total
+    ]
     for line in r.carbon.lines:
-        if line.subject in ("grid_site", "avoided", "net") and (r.counted or line.subject != "grid_site"):
-            rows.append((w(f"co2.{line.subject}"), w.t.quantity(line.co2_kg, f"kg {w.gas(line.gas)}", 1)))
-    rows.append((w("essentials.coverage"), w.t.percent(r.coverage, 2)))
-    return [Heading(w("essentials.heading")), Facts(rows)]
+        if line.subject in ("grid_site", "avoided", "net"):
+            mass = w.t.quantity(line.co2_kg, f"kg {w.gas(line.gas)}", 1)
+            rows.append((w(f"co2.{line.subject}"), mass, carbon_key(line)))
+    rows.append((w("essentials.coverage"), w.t.percent(r.coverage, 2), "coverage.month"))
+    return [Heading(w("essentials.heading")), Facts([row[:2] for row in rows], [row[2] for row in rows])]
 
 
 def _reservations(w: Words) -> list[Block]:
     """All that a reader must know before believing a figure; nothing here is left to the small print."""
-    r, found = w.report, []
-    if not r.counted:
+    r, found = w.report, problem_reserves(w)
+    if r.metered and not r.counted:
         found.append(w("reserve.no_meter"))
     found += [
         w("reserve.starts", meter=m.device, at=w.at(m.first_ns))
@@ -91,24 +132,24 @@ def _reservations(w: Words) -> list[Block]:
         if m.windows_incomplete:
             n, of = m.windows_incomplete, m.windows_expected
             found.append(w("reserve.windows", meter=m.device, n=n, of=of))
-    for call in r.calls:
-        if call.agrees is not True:
-            found.append(
-                w(
-                    f"reserve.call_{_verdict(call)}",
-                    berth=call.berth,
-                    at=w.at(call.start_ns),
-                    n=call.minutes_missing,
-                )
-            )
-        found += _ends_unseen(w, call)
+    of_calls = [text for call in r.calls for text in _of_call(w, call)]
+    found += of_calls[:MOST_OF_CALLS]
+    if len(of_calls) > MOST_OF_CALLS:
+        found.append(w("reserve.more_calls", n=len(of_calls) - MOST_OF_CALLS))
     found += [w(f"reserve.{x.reason}", berth=x.berth, baseline=x.baseline, use=x.use) for x in r.carbon.refusals]
-    found += [
-        w("reserve.year", id=GRID, year=f.year, wanted=r.month.year)
-        for f in r.carbon.factors
-        if f.id == GRID and f.year != str(r.month.year)
-    ]
+    grid = r.carbon.grid
+    if r.metered and grid.year != str(r.month.year) and not any(p.code == "factor_year" for p in r.problems):
+        found.append(w("reserve.year", id=grid.id, year=grid.year, wanted=r.month.year))
+    found += lock_reserves(w, [lock.facts for lock in r.locks])
     return [Heading(w("reserve.heading")), Bullets(found) if found else Paragraph(w("reserve.none"))]
+
+
+def _of_call(w: Words, call: Call) -> list[str]:
+    found = ends_unseen(w, call)
+    if call.agrees is not True:
+        key = f"reserve.call_{verdict(call)}"
+        found.insert(0, w(key, berth=call.berth, at=w.at(call.start_ns), n=call.minutes_missing))
+    return found
 
 
 def _energy(w: Words) -> list[Block]:
@@ -116,51 +157,60 @@ def _energy(w: Words) -> list[Block]:
     if not r.meters:
         return [Heading(w("energy.heading")), Paragraph(w("not_measured_why", why=w("energy.no_meter")))]
     rows = [
-        [_meter(w, m), w.kwh(m.import_wh), w.kwh(m.export_wh),
+        [_meter(w, m), w.kwh_or_none(m.known_import_wh), w.kwh_or_none(m.known_export_wh),
          _share(w, m, m.measured_wh), _share(w, m, m.integrated_wh), _share(w, m, m.estimated_wh),
          w.t.percent(m.coverage_month, 2), w.t.percent(m.coverage_span, 2)]
         for m in r.meters
     ]  # fmt: skip
     if len(r.counted) > 1:
         exported = sum(m.export_wh for m in r.counted)
-        total = [w("energy.total"), w.kwh(r.import_wh), w.kwh(exported), "", "", ""]
+        total = [w("energy.total"), w.kwh_or_none(r.import_wh), w.kwh(exported), "", "", ""]
         rows.append([*total, w.t.percent(r.coverage, 2), ""])
-    header = _columns(
+    header = columns(
         w, "energy",
         "meter import> export> measured> integrated>"
         " estimated> coverage_month> coverage_span>",
     )  # fmt: skip
     blocks: list[Block] = [
         Heading(w("energy.heading")),
-        Table(w("energy.caption"), header, rows, total=len(r.counted) > 1),
+        Table(
+            w("energy.caption"), header, rows, total=len(r.counted) > 1,
+            names=("", "energy.import_wh", "energy.export_wh", "", "", "", "coverage.month"),
+            where=[*(f"meter={m.device}" for m in r.meters), *[""] * (len(r.counted) > 1)],
+        ),
         Paragraph(w("energy.coverage_note", stop=w.at(r.meters[0].span_stop_ns))),
-    ]
-    blocks += [chart for m in r.counted if (chart := daily_bars(w, m)) is not None]
+    ]  # fmt: skip
+    blocks += drawn(site_load(w), *(daily_bars(w, m) for m in r.counted[:MOST_METERS]), duration(w))
     return [*blocks, *_registers(w)]
 
 
 def _registers(w: Words) -> list[Block]:
-    rows = []
+    rows, where = [], []
     for m in w.report.meters:
         for s in m.registers:
             difference = s.difference_wh
+            where.append(f"meter={m.device},direction={s.direction},epoch={s.epoch}")
             rows.append([
                 m.device, w(f"registers.{s.direction}"), str(s.epoch), w.kwh(s.opening.wh),
                 w.at(s.opening.t_ns, seconds=True), w.kwh(s.closing.wh), w.at(s.closing.t_ns, seconds=True),
                 w("registers.wrapped") if difference is None else w.kwh(difference), w.kwh(s.minutes_wh),
                 "" if difference is None else w.kwh(s.minutes_wh - difference),
             ])  # fmt: skip
+        unseen = [d for d in ("import", "export") if not any(s.direction == d for s in m.registers)]
         rows += [
-            [m.device, w(f"registers.{direction}"), "", w("not_measured"), "", w("not_measured"), *[""] * 4]
-            for direction in ("import", "export")
-            if not any(s.direction == direction for s in m.registers)
+            [m.device, w(f"registers.{d}"), "", w("not_measured"), "", w("not_measured"), *[""] * 4]
+            for d in unseen
         ]
-    header = _columns(
+        where += [""] * len(unseen)
+    header = columns(
         w, "registers",
         "meter direction epoch> opening> opening_at closing>"
         " closing_at difference> minutes> gap>",
     )  # fmt: skip
-    return [Table(w("registers.caption"), header, rows), Paragraph(w("registers.note"))]
+    names = [""] * len(header)
+    names[3], names[5], names[7] = (f"register.{name}_wh" for name in ("opening", "closing", "difference"))
+    table = Table(w("registers.caption"), header, rows, names=names, where=where)
+    return [table, Paragraph(w("registers.note"))]
 
 
 def _peaks(w: Words) -> list[Block]:
@@ -172,135 +222,43 @@ def _peaks(w: Words) -> list[Block]:
          w("peaks.count", n=m.windows_incomplete, of=m.windows_expected)]
         for m in w.report.meters
     ]  # fmt: skip
-    header = _columns(w, "peaks", "meter power> start stop kind incomplete")
-    charts = [chart for m in w.report.counted if (chart := power_bars(w, m)) is not None]
+    header = columns(w, "peaks", "meter power> start stop kind incomplete")
+    meters = w.report.counted[:MOST_METERS]
+    where = [f"meter={m.device}" for m in w.report.meters]
     return [
         Heading(w("peaks.heading")),
-        Table(w("peaks.caption"), header, rows),
-        *charts,
+        Table(w("peaks.caption"), header, rows, names=("", "peak.power_w"), where=where),
+        *drawn(*(power_bars(w, m) for m in meters), *(peak_windows(w, m) for m in meters)),
         Paragraph(w("peaks.note")),
     ]
 
 
-def _calls(w: Words) -> list[Block]:
-    r = w.report
-    if not r.calls:
-        return [Heading(w("calls.heading")), Paragraph(w("calls.none"))]
-    rows = [_call(w, c) for c in r.calls]
-    if len(rows) > 1:
-        total = sum(c.energy_wh or 0 for c in r.calls)
-        rows.append([w("calls.total"), "", "", "", "", w.kwh(total), *[""] * 5])
-    header = _columns(
-        w, "calls",
-        "start end berth vessel duration> energy>"
-        " peak> interruptions> soc_start> soc_end> covered>",
-    )  # fmt: skip
-    blocks: list[Block] = [
-        Heading(w("calls.heading")),
-        Table(w("calls.caption"), header, rows, total=len(r.calls) > 1),
-        Paragraph(w("calls.note")),
-    ]
-    checks = [
-        [w.at(c.start_ns), c.meter, w.kwh_or_none(c.register_open_wh), w.kwh_or_none(c.register_close_wh),
-         w.kwh_or_none(c.energy_wh), w.kwh(c.minutes_low_wh), w.kwh(c.minutes_high_wh),
-         w(f"check.{_verdict(c)}", n=c.minutes_missing)]
-        for c in r.calls
-    ]  # fmt: skip
-    header = _columns(w, "check", "start meter opening> closing> energy> low> high> agrees")
-    blocks.append(Table(w("check.caption"), header, checks))
-    sums = [
-        [
-            x.meter,
-            w.kwh(x.minutes_wh),
-            w.kwh(x.calls_wh),
-            w.kwh(x.difference_wh),
-            w.kwh(x.outside_wh),
-            w.kwh(x.edges_wh),
-        ]
-        for x in r.reconciliations
-    ]
-    header = _columns(w, "sums", "meter minutes> calls> difference> outside> edges>")
-    return [*blocks, Table(w("sums.caption"), header, sums), Paragraph(w("sums.note"))] if sums else blocks
-
-
-def _ends_unseen(w: Words, call: Call) -> list[str]:
-    """What to say of a call whose begin or end lies in an outage."""
-    at_most = w("reserve.unbounded") if call.unseen_s is None else w.t.duration(round(call.unseen_s))
-    return [
-        w(f"reserve.call_{end}_unseen", berth=call.berth, at=w.at(call.start_ns), seconds=at_most)
-        for end, known in (("begin", call.begin_known), ("end", call.end_known))
-        if not known
-    ]
-
-
-def _verdict(call: Call) -> str:
-    if call.energy_wh is None:
-        return "unknown"
-    return "open" if call.agrees is None else "agrees" if call.agrees else "differs"
-
-
-def _call(w: Words, c: Call) -> list[str]:
-    def soc(value: float | None) -> str:
-        return w("not_measured") if value is None else w.t.percent(Fraction(value), 1)
-
-    lasted_s = (c.end_ns - c.start_ns) // NS
-    covered = w("not_measured") if c.covered is None else w.t.percent(c.covered, 1)
-    return [
-        w.at(c.start_ns), w.at(c.end_ns), c.berth,
-        w("calls.unknown_vessel") if c.vessel == "unknown" else c.vessel,
-        w.t.duration(lasted_s), w.kwh_or_none(c.energy_wh),
-        w("not_measured") if c.peak_10min is None else w.kw(c.peak_10min),
-        w("not_measured") if c.interruptions is None else str(c.interruptions),
-        soc(c.soc_start), soc(c.soc_end),
-        covered if c.unseen_s is not None else f"≤\u00a0{covered}",
-    ]  # fmt: skip
-
-
 def _locks(w: Words) -> list[Block]:
-    heading = Heading(w("locks.heading"))
-    if not w.report.locks:
-        return [heading, Paragraph(w("not_measured_why", why=w("locks.no_lock")))]
-
-    def duration(seconds: int | None) -> str:
-        return w("not_measured") if seconds is None else w.t.duration(seconds)
-
-    rows = [
-        [k.device, str(k.total), str(k.up), str(k.down), str(k.unknown), str(k.empty), str(k.incomplete),
-         duration(k.mean_s.get("up")), duration(k.mean_s.get("down")),
-         w("not_measured") if k.volume_m3 is None else w.t.number(Fraction(k.volume_m3)),
-         w.kwh_or_none(k.energy_wh)]
-        for k in w.report.locks
-    ]  # fmt: skip
-    header = _columns(
-        w, "locks",
-        "lock total> up> down> unknown> empty>"
-        " incomplete> mean_up> mean_down> volume> energy>",
-    )  # fmt: skip
-    return [heading, Table(w("locks.caption"), header, rows), Paragraph(w("locks.note"))]
+    return [*lock_sections(w, [lock.facts for lock in w.report.locks]), *lock_charts(w)]
 
 
 def _carbon(w: Words) -> list[Block]:
-    carbon, has_meter = w.report.carbon, bool(w.report.counted)
-    lines = [line for line in carbon.lines if has_meter or line.subject != "grid_site"]
+    lines = w.report.carbon.lines
     rows = [
         [w(f"co2.{x.subject}"), w.kwh(x.energy_wh), _chain(w, x), w.t.number(x.co2_kg, 1), w.gas(x.gas),
          w(f"perimeter.{x.perimeter}")]
         for x in lines
     ]  # fmt: skip
     blocks: list[Block] = [Heading(w("co2.heading"))]
-    if not has_meter:
+    if w.report.import_wh is None:
         blocks.append(Paragraph(w("co2.no_grid")))
     if rows:
-        header = _columns(w, "co2", "line energy> factor kg> gas perimeter")
-        blocks.append(Table(w("co2.caption"), header, rows))
+        header = columns(w, "co2", "line energy> factor kg> gas perimeter")
+        keys = [carbon_key(line) for line in lines]  # the quantity differs by row: the whole key stands there
+        blocks.append(Table(w("co2.caption"), header, rows, where=keys))
     if not any(line.subject == "avoided" for line in lines):
         blocks.append(Paragraph(w("co2.no_avoided" if w.report.calls else "co2.no_call")))
     factors = [
         [f.id, w.t.factor(f.value), f.unit, w(f"perimeter.{f.perimeter}"), f.region, f.year,
          w(f"certainty.{f.certainty}"), f.source]
-        for f in carbon.factors
+        for f in w.report.factors
     ]  # fmt: skip
-    header = _columns(w, "factors", "id value> unit perimeter region year certainty source")
+    header = columns(w, "factors", "id value> unit perimeter region year certainty source")
     return [*blocks, Paragraph(w("co2.note")), Table(w("factors.caption"), header, factors)]
 
 
@@ -310,33 +268,14 @@ def _chain(w: Words, line: Line) -> str:
         return w("co2.net_of")
 
     def named(factor: Factor) -> str:
-        return f"{w.t.factor(factor.value)} ({factor.id})"
+        return f"{w.t.factor(factor.value)} ({factor.id}{w.unverified(factor)})"
 
     if len(line.factors) == 1:
         return named(line.factors[0])
-    product = line.factors[0].value * line.factors[1].value
-    return f"{' × '.join(named(f) for f in line.factors)} = {w.t.factor(product)}"
-
-
-def _gaps(w: Words) -> list[Block]:
-    # less than a second of a gap is the phase of the scan: counted in the coverage, not worth a line
-    found = [(m, g) for m in w.report.meters for g in m.gaps if g.missing_ns >= NS]
-    if not found:
-        return [Heading(w("gaps.heading")), Paragraph(w("gaps.none"))]
-    longest = sorted(found, key=lambda pair: (-pair[1].missing_ns, pair[1].start_ns))[:MOST_GAPS]
-    rows = [
-        [m.device, w.at(g.start_ns), w.at(g.stop_ns), str((g.stop_ns - g.start_ns) // MINUTE_NS),
-         w.t.number(Fraction(g.missing_ns, NS), 1)]
-        for m, g in sorted(longest, key=lambda pair: (pair[0].device, pair[1].start_ns))
-    ]  # fmt: skip
-    header = _columns(w, "gaps", "meter start stop minutes> missing>")
-    blocks: list[Block] = [Heading(w("gaps.heading")), Table(w("gaps.caption"), header, rows)]
-    if len(found) > MOST_GAPS:
-        rest = sum(g.missing_ns for _, g in found) - sum(g.missing_ns for _, g in longest)
-        blocks.append(
-            Paragraph(w("gaps.more", n=len(found) - MOST_GAPS, seconds=w.t.number(Fraction(rest, NS), 1)))
-        )
-    return blocks
+    efficiency = line.replaced.efficiency if line.replaced else Fraction(1)
+    parts = [w.t.factor(efficiency)] if efficiency != 1 else []
+    product = efficiency * line.factors[0].value * line.factors[1].value
+    return f"{' × '.join([*parts, *(named(f) for f in line.factors)])} = {w.t.factor(product)}"
 
 
 def _method(w: Words) -> list[Block]:
@@ -355,12 +294,3 @@ def _meter(w: Words, m: MeterMonth) -> str:
 def _share(w: Words, m: MeterMonth, part_wh: int) -> str:
     share = m.share(part_wh)
     return w("none") if share is None else w.t.percent(share, 2)
-
-
-def _columns(w: Words, table: str, names: str) -> list[tuple[str, Align]]:
-    """Column heads of a table; a name that ends in > is a column of numbers, set to the right."""
-
-    def align(name: str) -> Align:
-        return "right" if name.endswith(">") else "left"
-
-    return [(w(f"column.{table}.{name.rstrip('>')}"), align(name)) for name in names.split()]

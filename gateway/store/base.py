@@ -198,7 +198,7 @@ def _order(
 ) -> NDArray[np.intp]:
     """Positions of the rows to return, in order of time, then tags."""
     rank = np.repeat(np.arange(len(pieces)), sizes)
-    if kind not in REVISED or all_revisions or np.unique(rev).size < 2:
+    if kind not in REVISED or all_revisions or (rev == rev[:1]).all():
         return np.lexsort((rank, t_ns))
     owners: dict[tuple[str, ...], int] = {}  # a revision may correct the vessel, not whose row it is
     who = [

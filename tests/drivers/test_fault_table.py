@@ -162,14 +162,12 @@ def expected(cell: Cell) -> tuple[str, str, str]:
     return quality, fault, after
 
 
-@pytest.fixture(scope="session")  # of a module it would be made anew whenever a worker comes back to it
+@pytest.fixture(scope="module")
 def seen() -> dict[str, dict[Cell, Seen]]:
     return {}
 
 
-@pytest.mark.parametrize(
-    "cell", [pytest.param(c, marks=pytest.mark.xdist_group(f"faults-{c.protocol}")) for c in CELLS], ids=str
-)
+@pytest.mark.parametrize("cell", CELLS, ids=str)
 def test_cell(cell: Cell, seen: dict[str, dict[Cell, Seen]], tmp_path_factory: pytest.TempPathFactory) -> None:
     if cell.protocol not in seen:
         seen[cell.protocol] = asyncio.run(run_all(cell.protocol, tmp_path_factory.mktemp(cell.protocol)))

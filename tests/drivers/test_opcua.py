@@ -269,7 +269,7 @@ async def test_a_cut_wire_is_noticed_at_once(battery: BatteryServer, wire_to: Ca
         wire.flows.clear()
         asking = asyncio.create_task(link.scan("live", now_ns))
         await asyncio.sleep(0.02)
-        async with asyncio.timeout(0.3):
+        async with asyncio.timeout(0.75 * TIMEOUT_S):
             wire.cut()
             with pytest.raises(DeviceUnreachable):
                 await asking
@@ -283,18 +283,18 @@ async def test_a_cut_wire_is_noticed_at_once(battery: BatteryServer, wire_to: Ca
 async def test_a_frozen_server_costs_one_deadline(battery: BatteryServer, wire_to: Callable) -> None:
     wire = await wire_to(battery.port)
     await battery.put("x", value(1.0))
-    device = device_at(wire.port, profile_of({"name": "x", "type": "float64"}), timeout_s=0.5)
+    device = device_at(wire.port, profile_of({"name": "x", "type": "float64"}), timeout_s=1.0)
     async with device.open() as link:
         wire.flows.clear()
-        async with asyncio.timeout(0.8):
-            with pytest.raises(DeviceUnreachable, match=r"no answer within 0\.5 s"):
+        async with asyncio.timeout(1.9):
+            with pytest.raises(DeviceUnreachable, match=r"no answer within 1 s"):
                 await link.scan("live", now_ns)
         assert link.faults == {"no_answer": 1}
-        async with asyncio.timeout(0.1):  # nothing of the session is left to be waited for
+        async with asyncio.timeout(0.9):  # nothing of the session is left to be waited for
             with pytest.raises(DeviceUnreachable):
                 await link.scan("live", now_ns)
         closing_s = asyncio.get_running_loop().time()
-    assert asyncio.get_running_loop().time() - closing_s < 0.1
+    assert asyncio.get_running_loop().time() - closing_s < 0.9
 
 
 async def test_a_server_that_says_nothing_opens_no_session() -> None:
@@ -304,9 +304,9 @@ async def test_a_server_that_says_nothing_opens_no_session() -> None:
 
     server = await asyncio.start_server(hold, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with asyncio.timeout(0.6):
+    async with asyncio.timeout(1.9):
         with pytest.raises(DeviceUnreachable, match="no session: no answer"):
-            async with device_at(port, profile_of({"name": "x", "type": "float64"}), 0.3).open():
+            async with device_at(port, profile_of({"name": "x", "type": "float64"}), 1.0).open():
                 pass
     server.close()
 

@@ -223,6 +223,33 @@ async def test_a_restarted_server_is_told_from_by_a_new_session(battery: SimBatt
     assert row.values[SOC] == 0.35 and row.quality[SOC] == Quality.GOOD
 
 
+async def test_a_node_that_goes_without_a_word_is_found(battery: SimBattery) -> None:
+    """Each point is read once in a while though it is held, in turn; what is refused is watched again later."""
+    space, node_id = battery.server._server.iserver.aspace, ua.NodeId.from_string(BMS.points[SOC].node)
+    node = space[node_id]
+    with Tap(battery.port) as tap:
+        url = battery.url.replace(str(battery.port), str(tap.port))
+
+        def reads() -> int:
+            return opcua_services(bytes(tap.streams[0])).count("ReadRequest")
+
+        async with device(url, reread_s=1.0).open() as link:
+            await scanned_until(link, lambda _: len(link._watch._held) == len(BMS.points))
+            first, before = reads(), link.requests
+            await scanned_until(link, lambda _: reads() >= first + len(BMS.points))
+            assert link.requests - before <= 2 * len(BMS.points), "one at a time, the others are held"
+            battery.server._hidden[node_id] = node  # so that the simulator leaves it alone
+            del space[node_id]
+            row = await scanned_until(link, lambda row: row.quality[SOC] == Quality.REFUSED)
+            assert np.isnan(row.values[SOC]) and row.quality[VOLTAGE] == Quality.GOOD
+            for _ in range(20):
+                assert (await link.scan("live", time.time_ns)).quality[SOC] == Quality.REFUSED
+            space[node_id] = battery.server._hidden.pop(node_id)
+            await battery.show(soc_bms=0.3)
+            await scanned_until(link, lambda row: row.values[SOC] == 0.3 and SOC in link._watch._held)
+            assert link.faults == {"BadNodeIdUnknown": link.faults["BadNodeIdUnknown"]}
+
+
 async def test_a_failed_sensor_is_told_with_its_status(battery: SimBattery) -> None:
     async with device(battery.url).open() as link:
         await held(link)

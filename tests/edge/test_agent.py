@@ -16,10 +16,12 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 from servers.mosquitto import Mosquitto
 
+from edge import agent as agent_module
 from edge import wire
 from edge.agent import Agent
 from edge.clock import WallClock
 from edge.config import LoadedSite
+from edge.spool import Spool
 from gateway.events import sentence
 from gateway.pki import Pki
 from gateway.store import open_store
@@ -92,6 +94,43 @@ async def test_dead_devices_and_no_broker_cost_a_good_device_nothing(tmp_path: P
     rows = rows_by_device(tmp_path / "spool.db")
     assert rows["good"] >= 20  # of 25 that were due
     assert rows["silent"] == rows["absent"] == 0  # they were never there: absence is no row
+
+
+@pytest.mark.usefixtures("kernels")
+async def test_a_broker_that_takes_nothing_stops_no_poll(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers CONNECT, and then reads no more: what is sent stays in the sockets, and then nothing is sent."""
+
+    monkeypatch.setattr(agent_module, "DRAIN_S", 0.1)
+
+    async def say_hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"\x20\x02\x00\x00")  # CONNACK, MQTT 3.1.1, 3.2
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.sleep(3600.0)
+
+    registers = SimData(0, count=100, values=7, datatype=DataType.REGISTERS)
+    server = ModbusTcpServer(SimDevice(id=1, simdata=[registers]), address=("127.0.0.1", 0))
+    await server.serve_forever(background=True)
+    stalled = await asyncio.start_server(say_hello, "127.0.0.1", 0)
+    assert server.transport is not None
+    site = tmp_path / "site.toml"
+    text = SITE.format(good=server.transport.sockets[0].getsockname()[1], silent=1)
+    port = stalled.sockets[0].getsockname()[1]
+    site.write_text(text.replace("port = 1\n[spool]", f"port = {port}\nwindow = 3\n[spool]"))
+    stop, ready = asyncio.Event(), asyncio.Event()
+    agent = Agent(LoadedSite.load(site), WallClock(), "test")
+    running = asyncio.create_task(agent.run(stop, ready.set))
+    async with asyncio.timeout(60.0):
+        await ready.wait()
+        while agent._uplink.room() > 0 or not agent._uplink.connected:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        before = (await agent._disk(Spool.tally)).sealed
+        while (await agent._disk(Spool.tally)).sealed < before + 20:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    stop.set()
+    stalled.close()
+    await asyncio.wait_for(running, 60.0)
+    await server.shutdown()
 
 
 def run_edge(site: Path) -> subprocess.CompletedProcess[str]:

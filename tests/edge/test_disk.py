@@ -12,11 +12,13 @@ from edge import disk as disk_module
 from edge import flush as flush_module
 from edge import wire
 from edge.clock import WallClock
-from edge.config import SpoolConfig
+from edge.config import BrokerConfig, SpoolConfig
 from edge.disk import Disk
 from edge.flush import Flusher
 from edge.pipeline import Pipeline
+from edge.sending import Sender
 from edge.spool import Entry, Salvaged, Spool, SpoolError, SpoolFullError, SpoolIoError
+from edge.uplink import Uplink
 
 
 class Watched:
@@ -119,7 +121,10 @@ class Site:
         self.disk, self.loaded = self.watched.disk, load(folder)
         self.pipeline = Pipeline(self.loaded)
         config = SpoolConfig(**{"min_free_mib": 0} | settings)  # type: ignore[arg-type]
-        self.flusher = Flusher(self.disk, self.pipeline, WallClock(), config, asyncio.Lock(), lambda: True)
+        broker = BrokerConfig(host="b")
+        uplink = Uplink(broker, folder, "port", "gw", b"", lambda _: None, lambda: None)
+        sender = Sender(self.disk, uplink, broker)
+        self.flusher = Flusher(self.disk, self.pipeline, WallClock(), config, sender, asyncio.Lock(), lambda: True)
 
     def take(self, count: int) -> None:
         for i in range(count):
@@ -196,6 +201,24 @@ async def test_a_disk_that_stays_full_costs_the_oldest_detail(tmp_path: Path) ->
     lines = [line for (line,) in site.disk.spool._db.execute("SELECT line FROM row WHERE lane = 0")]
     told = [wire.decode_row(line) for line in lines]
     assert [r.fields["rows"] for r in told if r.tags["code"] == "rows_dropped"] == [dropped]
+
+
+@pytest.mark.usefixtures("kernels")
+async def test_what_was_dropped_is_told_once_however_often_the_disk_refuses(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    for _ in range(2):
+        await site.disk(Spool.commit, entries(500, "detail"), b"state")
+        await site.disk(Spool.seal, "detail", 500)
+    await site.disk(Spool.make_room, 0)
+    limit_pages(site.disk.spool, 0)
+    site.take(3000)
+    for _ in range(5):
+        await site.flusher.flush()
+    limit_pages(site.disk.spool, 10_000)
+    assert await site.flusher.flush() and await site.disk(Spool.untold) == []
+    lines = [line for (line,) in site.disk.spool._db.execute("SELECT line FROM row WHERE lane = 0")]
+    told = [r.fields["rows"] for r in map(wire.decode_row, lines) if r.tags["code"] == "rows_dropped"]
+    assert told == [1000]
 
 
 @pytest.mark.usefixtures("kernels")

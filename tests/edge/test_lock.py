@@ -1,14 +1,14 @@
 """A lock on the gateway: from the site file's topology to events, lockages and trends."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from edge_rows import NS, START_NS
+from lock_scans import PLAIN, PROFILE, WITH_MIDDLE_GATE, load, rows_of
 
-from drivers.row import Quality, Row, empty_row
+from drivers.row import Row
 from edge import wire
 from edge.config import ConfigError, LoadedSite, catalogue
 from edge.lock_site import shape_of
@@ -16,67 +16,6 @@ from edge.pipeline import Pipeline
 from firmware_sim.plant.lock import PRESETS, Lock
 
 pytestmark = pytest.mark.usefixtures("kernels")
-PROFILE = Path(__file__).parents[2] / "firmware_sim" / "profiles" / "lock-mid-gate.toml"
-SITE = """
-schema = 1
-[site]
-name = "canal"
-gateway = "gw"
-[broker]
-host = "127.0.0.1"
-[[device]]
-name = "lock"
-profile = "{profile}"
-host = "127.0.0.1"
-[device.lock]
-{lock}
-"""
-PLAIN = "chamber_area_m2 = 1735.2\nsluice_m2 = 5.0"
-WITH_MIDDLE_GATE = """
-coefficient = 0.6
-[[device.lock.head]]
-name = "up"
-gates = ["up"]
-sluices = ["up"]
-sluice_m2 = [5.0]
-lights = ["up_in", "up_out"]
-[[device.lock.head]]
-name = "mid"
-intermediate = true
-gates = ["mid"]
-sluices = ["mid"]
-sluice_m2 = [5.0]
-lights = ["mid_in", "mid_out"]
-[[device.lock.head]]
-name = "down"
-gates = ["down"]
-sluices = ["down"]
-sluice_m2 = [5.0]
-lights = ["down_in", "down_out"]
-[[device.lock.chamber]]
-area_m2 = 1104.0
-level = "level_chamber_m"
-[[device.lock.chamber]]
-area_m2 = 631.2
-"""
-
-
-def load(folder: Path, lock: str, profile: str = "generic-lock") -> LoadedSite:
-    path = folder / "site.toml"
-    path.write_text(SITE.format(profile=profile, lock=lock))
-    return LoadedSite.load(path)
-
-
-def rows_of(loaded: LoadedSite, lock: Lock, seconds: range) -> Iterator[Row]:
-    """What a simulated lock shows, once a second, as its driver would return it."""
-    profile = loaded.profiles["lock"]
-    for second in seconds:
-        shown = lock.values(second * NS)
-        row = empty_row(len(profile.points), START_NS + second * NS, Quality.NOT_SCANNED)
-        for i, point in enumerate(profile.points):
-            if point.scan == "live":
-                row.values[i], row.quality[i] = float(shown[point.name]), Quality.GOOD  # type: ignore[arg-type]
-        yield row
 
 
 def told(pipeline: Pipeline) -> list[wire.RowLine]:
@@ -266,7 +205,7 @@ def test_a_state_belongs_to_the_signals_that_made_it(tmp_path: Path) -> None:
     """Two gates that change places in the site file leave as many bytes, of the other's drive times."""
 
     def lock_of(text: str) -> Any:
-        return Pipeline(load(tmp_path, text, str(PROFILE)))._compute._units["lock lock"]
+        return Pipeline(load(tmp_path, text, str(PROFILE)))._compute._units["lock lock"]._unit
 
     first, same = lock_of(WITH_MIDDLE_GATE), lock_of(WITH_MIDDLE_GATE)
     first._maintenance[0] = 7

@@ -1,6 +1,8 @@
 """From scans to lines: nothing twice, nothing gone, and the same state after a restart at any instant."""
 
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +22,30 @@ def lines_of(pipeline: Pipeline) -> list[str]:
     return [entry.line for entry in pipeline.entries]
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], tuple[list[str], bytes]]:
+    """By seed: the lines of a call without any restart, and the checkpoint in the end."""
+    loaded = load(tmp_path_factory.mktemp("site"))
+
+    @cache
+    def run(seed: int) -> tuple[list[str], bytes]:
+        whole = Pipeline(loaded)
+        for device, scan in a_call(loaded, seed):
+            whole.take(device, scan)
+        return lines_of(whole), whole.checkpoint()
+
+    return run
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(
     ("checkpoint_at", "killed_at"), [(0, 1), (700, 701), (1500, 2600), (2599, 2600), (0, 3000)]
 )
 def test_a_restart_goes_on_as_if_nothing_had_happened(
-    loaded: LoadedSite, tmp_path: Path, seed: int, checkpoint_at: int, killed_at: int
-) -> None:
-    rows = list(a_call(loaded, seed))
-    whole = Pipeline(loaded)
-    for device, scan in rows:
-        whole.take(device, scan)
-
+    loaded: LoadedSite, tmp_path: Path, uninterrupted: Callable[[int], tuple[list[str], bytes]],
+    seed: int, checkpoint_at: int, killed_at: int,
+) -> None:  # fmt: skip
+    lines, end = uninterrupted(seed)
     rows = list(a_call(loaded, seed))
     spool, first = Spool(tmp_path / "spool.db"), Pipeline(loaded)
     for i, (device, scan) in enumerate(rows[:killed_at]):
@@ -49,8 +63,8 @@ def test_a_restart_goes_on_as_if_nothing_had_happened(
     assert second.entries == []  # a replay emits nothing
     for device, scan in rows[killed_at:]:
         second.take(device, scan)
-    assert before + lines_of(second) == lines_of(whole)
-    assert second.checkpoint() == whole.checkpoint()
+    assert before + lines_of(second) == lines
+    assert second.checkpoint() == end
 
 
 def _all_rows(spool: Spool) -> list[str]:
@@ -136,7 +150,7 @@ def past(loaded: LoadedSite, device: str, t_ns: int, **values: float) -> Row:
     return found
 
 
-def test_what_a_server_kept_of_a_gap_is_stored_and_computes_nothing(loaded: LoadedSite) -> None:
+def test_what_a_server_kept_of_a_gap_is_stored_and_gives_the_charge_of_its_instants(loaded: LoadedSite) -> None:
     def run(late: list[Row]) -> Pipeline:
         pipeline = Pipeline(loaded)
         for second in (0, 1, 2, 600, 601):
@@ -152,9 +166,12 @@ def test_what_a_server_kept_of_a_gap_is_stored_and_computes_nothing(loaded: Load
     without, with_past = run([]), run(late)
     stored = [entry for entry in with_past.entries if "900.0" in entry.line]
     assert [entry.t_ns for entry in stored] == times, "its instants are its source's"
-    assert {(entry.lane, entry.replay) for entry in stored} == {("detail", False)}
-    assert [line for line in lines_of(with_past) if "900.0" not in line] == lines_of(without)
-    assert with_past.checkpoint() == without.checkpoint()
+    assert {(entry.lane, entry.replay) for entry in stored} == {("detail", True)}
+    charges = [wire.decode_row(line) for line in lines_of(with_past) if line.startswith("soc,")]
+    said = [r.t_ns for r in charges]
+    assert sorted(said) == sorted([START_NS + s * NS for s in (0, 1, 2, 600, 601)] + times)
+    before = [line for line in lines_of(without) if not line.startswith("soc,") or f" {said[-1]}" not in line]
+    assert set(before) <= set(lines_of(with_past)), "what was said stays; only the newest estimate knows more"
     again = run(late)
     assert [e.line for e in again.entries] == [e.line for e in with_past.entries], "the same past, the same rows"
 
@@ -216,10 +233,11 @@ def test_a_call_does_not_begin_with_yesterdays_charge(loaded: LoadedSite) -> Non
     for device, scan in a_call(loaded, seconds=300):
         if device == "bms":
             pipeline.take(device, scan)
-    assert pipeline._compute._units["battery bms"].soc == pytest.approx(0.4, abs=0.3)  # type: ignore[attr-defined]
+    assert pipeline._compute._units["battery bms"]._unit._soc == pytest.approx(0.4, abs=0.3)  # type: ignore[attr-defined]
     gone = row(loaded, "bms", START_NS + 400 * NS)
     pipeline.take("bms", gone)
-    assert pipeline._compute._units["battery bms"].soc != pipeline._compute._units["battery bms"].soc  # type: ignore[attr-defined]
+    battery = pipeline._compute._units["battery bms"]._unit  # type: ignore[attr-defined]
+    assert battery._soc != battery._soc
 
 
 def test_a_clock_that_was_wrong_by_decades_does_not_flood(loaded: LoadedSite) -> None:

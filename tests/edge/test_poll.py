@@ -1,6 +1,7 @@
 """When a device is asked, and what its link reports."""
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from edge_rows import load
 from drivers.address import ModbusAddress
 from drivers.bus import Buses
 from drivers.errors import BusDown, DeviceUnreachable
-from drivers.profile import Profile
+from drivers.profile import Profile, load_profile
 from drivers.row import Quality, Row, empty_row
 from edge import poll, wire
 from edge.clock import WallClock
@@ -278,3 +279,32 @@ async def test_devices_behind_one_gateway_share_a_connection_and_a_dead_one_stop
         task.cancel()
     await asyncio.wait(tasks)
     await server.stop()
+
+
+@pytest.mark.parametrize(
+    ("held", "refused", "concluded"),
+    [
+        (0, "holding 0-19, holding 40-47", "event=refuses_all points=12 "),
+        (10, "holding 40-47", "event=answers failures=0 refused=2 points=12"),
+    ],
+)
+async def test_a_device_that_refuses_is_not_merely_said_to_answer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, held: int, refused: str, concluded: str
+) -> None:
+    """What is refused stands in one line for each scan class, and the last line takes it into account."""
+    caplog.set_level(logging.INFO)
+    meter = load_profile("generic-meter")
+    part = meter.model_copy(update={"point": meter.points[:held]})
+    server = ModbusServer({1: ModbusUnit(part, lambda: {point.name: 1.0 for point in part.points})})
+    port = await server.start("127.0.0.1", 0)
+    loaded = load(tmp_path, meter=port)
+    (device,) = (d for d in loaded.site.device if d.name == "meter")
+    poller = Poller(device, meter, WallClock(), lambda *_: None)
+    polling = asyncio.create_task(poller.run())
+    await until(lambda: poller.counts.connected)
+    polling.cancel()
+    await asyncio.gather(polling, return_exceptions=True)
+    await server.stop()
+    lines = [line for line in caplog.messages if "exception 2" in line]
+    assert len(lines) == 2 and f"/1: {refused}: exception 2: it has no such registers" in lines[1]
+    assert caplog.messages[-1].startswith(f"device=meter {concluded}")

@@ -32,7 +32,7 @@ from edge.cli import app
 from edge.clock import WallClock
 from edge.local import LocalSocket
 from edge.poll import Poller
-from edge.probe_command import Wanted, probing
+from edge.probe_command import Wanted, modbus_instead, probing
 from edge.probe_view import view
 from edge.texts import Texts
 from firmware_sim.faults import FaultBoard
@@ -130,6 +130,8 @@ async def test_a_right_profile_passes_and_a_wrong_unit_is_named() -> None:
         assert code == 0 and "✗" not in said and "passes frequency, power factor" in said
         url = f"modbus://127.0.0.1:{port}/1"
         code, said = await probe(url, "--once", "--range", "0:4", "--timeout-s", SILENCE_S)
+        there = f"opc.tcp://127.0.0.1:{port}"
+        assert await modbus_instead(there, None, float(SILENCE_S)) is None, "unit 1 alone is asked"
     assert code == 0  # it goes on with the unit that answers
     assert "Unit 1 does not answer; on the same connection these do: 3" in plain(said)
     assert "6,998,400" in said
@@ -142,6 +144,9 @@ async def test_a_right_profile_passes_and_a_wrong_unit_is_named() -> None:
         (["modbus://127.0.0.1:1/1", "--range", "9:3"], 2, "--range 9:3: write FIRST:END"),
         (["modbus://127.0.0.1:1/1", "--table", "6"], 2, "--table 6: is not one of holding, input"),
         (["modbus://127.0.0.1:1/1", "--profile", "sdm360"], 2, "profile 'sdm360' is not known; use"),
+        (["modbus://10.20..7/1"], 4, "'10.20..7' is no name and no address; give one as in 10.20.0.7 or"),
+        (["opc.tcp://10.20..9:4840"], 4, "its host is no name and no address; give one as in 10.20.0.9 or"),
+        (["modbus://[::1/1"], 2, "modbus://[::1/1: Invalid IPv6 URL; as in modbus://"),
         (["http://127.0.0.1"], 2, "'http' is not one of modbus"),
         (["opc.tcp://127.0.0.1:1", "--username", "edge"], 2, "a password is only sent encrypted"),
         (["opc.tcp://127.0.0.1:1", "--device", "bms"], 2, "--site FILE"),
@@ -179,6 +184,29 @@ async def test_a_look_goes_through_the_agent_that_polls_the_device(
         polling.cancel()
         await asyncio.gather(polling, return_exceptions=True)
         assert pollers["meter"].bus is not None and pollers["meter"].bus.connections == 1
+
+
+async def test_opc_ua_asked_of_a_modbus_device_is_told_what_it_speaks() -> None:
+    async with meter() as (_, port):
+        code, said = await probe(f"opc.tcp://127.0.0.1:{port}", "--timeout-s", SILENCE_S)
+    assert code == 4 and "Modbus, not OPC UA" in plain(said), said
+    assert f"Write modbus://127.0.0.1:{port}/1." in plain(said)
+
+
+async def test_a_profile_whose_registers_are_all_refused_is_concluded_to_be_the_wrong_one() -> None:
+    empty = METER.model_copy(update={"point": ()})
+    server = ModbusServer({1: ModbusUnit(empty, dict)})
+    port = await server.start("127.0.0.1", 0)
+    wanted = Wanted(ModbusAddress("127.0.0.1", port), "holding", 0, 4, METER, timeout_s=float(PATIENT_S))
+    async with probing(wanted) as (look, found):
+        assert look is not None
+        await look.look()
+        assert [hint.key for hint in found.hints] == ["all_refused"]
+        console = Console(width=100, file=io.StringIO())
+        console.print(view(found, Texts("fr")))
+        assert isinstance(console.file, io.StringIO)
+        assert "sont toutes refusées : ce n'est pas la table de registres" in plain(console.file.getvalue())
+    await server.stop()
 
 
 async def test_what_changes_is_marked_and_silence_is_told_until_it_ends() -> None:
@@ -224,10 +252,16 @@ async def test_an_opcua_server_shows_its_ways_in_and_its_tree(tmp_path: Path) ->
     battery = SimBattery("both")
     await battery.start()
     try:
+        there = f"opc.tcp://127.0.0.1:{battery.port}"
         code, said = await probe(battery.url, folder=tmp_path)
         assert code == 0
         pem = server_identity()[1]
         pin = hashlib.sha256(x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)).hexdigest()
+        async with probing(Wanted(ModbusAddress("127.0.0.1", battery.port), "holding", 0, 4, timeout_s=1.0)) as (
+            look, found,
+        ):  # fmt: skip
+            assert look is None
+            assert [(hint.key, hint.values["url"]) for hint in found.hints] == [("is_opcua", there)]
         assert f'server_fingerprint = "{pin}"' in said and "Basic256Sha256 SignAndEncrypt" in plain(said)
         assert "pack_voltage_v ns=2;s=Battery.Pack.Voltage Double" in plain(said)
         assert "vessel ns=2;s=Battery.Vessel String AURELIE Good" in plain(said)

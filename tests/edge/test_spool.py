@@ -1,6 +1,7 @@
 """The ledger on disk: what went in comes out once, whatever happens in between."""
 
 import hashlib
+import os
 import sqlite3
 import zlib
 from pathlib import Path
@@ -261,7 +262,19 @@ def test_a_file_that_has_drained_gives_its_room_back(spool: Spool, monkeypatch: 
     for _ in range(100):
         spool.trim(20)
     assert spool.file_bytes() < before // 2
-    assert spool.file_bytes() - spool.used_bytes() >= 10 * 4096  # what the next minutes need stays
+    assert spool.file_bytes() - spool.used_bytes() >= 10 * 1024  # what the next minutes need stays
+
+
+def test_a_reserve_on_the_disk_is_spent_when_it_is_full_and_made_again(spool: Spool) -> None:
+    reserve = spool.path.with_name("spool.db.reserve")
+    spool.keep_reserve()
+    assert os.stat(reserve).st_blocks * 512 >= spool_base.RESERVE_BYTES, "not only a number"
+    spool.commit([entry(i) for i in range(100)])
+    spool.spend_reserve()
+    assert not reserve.exists()
+    spool.commit([entry(100)])
+    spool.keep_reserve()
+    assert reserve.exists() and spool.tally().sealed == 101
 
 
 def test_another_program_that_holds_the_file_is_named(spool: Spool) -> None:

@@ -10,7 +10,7 @@ import pytest
 from edge import spool_salvage, wire
 from edge.spool import Entry, Held, Spool, SpoolError
 
-PAGE = 4096
+PAGE = 1024
 BATCHES, ROWS = 40, 100
 
 
@@ -82,7 +82,7 @@ def test_flipped_bytes_cost_what_they_hit_and_no_more(full: Path, seed: int) -> 
     emptied_log(full)
     old_id, chance = Spool(full, "s/g").id, random.Random(seed)
     content = bytearray(full.read_bytes())
-    for page in chance.sample(range(1, len(content) // PAGE), 3):
+    for page in chance.sample(range(1, len(content) // PAGE), 8):
         content[page * PAGE : page * PAGE + 64] = chance.randbytes(64)
     full.write_bytes(content)
     full.with_name("spool.db.lock").write_text("open")

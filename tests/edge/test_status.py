@@ -179,8 +179,7 @@ async def two_of_the_same_name(scene: Scene) -> None:
     one, two = scene.start("one"), scene.start("two")
 
     def told(gateway: Gateway) -> bool:
-        rows = gateway.agent._disk.spool._db.execute("SELECT count(*) FROM row WHERE line LIKE '%name_taken%'")
-        return bool(rows.fetchone()[0]) or any("name_taken" in e.line for e in gateway.agent._pipeline.entries)
+        return gateway.agent._reporter._namesake_told_s > 0
 
     await until(lambda: told(one) and told(two))
     await two.end()

@@ -41,7 +41,7 @@ class RawModbus:
 
     async def frame(self) -> bytes:
         """One whole frame, header included."""
-        async with asyncio.timeout(2.0):
+        async with asyncio.timeout(30.0):
             head = await self.reader.readexactly(6)
             return head + await self.reader.readexactly(int.from_bytes(head[4:6], "big"))
 

@@ -98,7 +98,7 @@ def test_ports_are_given_out_in_order_and_a_busy_one_is_exit_4(start: Start, sce
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         child = start(scenario, "--port-base", taken.getsockname()[1])
-        _, errors = child.communicate(timeout=10)
+        _, errors = child.communicate(timeout=60)
     assert child.returncode == 4
     assert len(errors.splitlines()) == 1
     assert "lock-1: 127.0.0.1:" in errors and "--port-base" in errors
@@ -107,11 +107,11 @@ def test_ports_are_given_out_in_order_and_a_busy_one_is_exit_4(start: Start, sce
 def test_wrong_input_is_exit_2_with_every_problem(start: Start, scenario: Path, tmp_path: Path) -> None:
     scenario.write_text(SCENARIO.replace("schema = 1", "schema = 2").replace('plant = "', 'plants = "'))
     child = start(scenario)
-    _, errors = child.communicate(timeout=10)
+    _, errors = child.communicate(timeout=60)
     assert child.returncode == 2
     assert "schema = 2" in errors and "device[0].plants" in errors and "device[0].plant" in errors
     child = start("demo-port", "--recording", tmp_path / "none.csv", "--sim-clock", tmp_path / "none.json")
-    _, errors = child.communicate(timeout=10)
+    _, errors = child.communicate(timeout=60)
     assert child.returncode == 2
     assert "none.csv: cannot be read" in errors
 

@@ -49,6 +49,7 @@ def test_every_fault_of_the_issue_has_a_name() -> None:
         "breaker-welded",
         *["bad-sensor-failure", "lock-opposite-sluice-open", "lock-sluice-open-while-gate-closes"],
         *["lock-opposite-gates-open", "lock-gate-opens-under-head", "lock-green-light-gate-closed"],
+        "lock-opposite-sluices-open",
         *["lock-level-moves-all-closed", "lock-level-still-sluice-open", "lock-mode-change-in-cycle"],
     }
 

@@ -174,6 +174,10 @@ def both_gates(rows: list[Row]) -> bool:
     return any(r.gate["up"] and r.gate["down"] for r in rows)
 
 
+def both_sluices(rows: list[Row]) -> bool:
+    return any(r.gate["up"] == r.gate["down"] == CLOSED and r.sluice["up"] and r.sluice["down"] for r in rows)
+
+
 def opens_under_head(rows: list[Row]) -> bool:
     return any(r.gate[h] == OPENING and abs(r.chamber - r.reach[h]) > 100 for r in rows for h in OTHER)
 
@@ -209,6 +213,7 @@ LOCK_FAULTS: dict[str, Callable[[list[Row]], bool]] = {
     "lock-opposite-sluice-open": opposite_sluice,
     "lock-sluice-open-while-gate-closes": sluice_at_closing_gate,
     "lock-opposite-gates-open": both_gates,
+    "lock-opposite-sluices-open": both_sluices,
     "lock-gate-opens-under-head": opens_under_head,
     "lock-green-light-gate-closed": green_at_closed_gate,
     "lock-level-moves-all-closed": moves_all_closed,

@@ -8,7 +8,7 @@ import pytest
 from shore import GATEWAY, SITE, SPOOL, catalogue
 
 from edge.wire import EVERY_ROW, Header
-from gateway.book import MALFORMED_KEPT, Book
+from gateway.book import MALFORMED_KEPT, VERSION, Book
 from gateway.errors import StoreError, StoreUnavailable
 
 HEADER = Header(SITE, GATEWAY, SPOOL, 5, "live", 3, "00000000")
@@ -78,9 +78,10 @@ def test_a_newer_damaged_or_foreign_file_is_one_sentence(tmp_path: Path) -> None
     path = tmp_path / "book.db"
     Book(path).close()
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 3")
+        db.execute(f"PRAGMA user_version = {VERSION + 1}")
     db.close()
-    with pytest.raises(StoreError, match="has format 3, this bollard knows up to 2; use the newer bollard"):
+    says = f"has format {VERSION + 1}, this bollard knows up to {VERSION}; use the newer bollard"
+    with pytest.raises(StoreError, match=says):
         Book(path)
     path.write_bytes(b"x" * 5000)
     with pytest.raises(StoreError, match=r"book .*book\.db is damaged"):
@@ -117,12 +118,16 @@ def test_an_older_book_is_taken_along(book: Book, tmp_path: Path) -> None:
     book.close()
     with sqlite3.connect(tmp_path / "book.db") as db:  # as the first release made it
         db.execute("DROP TABLE pinned")
+        db.execute("DROP TABLE filed")
+        db.execute("DROP TABLE journal")
         db.execute("PRAGMA user_version = 1")
     db.close()
     for _ in range(2):
         again = Book(tmp_path / "book.db")
         assert len(again.catalogues()) == 1
         assert again.pin({"charger": {"power_w": "float"}}) == {"charger": {"power_w": "float"}}
+        assert again.filed("demo-port", "2026-10") == []
+        assert again.journal() == []
         again.close()
 
 

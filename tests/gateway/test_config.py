@@ -61,7 +61,7 @@ def test_every_problem_is_named_at_once_with_its_remedy() -> None:
         "username",
         "/etc/bollard/shore.toml: book.paht = 'x': Extra inputs are not permitted; use one of path",
         "/etc/bollard/shore.toml: colour = 'red': Extra inputs are not permitted; use one of book, broker, "
-        "http, production, schema, sites, store",
+        "company, group, http, operator, port, production, report, schema, sites, store",
     ]
 
 

@@ -40,8 +40,10 @@ def test_every_code_of_the_edge_has_its_sentences(lang: str) -> None:
 
 def test_parameters_are_written_in_the_language() -> None:
     row = event("lock_head_at_opening", "gate_up_state", active=1, gate="up", head_m=0.3125, limit=0.1)
-    assert sentence(row, load_texts("en")) == "Gate up opens with 0.31 m across it; 0.100 m are allowed."
-    assert sentence(row, load_texts("fr")) == "La porte up s'ouvre sous 0,31 m de dénivelée ; 0,100 m sont admis."
+    assert sentence(row, load_texts("en")) == "The upstream gate opens with 0.31 m across it; 0.100 m are allowed."
+    assert (
+        sentence(row, load_texts("fr")) == "La porte amont s'ouvre sous 0,31 m de dénivelée ; 0,100 m sont admis."
+    )
 
 
 def test_in_maintenance_the_sentence_says_so() -> None:

@@ -320,7 +320,8 @@ def test_wrong_input_on_the_command_line_is_exit_2(tmp_path: Path) -> None:
     with Process(command, ready=None) as process:
         assert process.wait(30) == 2
     assert process.said == [f"{shore_file}: colour = 'red': Extra inputs are not permitted; use one of "
-                            "book, broker, http, production, schema, sites, store"]  # fmt: skip
+                            "book, broker, company, group, http, operator, port, production, report, schema, "
+                            "sites, store"]  # fmt: skip
     shore_file.write_text('schema = 1\n[store]\nurl = "sqlite:nowhere/s.db"\n')
     with Process(command, ready=None) as process:
         assert process.wait(30) == 2

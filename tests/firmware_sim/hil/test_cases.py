@@ -66,6 +66,7 @@ MISTAKES = {
     "power factor of another phase": ("meter", "power_factor", lambda _, old: old - 0.1, meter.test_the_power_factor_agrees_with_active_and_reactive_power, "factor_off"),
     "register in kWh": ("meter", "energy_import_total_wh", lambda _, old: math.floor(old / 1000), meter.test_the_register_counts_the_integral_of_power, "energy_factor"),
     "register 3 % short": ("meter", "energy_import_total_wh", lambda _, old: math.floor(1.8e9 + 0.97 * (old - 1.8e9)), meter.test_the_register_counts_the_integral_of_power, "energy_differs"),
+    "a simulator at --speed 30": ("meter", "energy_import_total_wh", lambda _, old: math.floor(1.8e9 + 30 * (old - 1.8e9)), meter.test_the_register_counts_the_integral_of_power, "energy_too_fast"),
     "a stuck register": ("meter", "energy_import_total_wh", only(1500, 4000, lambda _: 1_844_000_000), meter.test_register_and_power_move_together, "register_stands"),
     "a register that steps back": ("meter", "energy_import_total_wh", only(2000, 2100, lambda old: old - 5000), common.test_counters_only_rise, "counter_back"),
     "cells exchanged": ("battery", "cell_min_v", lambda _, old: old + 0.2, battery.test_the_lowest_cell_is_not_above_the_highest, "cells_crossed"),

@@ -22,6 +22,7 @@ EXPECTED: dict[str, tuple[Callable[..., None], str]] = {
         "same_sluice",
     ),
     "lock-opposite-gates-open": (lock.test_the_two_gates_are_never_open_together, "both_gates"),
+    "lock-opposite-sluices-open": (lock.test_the_sluices_of_both_heads_are_never_open_together, "both_sluices"),
     "lock-gate-opens-under-head": (lock.test_no_gate_opens_under_a_difference_of_level, "opens_under_head"),
     "lock-green-light-gate-closed": (lock.test_no_light_is_green_at_a_gate_that_is_not_open, "green_closed"),
     "lock-level-moves-all-closed": (lock.test_the_level_stands_when_all_is_closed, "moves_closed"),

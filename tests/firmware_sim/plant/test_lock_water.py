@@ -65,6 +65,8 @@ def broken_rules(lock: Lock, trace: Floats) -> set[str]:
             found.add("sluice open while its gate closes")
     if ((gate[UP] > 0) & (gate[DOWN] > 0)).any():
         found.add("both gates open")
+    if ((sluice[UP] > 0) & (sluice[DOWN] > 0)).any():
+        found.add("sluices of both heads open")
     return found
 
 
@@ -186,6 +188,7 @@ FAULTS = {
     "lock-opposite-sluice-open": "opposite sluice open",
     "lock-sluice-open-while-gate-closes": "sluice open while its gate closes",
     "lock-opposite-gates-open": "both gates open",
+    "lock-opposite-sluices-open": "sluices of both heads open",
     "lock-gate-opens-under-head": "gate opens under head",
 }
 

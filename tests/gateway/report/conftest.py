@@ -1,5 +1,6 @@
 """A small port written straight into a real SQLite store, row by row as an edge would send them."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from month_store import MonthStore, month_store
 
 from edge.wire import Catalogue, RowLine, Value
 from gateway.book import Book
@@ -141,3 +143,14 @@ def fill_demo(port: Port) -> None:
     for i, (way, seen) in enumerate((("down", 1), ("up", 1), ("down", 0))):
         begin_ns = start_ns + i * 25 * MINUTE_NS
         port.lockage(begin_ns, begin_ns + (20 + i) * MINUTE_NS, way, seen)
+
+
+@pytest.fixture(scope="session")
+def month(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MonthStore]:
+    """October 2026 of `port-day`; made by the first process that asks, read by all. Do not write to it."""
+    base = tmp_path_factory.getbasetemp()
+    run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    found = month_store(run / "port-day-2026-10")
+    yield found
+    found.store.close()
+    found.book.close()

@@ -1,4 +1,4 @@
-"""Calls and lockages of a month, and how they agree with the meter's minutes."""
+"""Calls of a month, and how they agree with the meter's minutes."""
 
 from fractions import Fraction
 from typing import Any
@@ -86,19 +86,6 @@ def test_what_a_call_did_not_measure_stays_unknown(port: Any, paris_ns: Any) -> 
     port.call(at_ns, at_ns + MINUTE_NS, 5, soc_start=None, soc_end=None, register_open_wh=-1)
     (call,) = october(port).calls
     assert (call.soc_start, call.soc_end, call.register_open_wh, call.peak_10min) == (None, None, None, None)
-
-
-def test_lockages_are_counted_by_direction_and_empty_ones_apart(port: Any, paris_ns: Any) -> None:
-    port.site()
-    at_ns = paris_ns("2026-10-05T12:00")
-    lockages = [("up", 1, 1), ("up", 0, 1), ("down", 1, 1), ("unknown", 0, 0)]
-    for i, (way, seen, complete) in enumerate(lockages):
-        port.lockage(at_ns + i * 3600 * NS, at_ns + i * 3600 * NS + (600 + i) * NS, way, seen, complete)
-    (lock,) = october(port).locks
-    assert (lock.total, lock.up, lock.down, lock.unknown) == (4, 2, 1, 1)
-    assert (lock.empty, lock.incomplete) == (1, 1)  # an incomplete one proves nothing about a vessel
-    assert lock.mean_s == {"up": 600, "down": 602}  # 600.5 s, half to even
-    assert lock.energy_wh is None
 
 
 def test_a_call_whose_ends_nobody_saw_is_not_covered_and_says_so(port: Any, paris_ns: Any) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.report.errors import NoData, WrongInput
 from gateway.report.model import build
+from gateway.report.options import Options
 
 
 def test_an_unknown_site_is_named_with_those_there_are(demo: Any) -> None:
@@ -55,7 +56,8 @@ def test_a_month_covered_to_99_percent_is_complete(port: Any, paris_ns: Any) -> 
     port.site()
     minutes = 745 * 60
     port.minutes(paris_ns("2026-10-01T00:00"), [100] * (minutes * 99 // 100))
-    assert build(port.store, port.book, "2026-10", "demo-port").complete
+    chosen = Options(grid_factor="elec.fr.ademe.2022.consumption")  # else its year would be missing
+    assert build(port.store, port.book, "2026-10", "demo-port", chosen).complete
     port.minutes(paris_ns("2026-10-02T00:00"), [100] * 2, rev="1000", covered_s=0.0)
     assert not build(port.store, port.book, "2026-10", "demo-port").complete
 
@@ -64,7 +66,7 @@ def test_a_lock_without_a_meter_still_has_a_report(port: Any, paris_ns: Any) -> 
     port.site()
     port.lockage(paris_ns("2026-10-05T12:00"), paris_ns("2026-10-05T12:20"), "up")
     report = build(port.store, port.book, "2026-10", "demo-port")
-    assert (report.meters, report.coverage, report.locks[0].up) == ((), 0, 1)
+    assert (report.meters, report.coverage, report.locks[0].lockages.by_way["up"]) == ((), 0, 1)
 
 
 def test_rows_are_read_even_where_no_catalogue_came(port: Any, paris_ns: Any) -> None:

@@ -1,0 +1,98 @@
+"""A roll-up as files: the formats of a month's report, from the same renderers."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any, cast
+
+from gateway.report.data import factor_json, figure_json, render_csv, utc
+from gateway.report.errors import WrongInput
+from gateway.report.frozen import encoded
+from gateway.report.html import html_of
+from gateway.report.issue import MACHINE, Format
+from gateway.report.markdown import markdown_of
+from gateway.report.model import Report
+from gateway.report.pdf import Attachment, render_pdf
+from gateway.report.rollup import Rollup
+from gateway.report.sections_rollup import compose_rollup
+from gateway.report.words import PeriodWords
+from gateway.report.workbook import render_xlsx
+from gateway.texts import load_texts
+
+SCHEMA = 1  # of gateway/schema/rollup.schema.json
+
+
+@dataclass(frozen=True)
+class RollupIssue:
+    """A roll-up and its files; always provisional: what is filed are the reports of its months."""
+
+    rollup: Rollup
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        figures = [figure_json(figure) for figure in self.rollup.figures()]
+        return {
+            "software": f"bollard {version('bollard')}",
+            "status": "provisional",
+            "site_files": dict(self.rollup.gateways),
+            "rows_sha256": "",
+            "figures_sha256": hashlib.sha256(encoded(figures)).hexdigest(),
+        }
+
+    def name(self, kind: Format, lang: str) -> str:
+        """File name; machine formats have no language."""
+        stem = f"rollup-{self.rollup.name.replace(', ', '+')}-{self.rollup.period}"
+        return f"{stem}.{kind}" if kind in MACHINE else f"{stem}.{lang}.{kind}"
+
+    @cached_property
+    def json(self) -> bytes:
+        r = self.rollup
+        data = {
+            "schema": SCHEMA,
+            "name": r.name,
+            "period": str(r.period),
+            "timezone": r.period.timezone,
+            "start": utc(r.period.start_ns),
+            "stop": utc(r.period.stop_ns),
+            "sites": list(r.sites),
+            "missing": [{"site": s.site, "month": str(s.month)} for s in r.missing],
+            "status": "provisional",
+            "origins": list(r.origins),
+            "simulated": r.simulated,
+            "complete": r.complete,
+            "coverage": float(r.coverage),
+            "figures": [figure_json(figure) for figure in r.figures()],
+            "factors": [factor_json(factor) for factor in r.factors],
+            "manifest": self.manifest,
+        }
+        return (json.dumps(data, ensure_ascii=False, indent=1) + "\n").encode()
+
+    @cached_property
+    def csv(self) -> bytes:
+        return render_csv(self.rollup.figures())
+
+    def render(self, kind: Format, lang: str) -> bytes:
+        """Same rows and version: same bytes."""
+        texts = load_texts(lang)
+        words = PeriodWords(self.rollup, texts)
+        match kind:
+            case Format.JSON:
+                return self.json
+            case Format.CSV:
+                return self.csv
+            case Format.SHIPS:
+                raise WrongInput("a roll-up has no file of ships; its months have")
+            case Format.XLSX:
+                return render_xlsx(cast(Report, self.rollup), self.manifest, words)  # it has what is asked of it
+            case Format.HTML:
+                return html_of(compose_rollup(self.rollup, texts)).encode()
+            case Format.MD:
+                return markdown_of(compose_rollup(self.rollup, texts)).encode()
+            case Format.PDF:
+                attached = [
+                    Attachment(self.name(Format.JSON, lang), self.json, "application/json", words("pdf.json")),
+                    Attachment(self.name(Format.CSV, lang), self.csv, "text/csv", words("pdf.csv")),
+                ]
+                return render_pdf(compose_rollup(self.rollup, texts), words, attached)

@@ -1,0 +1,426 @@
+"""The page's data as JSON, for the page and for other systems: what may be asked, and who may.
+
+Each endpoint is one line of `ENDPOINTS`: the OpenAPI document is made from it, and so are the checks of what comes
+in. Read only toward equipment: the only things that can be changed are people's own words on bollard's alarms.
+"""
+
+import asyncio
+import csv
+import io
+import math
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+
+from edge.wire import COMPUTED, RowLine, encode_row
+from gateway.errors import StoreError, StoreUnavailable
+from gateway.live import NS
+from gateway.web.alarms import Entry, NotPossible
+from gateway.web.history import MINUTES_FROM_NS, MOST_PIXELS, curves
+from gateway.web.hub import Hub, sentences
+from gateway.web.people import Role, User
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,80}$")]
+LONGEST_NS = 20 * 366 * 86_400 * NS
+FIRST_MS, LAST_MS = 0, 4_102_444_800_000  # 1970 to 2100
+MOST_ROWS = 5000
+REPORT = re.compile(r"[A-Za-z0-9._-]{1,120}\.(pdf|xlsx|csv|json|html|md)")
+
+
+class Problem(Exception):
+    """A request that cannot be answered: an HTTP status and one sentence."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Nothing(_Asked):
+    """No parameters."""
+
+
+class AskSite(_Asked):
+    site: Name | None = Field(None, description="one site; all that the user may see if left out")
+
+
+class AskHistory(_Asked):
+    site: Name = Field(description="the site's name")
+    device: Name = Field(description="the device's name")
+    fields: str = Field(
+        pattern=r"^[a-z0-9_]{1,80}(,[a-z0-9_]{1,80}){0,7}$", description="1 to 8 field names with commas between"
+    )
+    kind: Name | None = Field(None, description="kind of rows, as in soc; the device's own if left out")
+    start_ms: int = Field(ge=FIRST_MS, le=LAST_MS, description="first instant, milliseconds UTC")
+    stop_ms: int = Field(ge=FIRST_MS, le=LAST_MS, description="first instant that is left out, milliseconds UTC")
+    pixels: int = Field(
+        800, ge=10, le=MOST_PIXELS, description="width of the drawing: two points for each at most"
+    )
+    format: Annotated[str, StringConstraints(pattern="^(json|csv)$")] = Field("json", description="json or csv")
+
+
+class AskRows(_Asked):
+    site: Name = Field(description="the site's name")
+    device: Name | None = Field(None, description="one device; all of the site if left out")
+    start_ms: int | None = Field(
+        None, ge=FIRST_MS, le=LAST_MS, description="first instant; 7 days ago if left out"
+    )
+    stop_ms: int | None = Field(
+        None, ge=FIRST_MS, le=LAST_MS, description="first instant left out; now if left out"
+    )
+    most: int = Field(200, ge=1, le=MOST_ROWS, description="the newest so many")
+
+
+class AskJournal(_Asked):
+    site: Name | None = Field(None, description="one site")
+    device: Name | None = Field(None, description="one device")
+    most: int = Field(200, ge=1, le=MOST_ROWS, description="the newest so many")
+
+
+class Note(_Asked):
+    site: Name = Field(description="the alarm's site")
+    device: Annotated[str, StringConstraints(max_length=80)] = Field(description="its device or gateway")
+    code: Name = Field(description="its code")
+    point: Annotated[str, StringConstraints(max_length=80)] = Field("", description="its point, if it has one")
+    comment: Annotated[str, StringConstraints(max_length=500, strip_whitespace=True)] = Field(
+        "", description="what the person has to say"
+    )
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        return self.site, self.device, self.code, self.point
+
+
+class Shelve(Note):
+    minutes: float = Field(ge=1, le=720, description="how long it is put aside")
+
+
+Handler = Callable[[Hub, User, Any, Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One line of the API. `role`: the least that may ask."""
+
+    method: str
+    path: str
+    summary: str
+    asks: type[_Asked]
+    handler: Handler
+    role: Role = "viewer"
+
+
+async def sites(hub: Hub, user: User, asked: Nothing, _: Request) -> Response:
+    """What is declared: sites with their gateways, devices, points, locks and berths, in the site file's order."""
+    found: dict[str, dict[str, Any]] = {}
+    for (site, name), device in hub.live.devices.items():
+        if not user.sees(site):
+            continue
+        place = found.setdefault(
+            site, {"name": site, "timezone": hub.live.zones.get(site, "Europe/Paris"), "devices": [],
+                   "berths": hub.live.berths.get(site, [])},
+        )  # fmt: skip
+        place["devices"].append(
+            {
+                "name": name, "gateway": device.gateway, "kind": device.kind,
+                "model": device.declared.get("model", ""),
+                "interval_s": device.declared["interval_s"], "points": device.points,
+                "rules": device.declared.get("rules"), "lock": device.settings.get("lock"),
+                "meter": device.settings.get("meter"), "origin": device.declared.get("origin"),
+            }
+        )  # fmt: skip
+    return JSONResponse({"sites": list(found.values())})
+
+
+async def latest(hub: Hub, user: User, asked: AskSite, _: Request) -> Response:
+    """What is known now of every device, gateway and alarm."""
+    _may_see(user, asked.site)
+    return JSONResponse(hub.everything(User(user.name, user.role, (asked.site,)) if asked.site else user))
+
+
+async def stream(hub: Hub, user: User, asked: Nothing, _: Request) -> Response:
+    """Server-sent events: first everything as `latest` has it, then what changes."""
+    events: AsyncIterator[str] = hub.stream(user)
+    return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+async def history(hub: Hub, user: User, asked: AskHistory, request: Request) -> Response:
+    """Curves, thinned so that no peak is lost; as CSV every row, unthinned. A silence stands as null between."""
+    _may_see(user, asked.site)
+    start_ns, stop_ns = asked.start_ms * 1_000_000, asked.stop_ms * 1_000_000
+    if not start_ns < stop_ns:
+        raise Problem(400, f"start_ms {asked.start_ms} is not before stop_ms {asked.stop_ms}")
+    if stop_ns - start_ns > LONGEST_NS:
+        raise Problem(400, "a span of over 20 years; ask for a shorter one")
+    device = hub.live.devices.get((asked.site, asked.device))
+    kind = asked.kind or (device.kind if device else None)
+    if kind is None:
+        raise Problem(404, f"no device {asked.device!r} at {asked.site!r}; give kind for one that has gone")
+    fields = asked.fields.split(",")
+    if asked.format == "csv":
+        await asyncio.to_thread(hub.people_audit, user.name, "exported", str(request.url.query)[:300])
+        text = await asyncio.to_thread(_csv, hub, asked, kind, fields, start_ns, stop_ns)
+        name = f"{asked.site}-{asked.device}-{kind}.csv"
+        return PlainTextResponse(
+            text, media_type="text/csv", headers={"Content-Disposition": f'attachment; filename="{name}"'}
+        )
+    gap_ns = int(3 * float(device.declared["interval_s"]) * NS) if device else 10 * NS
+    from_minutes = kind == "meter" and fields == ["power_w"] and stop_ns - start_ns > MINUTES_FROM_NS
+    work = partial(
+        curves, hub.store, asked.site, "energy_1m" if from_minutes else kind, asked.device,
+        ["max_power_w"] if from_minutes else fields, start_ns, stop_ns, asked.pixels,
+        max(gap_ns, 180 * NS if from_minutes or kind in COMPUTED else gap_ns),
+    )  # fmt: skip
+    made = await asyncio.to_thread(work)
+    return JSONResponse(
+        {
+            "kind": kind,
+            "curves": [
+                {
+                    "field": curve.name,
+                    "t_ms": (curve.t_ns // 1_000_000).tolist(),
+                    "values": [None if math.isnan(v) else v for v in curve.values.tolist()],
+                }
+                for curve in made
+            ],
+        }
+    )
+
+
+def _csv(hub: Hub, asked: AskHistory, kind: str, fields: list[str], start_ns: int, stop_ns: int) -> str:
+    found = hub.store.columns(kind, asked.device, fields, start_ns, stop_ns, asked.site)
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["time_utc", *fields])
+    columns = [found.text[n] if found.text[n].any() else found[n] for n in fields]
+    for i, t_ns in enumerate(found.t_ns.tolist()):
+        at = datetime.fromtimestamp(t_ns // NS, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{t_ns % NS:09d}Z"
+        writer.writerow([at, *(_cell(column[i]) for column in columns)])
+    return out.getvalue()
+
+
+def _cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return str(value) if isinstance(value, str) else f"{float(value):.15g}"
+
+
+async def alarms(hub: Hub, user: User, asked: AskSite, _: Request) -> Response:
+    """Alarms that are not normal, those that need somebody first, and how many began in the last ten minutes."""
+    _may_see(user, asked.site)
+    listed = [a for a in hub.alarm_list(user) if asked.site in (None, a["site"])]
+    return JSONResponse({"alarms": listed, "rate_10min": hub.alarms.rate(hub.clock.now_ns())})
+
+
+async def journal(hub: Hub, user: User, asked: AskJournal, _: Request) -> Response:
+    """What alarms did and what people did about them, the latest first."""
+    _may_see(user, asked.site)
+    await hub.write()
+    entries = await asyncio.to_thread(hub.journal.entries, asked.site, asked.device, asked.most)
+    return JSONResponse({"entries": [entry_state(e) for e in reversed(entries) if user.sees(e.key[0])]})
+
+
+def entry_state(entry: Entry) -> dict[str, Any]:
+    site, device, code, point = entry.key
+    said = sentences(entry.key, entry.event) if entry.event or code in ("stale", "gateway_offline") else None
+    return {
+        "number": entry.number, "t_ms": entry.t_ns // 1_000_000, "uncertain_ms": entry.uncertain_ns / 1e6,
+        "site": site, "device": device, "code": code, "point": point, "action": entry.action, "who": entry.who,
+        "comment": entry.comment, "text": said,
+        "until_ms": entry.until_ns // 1_000_000 if entry.until_ns else None,
+    }  # fmt: skip
+
+
+async def note(hub: Hub, user: User, asked: Note, _: Request) -> Response:
+    """Take note of an alarm of bollard. It acknowledges nothing in a SCADA."""
+    return await _act(hub, user, asked, hub.alarms.note(hub.clock.now_ns(), asked.key, user.name, asked.comment))
+
+
+async def shelve(hub: Hub, user: User, asked: Shelve, _: Request) -> Response:
+    """Put an alarm aside for a time, with a reason."""
+    span_s = 60.0 * asked.minutes
+    entry = hub.alarms.shelve(hub.clock.now_ns(), asked.key, user.name, asked.comment, span_s)
+    return await _act(hub, user, asked, entry)
+
+
+async def unshelve(hub: Hub, user: User, asked: Note, _: Request) -> Response:
+    """Take it back from the shelf."""
+    entry = hub.alarms.unshelve(hub.clock.now_ns(), asked.key, user.name, asked.comment)
+    return await _act(hub, user, asked, entry)
+
+
+async def _act(hub: Hub, user: User, asked: Note, entry: Entry) -> Response:
+    await hub.act(entry)
+    await asyncio.to_thread(hub.people_audit, user.name, f"alarm_{entry.action}", "/".join(asked.key))
+    return JSONResponse(hub.alarm_state(hub.alarms.alarms[asked.key]))
+
+
+async def rows_of(kind: str, hub: Hub, user: User, asked: AskRows, _: Request) -> Response:
+    """Rows of a computed kind, the latest first."""
+    _may_see(user, asked.site)
+    now_ns = hub.clock.now_ns()
+    stop_ns = asked.stop_ms * 1_000_000 if asked.stop_ms is not None else now_ns + NS
+    start_ns = asked.start_ms * 1_000_000 if asked.start_ms is not None else stop_ns - 7 * 86_400 * NS
+    if not start_ns < stop_ns:
+        raise Problem(400, "start_ms is not before stop_ms")
+    fields = list(COMPUTED[kind])
+    found = await asyncio.to_thread(hub.store.columns, kind, asked.device, fields, start_ns, stop_ns, asked.site)
+    newest = range(len(found) - 1, max(-1, len(found) - 1 - asked.most), -1)
+    return JSONResponse({"rows": [_row(kind, found, i) for i in newest]})
+
+
+def _row(kind: str, found: Any, i: int) -> dict[str, Any]:
+    said: dict[str, Any] = {tag: column[i] for tag, column in found.tags.items() if column[i]}
+    said["t_ms"] = int(found.t_ns[i]) // 1_000_000
+    for name, form in COMPUTED[kind].items():
+        value = found.text[name][i] if form == "str" else float(found[name][i])
+        known = value is not None and not (isinstance(value, float) and np.isnan(value))
+        if known:
+            whole = form == "int" and isinstance(value, float)
+            said[name.replace("_ns", "_ms")] = _shown(name, int(value) if whole else value)
+    return said
+
+
+def _shown(name: str, value: Any) -> Any:
+    return value // 1_000_000 if name.endswith("_ns") else value
+
+
+async def events(hub: Hub, user: User, asked: AskRows, _: Request) -> Response:
+    """Events with their sentences in French and English, the latest first."""
+    _may_see(user, asked.site)
+    stop_ns = asked.stop_ms * 1_000_000 if asked.stop_ms is not None else hub.clock.now_ns() + NS
+    start_ns = asked.start_ms * 1_000_000 if asked.start_ms is not None else stop_ns - 7 * 86_400 * NS
+    if not start_ns < stop_ns:
+        raise Problem(400, "start_ms is not before stop_ms")
+    found = await asyncio.to_thread(hub.events, asked.site, asked.device, start_ns, stop_ns)
+    return JSONResponse({"rows": [_event(row) for row in reversed(found[-asked.most :])]})
+
+
+def _event(row: RowLine) -> dict[str, Any]:
+    key = (
+        row.tags.get("site", ""),
+        row.tags.get("device", ""),
+        row.tags.get("code", ""),
+        row.tags.get("point", ""),
+    )
+    line = encode_row("event", row.tags, row.fields, row.t_ns)
+    return {**row.tags, "t_ms": row.t_ns // 1_000_000, "fields": row.fields, "text": sentences(key, line)}
+
+
+async def reports(hub: Hub, user: User, asked: Nothing, _: Request) -> Response:
+    """Reports that have been made, the newest first."""
+    found = await asyncio.to_thread(_reports, hub)
+    return JSONResponse({"reports": found})
+
+
+def _reports(hub: Hub) -> list[dict[str, Any]]:
+    folder = hub.reports
+    if not folder.is_dir():
+        return []
+    files = [f for f in folder.iterdir() if REPORT.fullmatch(f.name) and f.is_file()]
+    made = [(f.stat(), f.name) for f in files]
+    return [
+        {"name": name, "bytes": stat.st_size, "made_ms": stat.st_mtime_ns // 1_000_000}
+        for stat, name in sorted(made, key=lambda x: (-x[0].st_mtime_ns, x[1]))
+    ]
+
+
+async def report_file(hub: Hub, user: User, asked: Nothing, request: Request) -> Response:
+    """One report as a file."""
+    name = request.path_params["name"]
+    path = hub.reports / name
+    if not REPORT.fullmatch(name) or not path.is_file():
+        raise Problem(404, "no such report; see /api/1/reports")
+    await asyncio.to_thread(hub.people_audit, user.name, "report_read", name)
+    return FileResponse(path, filename=name)
+
+
+async def me(hub: Hub, user: User, asked: Nothing, _: Request) -> Response:
+    """Who asks, and what they may do."""
+    return JSONResponse({"name": user.name, "role": user.role, "sites": list(user.sites)})
+
+
+async def audit(hub: Hub, user: User, asked: Nothing, _: Request) -> Response:
+    """Who did what on this page, the latest first."""
+    found = await asyncio.to_thread(hub.people_audited)
+    said = [
+        {"t_ms": t // 1_000_000, "who": who, "action": what, "detail": detail} for t, who, what, detail in found
+    ]
+    return JSONResponse({"entries": said})
+
+
+def _may_see(user: User, site: str | None) -> None:
+    if site is not None and not user.sees(site):
+        raise Problem(403, f"user {user.name!r} may not see site {site!r}")
+
+
+BASE = "/api/1"
+ENDPOINTS = (
+    Endpoint("GET", f"{BASE}/me", "Who asks", Nothing, me),
+    Endpoint("GET", f"{BASE}/sites", "What is declared", Nothing, sites),
+    Endpoint("GET", f"{BASE}/latest", "What is known now", AskSite, latest),
+    Endpoint("GET", f"{BASE}/stream", "What is known now, and what changes", Nothing, stream),
+    Endpoint("GET", f"{BASE}/history", "Curves of a device", AskHistory, history),
+    Endpoint("GET", f"{BASE}/alarms", "Alarms", AskSite, alarms),
+    Endpoint("GET", f"{BASE}/alarms/journal", "Journal of alarms", AskJournal, journal),
+    Endpoint("POST", f"{BASE}/alarms/note", "Take note of an alarm", Note, note, "supervisor"),
+    Endpoint("POST", f"{BASE}/alarms/shelve", "Put an alarm aside", Shelve, shelve, "supervisor"),
+    Endpoint("POST", f"{BASE}/alarms/unshelve", "Take an alarm back", Note, unshelve, "supervisor"),
+    Endpoint("GET", f"{BASE}/sessions", "Calls at berths", AskRows, partial(rows_of, "session")),
+    Endpoint("GET", f"{BASE}/minutes", "Energy by the minute", AskRows, partial(rows_of, "energy_1m")),
+    Endpoint("GET", f"{BASE}/lockages", "Lockages", AskRows, partial(rows_of, "lock_cycle")),
+    Endpoint("GET", f"{BASE}/trends", "How locks age", AskRows, partial(rows_of, "lock_trend")),
+    Endpoint("GET", f"{BASE}/events", "Events", AskRows, events),
+    Endpoint("GET", f"{BASE}/reports", "Reports", Nothing, reports),
+    Endpoint("GET", f"{BASE}/reports/{{name}}", "A report's file", Nothing, report_file),
+    Endpoint("GET", f"{BASE}/audit", "Who did what", Nothing, audit, "admin"),
+)
+
+
+async def answer(endpoint: Endpoint, hub: Hub, user: User | None, request: Request) -> Response:
+    """Check who asks and what is asked, then answer. Every refusal is JSON with one sentence."""
+    try:
+        if user is None:
+            raise Problem(401, "sign in, or send a token: Authorization: Bearer …")
+        if not user.may(endpoint.role):
+            raise Problem(403, f"this takes the role {endpoint.role}; yours is {user.role}")
+        if endpoint.method == "GET":
+            asked = endpoint.asks.model_validate(_once(request.query_params.multi_items()))
+        else:
+            asked = endpoint.asks.model_validate_json(await request.body())
+        if isinstance(asked, Note):
+            _may_see(user, asked.site)
+        return await endpoint.handler(hub, user, asked, request)
+    except Problem as problem:
+        return refusal(problem.status, str(problem))
+    except NotPossible as problem:
+        return JSONResponse({"error": problem.code, "code": problem.code, "values": problem.values}, 409)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        return refusal(400, f"{'.'.join(map(str, first['loc'])) or 'request'}: {first['msg']}")
+    except (StoreUnavailable, StoreError):
+        return refusal(503, "the database does not answer; what is live goes on")
+
+
+def _once(items: list[tuple[str, str]]) -> Mapping[str, str]:
+    asked: dict[str, str] = {}
+    for name, value in items:
+        if name in asked:
+            raise Problem(400, f"{name[:60]} is given twice")
+        asked[name] = value
+    return asked
+
+
+def refusal(status: int, message: str) -> JSONResponse:
+    return JSONResponse({"error": message.encode("utf-8", "backslashreplace").decode()}, status)

@@ -1,0 +1,371 @@
+"""The middle of the page: what the broker says goes into `Live` and `Alarms`, what changed goes to all who look.
+
+A quarter of a second is a tick: devices that changed or went stale are written once as JSON, and the same bytes go
+to every client that may see their site. A client that does not read loses its stream, and gets all anew when it
+comes back.
+"""
+
+import asyncio
+import json
+import logging
+import math
+import os
+import socket
+import zlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edge.mqtt import Connection
+from edge.wire import (
+    COMPUTED,
+    RowLine,
+    WireError,
+    decode_batch,
+    decode_catalogue,
+    decode_row,
+    inflate,
+    parse_topic,
+    topic,
+)
+from gateway.book import Book
+from gateway.config import BrokerSettings
+from gateway.errors import StoreError, StoreUnavailable
+from gateway.events import sentence
+from gateway.live import NS, Device, Gateway, Key, Live, is_stale
+from gateway.store import Store
+from gateway.texts import LANGS, load_texts
+from gateway.web.alarm_book import AlarmBook
+from gateway.web.alarms import Alarm, Alarms, Entry
+from gateway.web.clock import WebClock
+from gateway.web.people import User
+
+log = logging.getLogger(__name__)
+TICK_S = 0.25
+SIGN_OF_LIFE_S = 2.0  # a page that hears nothing for longer says so
+MOST_WAITING = 64  # messages that a client may be behind
+LOOK_BACK_NS = 3 * 86_400 * NS  # events of the store that a start catches up with
+
+
+class Hub:
+    """Live state and alarms of a shore side. Everything but store and book runs in the event loop."""
+
+    def __init__(self, store: Store, book: Book, sites: tuple[str, ...], clock: WebClock) -> None:
+        self.store, self.book, self.clock = store, book, clock
+        self.live = Live(sites)
+        self.journal = AlarmBook(book)
+        self.alarms = Alarms(self.journal.entries())
+        self.connection: Connection | None = None
+        self.problem = ""  # why the book cannot be written now
+        self._unwritten: list[Entry] = []
+        self._sent: dict[Key, tuple[int, bool]] = {}  # device -> version and staleness of what was sent
+        self._sent_gateways: dict[Key, int] = {}
+        self._sent_alarms = self._sent_catalogues = -1
+        self._clients: dict[asyncio.Queue[str | None], User] = {}
+        self.reports = Path("reports")  # the folder whose reports the page lists
+        self.people_audit: Callable[[str, str, str], None] = lambda who, action, detail: None
+        self.people_audited: Callable[[], list[tuple[int, str, str, str]]] = list
+        self.live.on_event = self._hear
+        for catalogue in book.catalogues():
+            self.live.take_catalogue(catalogue)
+        self._catch_up()
+
+    # From the broker
+
+    def connect(self, broker: BrokerSettings) -> Connection:
+        """A subscribed connection that comes back by itself."""
+        filters = [topic("+", "+", leaf) for leaf in ("data", "data-z", "status", "catalogue")]
+        self.connection = Connection(
+            broker.access(), f"bollard-web-{socket.gethostname()}-{os.getpid()}",
+            lambda: connection.subscribe(filters), self.heard,
+        )  # fmt: skip
+        connection = self.connection
+        connection.start()
+        return connection
+
+    def heard(self, name: str, payload: bytes) -> None:
+        """A message of the broker. What cannot be read is ingest's to report: here it is passed over."""
+        try:
+            site, gateway, leaf = parse_topic(name)
+            if leaf == "status":
+                said = json.loads(payload)
+                if isinstance(said, dict):
+                    self.live.take_status(site, gateway, said)
+            elif leaf == "catalogue":
+                catalogue = decode_catalogue(payload)
+                if (catalogue.site, catalogue.gateway) == (site, gateway):
+                    self.live.take_catalogue(catalogue)
+            elif leaf in ("data", "data-z"):
+                header, lines = decode_batch(inflate(payload) if leaf == "data-z" else payload)
+                if (header.site, header.gateway) == (site, gateway):
+                    rows = [decode_row(line) for line in lines]
+                    self.live.take(r for r in rows if (r.tags["site"], r.tags["gateway"]) == (site, gateway))
+        except (WireError, ValueError, KeyError, TypeError, zlib.error) as error:
+            log.debug("topic=%s passed over: %r", name, error)
+
+    def _hear(self, row: RowLine) -> None:
+        device = self.live.devices.get((row.tags["site"], row.tags.get("device", "")))
+        period_ns = int(float(device.declared["interval_s"]) * NS) if device else 0
+        entry = self.alarms.heard(row, period_ns)
+        if entry is not None:
+            self._take(entry)
+
+    def _take(self, entry: Entry) -> None:
+        self.alarms.apply(entry)
+        self._unwritten.append(entry)
+
+    def _catch_up(self) -> None:
+        """Events that came while nobody was here: from the store, since the journal's last one of the site."""
+        try:
+            held = [s for s in self.store.series() if s.kind == "event"]
+            for site in sorted({s.tags["site"] for s in held}):
+                newest_ns = max(s.last_ns for s in held if s.tags["site"] == site)
+                since_ns = max(self.alarms.last_event_ns.get(site, 0), newest_ns - LOOK_BACK_NS)
+                for row in self.events(site, None, since_ns, newest_ns + 1):
+                    self.live.take([row])
+        except (StoreError, StoreUnavailable) as error:
+            log.warning("%s; alarms of before this start are those of the journal", error)
+
+    def events(self, site: str, device: str | None, start_ns: int, stop_ns: int) -> list[RowLine]:
+        """Events of the store, the first first. Raises: StoreUnavailable, StoreError."""
+        names = list(COMPUTED["event"])
+        found = self.store.columns("event", device, names, start_ns, stop_ns, site)
+        rows = []
+        for i in range(len(found)):
+            fields: dict[str, Any] = {}
+            for name, kind in COMPUTED["event"].items():
+                value = found.text[name][i] if kind == "str" else float(found[name][i])
+                if isinstance(value, float):
+                    if math.isnan(value):
+                        continue
+                    value = int(value) if kind == "int" else value
+                if value is not None:
+                    fields[name] = value
+            tags = {tag: str(column[i]) for tag, column in found.tags.items() if column[i]}
+            rows.append(RowLine("event", tags, fields, int(found.t_ns[i])))
+        return rows
+
+    # What people do
+
+    async def act(self, entry: Entry) -> None:
+        """An entry that somebody made: on disk first. Raises: StoreError, StoreUnavailable."""
+        await self.write()
+        await asyncio.to_thread(self.journal.append, [entry])
+        self.alarms.apply(entry)
+
+    async def write(self) -> None:
+        """Journal what was heard. Raises: StoreError, StoreUnavailable; nothing is lost."""
+        taken, self._unwritten = self._unwritten, []
+        if not taken:
+            return
+        try:
+            await asyncio.to_thread(self.journal.append, taken)
+        except BaseException:
+            self._unwritten = taken + self._unwritten
+            raise
+
+    # To those who look
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        quiet_s = 0.0
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._watch()
+            try:
+                await self.write()
+                self.problem = ""
+            except (StoreError, StoreUnavailable) as error:
+                if not self.problem:
+                    log.warning("%s; alarms are kept in memory meanwhile", error)
+                self.problem = str(error)
+            quiet_s += TICK_S
+            if self._tell(quiet_s >= SIGN_OF_LIFE_S):
+                quiet_s = 0.0
+
+    def _watch(self) -> None:
+        """Conditions that only this side can see: no rows, no gateway, shelvings that run out."""
+        now_ns = self.clock.now_ns()
+        for (site, name), gateway in self.live.gateways.items():
+            if gateway.online is not None:
+                self._own(now_ns, (site, name, "gateway_offline", ""), not gateway.online)
+        for (site, name), device in self.live.devices.items():
+            if device.newest_ns:
+                silent = now_ns - device.newest_ns > 2 * device.limit_s(self.clock.speed) * NS
+                gone = self._online(device) is False  # one alarm for the gateway is enough
+                self._own(now_ns, (site, name, "stale", ""), silent and not gone)
+        for entry in list(self.alarms.expired(now_ns)):
+            self._take(entry)
+
+    def _own(self, now_ns: int, key: tuple[str, str, str, str], active: bool) -> None:
+        entry = self.alarms.own(now_ns, key, active)
+        if entry is not None:
+            self._take(entry)
+
+    def _online(self, device: Device) -> bool | None:
+        gateway = self.live.gateways.get((device.site, device.gateway))
+        return gateway.online if gateway else None
+
+    def _tell(self, due: bool) -> bool:
+        """Send what has changed; True if something was sent."""
+        now_ns = self.clock.now_ns()
+        changed: dict[Key, dict[str, Any]] = {}
+        for key, device in self.live.devices.items():
+            mark = device.version, is_stale(device, now_ns, self.clock.speed, self._online(device))
+            if self._sent.get(key) != mark:
+                self._sent[key] = mark
+                changed[key] = self.device_state(device, mark[1])
+        gateways = {
+            key: gateway_state(g)
+            for key, g in self.live.gateways.items()
+            if self._sent_gateways.get(key) != g.version
+        }
+        for key, gateway in self.live.gateways.items():
+            self._sent_gateways[key] = gateway.version
+        alarms = self._sent_alarms != self.alarms.version
+        catalogues = self._sent_catalogues != self.live.catalogues
+        self._sent_alarms, self._sent_catalogues = self.alarms.version, self.live.catalogues
+        if not (changed or gateways or alarms or catalogues or due):
+            return False
+        texts: dict[tuple[str, ...], str] = {}
+        for queue, user in list(self._clients.items()):
+            text = texts.get(user.sites)
+            if text is None:
+                said = self._frame(now_ns, user, changed, gateways, alarms, catalogues)
+                text = texts[user.sites] = f"event: state\ndata: {_json(said)}\n\n"
+            if queue.qsize() >= MOST_WAITING:
+                self._clients.pop(queue)
+                queue.put_nowait(None)  # too far behind: it comes back and gets all anew
+            else:
+                queue.put_nowait(text)
+        return True
+
+    def _frame(
+        self, now_ns: int, user: User, devices: Mapping[Key, Any], gateways: Mapping[Key, Any],
+        alarms: bool, catalogues: bool,
+    ) -> dict[str, Any]:  # fmt: skip
+        said: dict[str, Any] = {
+            "now_ms": _ms(now_ns),
+            "broker": self.connection is not None and self.connection.connected,
+            "problem": bool(self.problem),
+            "devices": {"/".join(key): state for key, state in devices.items() if user.sees(key[0])},
+            "gateways": {"/".join(key): state for key, state in gateways.items() if user.sees(key[0])},
+        }
+        if alarms:
+            said["alarms"] = self.alarm_list(user)
+            said["alarm_rate"] = self.alarms.rate(now_ns)
+        if catalogues:
+            said["catalogues"] = self.live.catalogues
+        return said
+
+    def everything(self, user: User) -> dict[str, Any]:
+        """All that a page has to know at first."""
+        now_ns = self.clock.now_ns()
+        devices = {
+            key: self.device_state(d, is_stale(d, now_ns, self.clock.speed, self._online(d)))
+            for key, d in self.live.devices.items()
+        }
+        gateways = {key: gateway_state(g) for key, g in self.live.gateways.items()}
+        return self._frame(now_ns, user, devices, gateways, alarms=True, catalogues=True)
+
+    async def stream(self, user: User) -> AsyncIterator[str]:
+        """Server-sent events for one client, the first with everything."""
+        queue: asyncio.Queue[str | None] = asyncio.Queue()
+        self._clients[queue] = user
+        try:
+            yield f"retry: 1000\nevent: state\ndata: {_json(self.everything(user))}\n\n"
+            while (text := await queue.get()) is not None:
+                yield text
+        finally:
+            self._clients.pop(queue, None)
+
+    def close(self) -> None:
+        """End all streams: a server that stops does not wait for its clients."""
+        for queue in list(self._clients):
+            queue.put_nowait(None)
+        self._clients.clear()
+
+    def sign_off(self, name: str) -> None:
+        """End the streams of somebody who has signed out, or may no longer see."""
+        for queue, user in list(self._clients.items()):
+            if user.name == name:
+                self._clients.pop(queue)
+                queue.put_nowait(None)
+
+    def device_state(self, device: Device, stale: bool) -> dict[str, Any]:
+        why = "" if not stale else "offline" if self._online(device) is False else "silent"
+        return {
+            "t_ms": _ms(device.newest_ns) if device.newest_ns else None,
+            "stale": stale,
+            "why": why if device.newest_ns else "never",
+            "origin": device.origin or str(device.declared.get("origin", "")),
+            "vessel": device.vessel,
+            "readings": {n: [r.value, r.quality, _ms(r.t_ns)] for n, r in device.readings.items()},
+            "computed": {
+                kind: _computed(row) for kind, row in device.computed.items()
+            },
+        }  # fmt: skip
+
+    def alarm_list(self, user: User) -> list[dict[str, Any]]:
+        """Alarms that are not normal, those that need somebody first."""
+        shown = [a for a in self.alarms.alarms.values() if a.state != "normal" and user.sees(a.key[0])]
+        return [self.alarm_state(a) for a in sorted(shown, key=_urgency)]
+
+    def alarm_state(self, alarm: Alarm) -> dict[str, Any]:
+        site, device, code, point = alarm.key
+        return {
+            "site": site, "device": device, "code": code, "point": point, "state": alarm.state,
+            "priority": alarm.priority, "active": alarm.active, "since_ms": _ms(alarm.since_ns),
+            "ended_ms": _ms(alarm.ended_ns) if alarm.ended_ns else None, "times": alarm.times,
+            "uncertain_ms": alarm.uncertain_ns / 1e6, "who": alarm.who, "comment": alarm.comment,
+            "noted_ms": _ms(alarm.noted_ns) if alarm.noted_ns else None,
+            "shelved_until_ms": _ms(alarm.shelved_until_ns) if alarm.shelved_until_ns else None,
+            "text": sentences(alarm.key, alarm.event),
+        }  # fmt: skip
+
+
+def sentences(key: Sequence[str], event: str) -> dict[str, str]:
+    """What happened, in each language."""
+    site, device, code, _ = key
+    said = {}
+    for lang in LANGS:
+        texts = load_texts(lang)
+        own = texts.template(f"web.own.{code}")
+        said[lang] = own.format(device=device, site=site) if own else sentence(decode_row(event), texts)
+    return said
+
+
+def _computed(row: RowLine) -> dict[str, Any]:
+    """Its fields; instants in milliseconds."""
+    said: dict[str, Any] = {"t_ms": _ms(row.t_ns)}
+    for name, value in row.fields.items():
+        whole = name.endswith("_ns") and isinstance(value, int)
+        said[name.replace("_ns", "_ms") if whole else name] = _ms(int(value)) if whole else value
+    return said
+
+
+def gateway_state(gateway: Gateway) -> dict[str, Any]:
+    said = gateway.status
+    until_ns = said.get("confirmed_until_ns")
+    return {
+        "online": gateway.online,
+        "clock_trusted": bool(said.get("clock_trusted")),
+        "confirmed_until_ms": _ms(until_ns) if isinstance(until_ns, int) else None,
+        "waiting": said.get("waiting"),
+        "dropped": said.get("dropped"),
+        "version": str(said.get("version", "")),
+    }
+
+
+def _urgency(alarm: Alarm) -> tuple[int, int, int]:
+    order = {"unacknowledged": 0, "returned": 1, "acknowledged": 2, "suppressed": 3, "shelved": 4, "normal": 5}
+    return order[alarm.state], ("high", "medium", "low").index(alarm.priority), -alarm.since_ns
+
+
+def _ms(t_ns: int) -> int:
+    """Milliseconds: what a browser's clock counts in, exact in its numbers."""
+    return t_ns // 1_000_000
+
+
+def _json(said: Mapping[str, Any]) -> str:
+    return json.dumps(said, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

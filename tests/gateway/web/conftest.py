@@ -1,0 +1,135 @@
+"""A running port-day behind the page: simulator, agent, ingest, `bollard serve`, and a real browser."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from processes import Process, free_port
+
+EPOCH_NS = 1_811_829_600_000_000_000  # 2027-06-01 06:00 UTC: two locks, three berths, ships come and go
+SPEED = 20.0
+PASSWORD = "a long enough one"
+SHORE = """
+schema = 1
+[store]
+url = "sqlite:store.db"
+[broker]
+embedded = true
+port = {port}
+"""
+SERVE = """
+schema = 1
+[store]
+url = "sqlite:store.db"
+[broker]
+port = {port}
+"""
+
+
+class Port:
+    """The processes of a simulated port, each of which may be ended and started again."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.folder, self._stack = folder, stack
+        self.clock = folder / "clock.json"
+        self.control = free_port()
+        broker = free_port()
+        (folder / "shore.toml").write_text(SHORE.format(port=broker))
+        (folder / "serve.toml").write_text(SERVE.format(port=broker))
+        told = {"epoch_ns": EPOCH_NS, "speed": SPEED, "origin_monotonic_ns": time.monotonic_ns()}
+        self.clock.write_text(json.dumps(told))
+        base = free_port()
+        sim = ["python", "-m", "firmware_sim.cli", "run", "port-day", "--sim-clock", str(self.clock)]
+        self._start([*sim, "--port-base", str(base), "--control-port", str(self.control)])
+        site = subprocess.run(
+            [sys.executable, "-m", "firmware_sim.cli", "site", "port-day", "--port-base", str(base)],
+            capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        (folder / "site.toml").write_text(site.replace("[broker]\n", f"[broker]\nport = {broker}\n", 1))
+        self._start(["python", "-m", "gateway.ingest_cli", "--shore", str(folder / "shore.toml")])
+        self.agent = self.start_agent()
+        for name, role in (("chef", "admin"), ("anne", "supervisor"), ("bruno", "supervisor"), ("vera", "viewer")):
+            self.user("add", name, "--role", role)
+        self.port = free_port()
+        self.server = self.start_server()
+
+    def _start(self, command: list[str]) -> Process:
+        return self._stack.enter_context(Process(command, timeout_s=180.0))
+
+    def start_agent(self) -> Process:
+        site = str(self.folder / "site.toml")
+        return self._start(["python", "-m", "edge.cli", "run", "--site", site, "--sim-clock", str(self.clock)])
+
+    def start_server(self) -> Process:
+        shore = str(self.folder / "serve.toml")
+        command = ["python", "-m", "gateway.cli", "serve", "--shore", shore, "--port", str(self.port)]
+        return self._start([*command, "--sim-clock", str(self.clock)])
+
+    def user(self, *words: str) -> None:
+        command = [sys.executable, "-m", "gateway.cli", "user", *words, "--shore", str(self.folder / "serve.toml")]
+        command += ["--password-stdin"] if words[0] == "add" else []
+        subprocess.run(command, input=PASSWORD + "\n", text=True, check=True, capture_output=True)
+
+    def fault(self, name: str, turn: str, device: str, *options: str) -> None:
+        more = [part for option in options for part in ("--option", option)]
+        subprocess.run(
+            [sys.executable, "-m", "firmware_sim.cli", "fault", name, turn, "--device", device, *more,
+             "--control-port", str(self.control)],
+            check=True, capture_output=True,
+        )  # fmt: skip
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@pytest.fixture(scope="session")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Port]:
+    with ExitStack() as stack:
+        yield Port(tmp_path_factory.mktemp("port"), stack)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-dev-shm-usage"]
+        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=options)
+        yield chromium
+        chromium.close()
+
+
+SignIn = Callable[..., Page]
+
+
+@pytest.fixture
+def sign_in(browser: Browser, port: Port) -> Iterator[SignIn]:
+    """`sign_in("anne", lang="fr", width=1400)` opens the page as somebody, and fails on any script error."""
+    contexts: list[BrowserContext] = []
+    wrong: list[str] = []
+
+    def opened(name: str, path: str = "/", lang: str = "fr", width: int = 1400, dark: bool = False) -> Page:
+        context = browser.new_context(
+            locale="fr-FR" if lang == "fr" else "en-GB", viewport={"width": width, "height": 950},
+            color_scheme="dark" if dark else "light",
+        )  # fmt: skip
+        context.set_default_timeout(60_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto(f"{port.url}/login?next={path}")
+        page.fill("input[name=name]", name)
+        page.fill("input[name=password]", PASSWORD)
+        page.click("button")
+        page.wait_for_selector(".view")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert wrong == []
