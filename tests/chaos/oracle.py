@@ -144,8 +144,12 @@ def recompute(journal: Journal, loaded: LoadedSite) -> tuple[Compute, list[RowLi
         line = wire.decode_row(sealed.line)
         device = line.tags["device"]
         row = _row(loaded.profiles[device], line)
-        compute.vessel_of(device, row)
-        for out in compute.feed(device, row):
+        if "late" in line.fields:  # from before what was there already: energy is revised by it
+            found = compute.feed_late(device, row)
+        else:
+            compute.vessel_of(device, row)
+            found = compute.feed(device, row)
+        for out in found:
             own = tags[out.device or device] | {"device": out.device or device} | out.tags
             made.append(wire.decode_row(wire.encode_row(out.kind, own, out.fields, out.t_ns)))
     return compute, made
