@@ -21,12 +21,12 @@ NAN = float("nan")
 CONSTANTS = SimpleNamespace(**{**vars(soc_model), **vars(soc_grid), **vars(soc)})
 
 
-def drive(name: str, seconds: int, soc0: float, seed: int) -> tuple[Any, Any, Any, Any]:
+def drive(name: str, seconds: int, soc0: float, seed: int, h: float = 0.0) -> tuple[Any, Any, Any, Any]:
     """A random drive on the model itself: times [s], voltage, current and true SoC of one cell."""
     cell, rng = load_cell(name), np.random.default_rng(seed)
     current = np.repeat(rng.normal(-0.2, 0.7, seconds // 20 + 1), 20)[:seconds] * cell.capacity_ah
     voltage, truth = np.empty(seconds), np.empty(seconds)
-    z, x1, x2, h = soc0, 0.0, 0.0, 0.0
+    z, x1, x2 = soc0, 0.0, 0.0
     for k in range(seconds):
         if k:
             mean = 0.5 * (current[k] + current[k - 1])
@@ -58,6 +58,31 @@ def test_the_filter_agrees_with_its_twin(name: str) -> None:
             assert state["soc"][0] == pytest.approx(twin.soc, abs=2e-5)
             assert state["capacity_ah"][0] == pytest.approx(twin.capacity_ah, rel=1e-4)
     assert twin.settled or name == "lfp"
+
+
+@pytest.mark.parametrize("past", [-1.0, 1.0])
+def test_what_hysteresis_was_before_the_first_row_is_found_with_soc(past: float) -> None:
+    t_s, voltage, current, truth = drive("lfp", 5400, 0.3, seed=17, h=past)
+    params = pack_params(load_cell("lfp"), 1, 1)
+    state = soc.init(params)
+    for k in range(len(t_s)):
+        soc.step(state, params, START_NS + k * S, voltage[k], current[k], 25.0, NAN)
+        if k > 60:
+            assert state["soc_low"][0] <= truth[k] <= state["soc_high"][0]
+    assert state["pasts"][0] == 1
+    assert abs(state["soc"][0] - truth[-1]) < 0.01
+
+
+def test_a_sensors_offset_is_found_and_not_followed() -> None:
+    t_s, voltage, current, truth = drive("nmc", 14_000, 0.9, seed=19)
+    params = pack_params(load_cell("nmc"), 1, 1)
+    offset_a = 0.04 * float(params["capacity_ah"][0])
+    state, worst = soc.init(params), 0.0
+    for k in range(len(t_s)):
+        soc.step(state, params, START_NS + k * S, voltage[k], current[k] + offset_a, 25.0, NAN)
+        worst = max(worst, abs(float(state["soc"][0] - truth[k]))) if k > 7_000 else 0.0
+    assert state["bias_a"][0] == pytest.approx(offset_a, rel=0.25)
+    assert worst < 0.02
 
 
 def test_an_unknown_start_is_found_within_ten_minutes() -> None:
