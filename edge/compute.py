@@ -3,7 +3,7 @@
 import hashlib
 
 from drivers.row import Row
-from edge import battery, berth, lock, meter
+from edge import again, battery, berth, lock, meter
 from edge.again import Again
 from edge.config import LoadedSite, MeterConfig
 from edge.unit import NS, Output, Unit
@@ -68,7 +68,14 @@ class Compute:
     @property
     def layout(self) -> str:
         """What the states' bytes mean; a state of another layout is not read."""
-        parts = [*battery.layout(), *berth.layout(), *lock.layout(), *meter.layout()]
+        parts = [
+            again.HEAD.format,
+            again.SIZES.format,
+            *battery.layout(),
+            *berth.layout(),
+            *lock.layout(),
+            *meter.layout(),
+        ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def restore(self, states: dict[str, bytes]) -> None:
