@@ -12,11 +12,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 demo: $(READY)
 	@$(BIN)/bollard demo
 
+test: export PYTHONDONTWRITEBYTECODE =
 test: export NUMBA_CACHE_DIR = $(CURDIR)/$(VENV)/kernels
 test: $(READY)
 	@$(BIN)/bollard edge warm  # once, not in every worker and agent at the same time; the plants, too
 	@$(BIN)/bollard sim truth port-day --out $(VENV)/truth.csv --span-s 60 >/dev/null
-	$(BIN)/pytest -q --benchmark-disable -n 4 --dist loadgroup
+	$(BIN)/pytest -q --benchmark-disable -n 4
 
 lint: $(READY)
 	$(BIN)/ruff check .

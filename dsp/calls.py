@@ -36,10 +36,10 @@ STATE = np.dtype(
 )
 
 
-def init() -> NDArray[Any]:
-    """State of a berth of which nothing is known."""
+def init(range_wh: float = math.inf) -> NDArray[Any]:
+    """State of a berth of which nothing is known, whose register counts modulo `range_wh`. [Wh]"""
     state = np.zeros(1, STATE)
-    state["call"] = session.init()
+    state["call"] = session.init(range_wh)
     state["meter_w"] = state["register_wh"] = state["soc"] = np.nan
     state["meter_t_ns"] = UNKNOWN
     return state

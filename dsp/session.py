@@ -8,7 +8,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dsp.bins import NS_PER_HOUR, NS_PER_S, UNKNOWN
-from dsp.counter import FORWARD, classify
+from dsp.counter import AMBIGUOUS, FORWARD, ROLLOVER, classify
 from dsp.energy import BELIEVED_AFTER, LARGEST_EXACT
 
 FLICKER_NS = 30 * NS_PER_S  # a shorter contact is no call, a shorter parting does not end one
@@ -55,6 +55,7 @@ STATE = np.dtype(
         ("parted_ns", "i8"),  # the row that told of the parting
         ("begin_unseen_ns", "i8"),
         ("connected_ns", "i8"),
+        ("range_wh", "f8"),  # the register counts modulo this; infinite: it never goes over
         ("register_wh", "i8"),  # last one believed; UNKNOWN before the first
         ("register_t_ns", "i8"),  # when it last moved, or the call began
         ("strange", "i8"),  # readings in a row that do not follow from it
@@ -82,9 +83,10 @@ STATE = np.dtype(
 )
 
 
-def init() -> NDArray[Any]:
-    """State of a berth of which nothing is known."""
+def init(range_wh: float = math.inf) -> NDArray[Any]:
+    """State of a berth of which nothing is known, whose register counts modulo `range_wh`. [Wh]"""
     state = np.zeros(1, STATE)
+    state["range_wh"] = range_wh
     for name in ("t_ns", "told_ns", "register_wh", "register_t_ns", "power_t_ns", "low_since_ns", "window"):
         state[name] = UNKNOWN
     state["power_w"] = np.nan
@@ -219,10 +221,11 @@ def _count(s: Any, t_ns: int, register_wh: float) -> None:
         return
     wh = math.floor(register_wh + 0.5)
     if s.register_wh >= 0:
-        kind, delta_wh = classify(
-            s.register_wh, wh, (t_ns - s.register_t_ns) / NS_PER_S, LARGEST_POWER_W, math.inf
-        )
-        if kind != FORWARD:
+        step_s = (t_ns - s.register_t_ns) / NS_PER_S
+        kind, delta_wh = classify(s.register_wh, wh, step_s, LARGEST_POWER_W, s.range_wh)
+        if kind == AMBIGUOUS:  # still for hours: what it shows counts, the meter's own ledger asks for an index
+            kind, delta_wh = classify(s.register_wh, wh, step_s, LARGEST_POWER_W, math.inf)
+        if kind not in (FORWARD, ROLLOVER):
             s.strange = s.strange + 1 if wh >= s.strange_wh else 1
             s.strange_wh = wh
             if s.strange < BELIEVED_AFTER:

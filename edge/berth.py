@@ -35,7 +35,8 @@ class Berth:
         self._berth, self._meter, self._battery, self._vessels = berth, meter, battery, vessels
         self._points = [index.get(name) for name in POINTS]  # of the tower
         self.max_gap_ns = meter.max_gap_ns
-        self._state, self._row, self._out = calls.init(), np.zeros(1, calls.ROW), np.zeros(1, calls.OUT)
+        self._state = calls.init(meter.range_wh)
+        self._row, self._out = np.zeros(1, calls.ROW), np.zeros(1, calls.OUT)
         self._vessel = b"unknown"
 
     def inputs(self, device: str, row: Row) -> list[Input]:

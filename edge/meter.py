@@ -38,11 +38,11 @@ class Meter:
         self._import, self._export = (index.get(name) for name in REGISTERS)
         counting = counting_of(meter, profile)
         self.max_gap_ns, self._max_power_w = counting.max_gap_ns, counting.max_power_w
-        self._ratio, self._quantum_wh, self._range_wh = counting.ratio, counting.quantum_wh, counting.range_wh
+        self._ratio, self._quantum_wh, self.range_wh = counting.ratio, counting.quantum_wh, counting.range_wh
         self._replacements = sorted(meter.replacement, key=lambda r: r.at)
         self._state = energy.init()
         self._out = np.zeros(256, energy.OUT)
-        self._late = LateRows(self.max_gap_ns, self._max_power_w, self._range_wh)
+        self._late = LateRows(self.max_gap_ns, self._max_power_w, self.range_wh)
         self._check, self._check_out = crosscheck.init(), np.zeros(1, crosscheck.OUT)
         self._class_share = 2.0 * _percent(meter.accuracy_class) / 100.0  # of the power and of the energy
         self._check_ns, self._lag_s = int(meter.crosscheck_s * NS), meter.register_lag_s
@@ -87,7 +87,7 @@ class Meter:
         while True:  # a long gap closes more minutes than `out` has room for
             closed = energy.step(
                 self._state, at_ns, power_w, import_wh, export_wh, self.max_gap_ns, self._max_power_w,
-                self._range_wh, self._out,
+                self.range_wh, self._out,
             )  # fmt: skip
             if at_ns >= 0:
                 yield from self._tell(t_ns)
@@ -138,7 +138,7 @@ class Meter:
         opening = [NAN if wh is None else float(wh) for wh in (change.opening_import_wh, change.opening_export_wh)]
         out = np.zeros(max(256, (at_ns - int(self._state["t_ns"][0])) // (60 * NS) + 40), energy.OUT)
         believed, closed = revise.replace(
-            self._state, at_ns, NAN, *closing, *opening, self.max_gap_ns, self._max_power_w, self._range_wh, out
+            self._state, at_ns, NAN, *closing, *opening, self.max_gap_ns, self._max_power_w, self.range_wh, out
         )
         for minute in out[:closed]:
             self._late.published(minute)

@@ -45,7 +45,7 @@ def recompute_calls(store: Store, place: Place, start_ns: int, stop_ns: int) -> 
     """Compute the calls that begin at `start_ns <= t < stop_ns` again. Writes nothing. Raises: StoreError, ..."""
     rows, vessels = _rows(store, place, start_ns - LOOK_NS, stop_ns + LOOK_NS)
     out = np.zeros(MOST_CALLS, calls.OUT)
-    found = out[: calls.run(calls.init(), rows, place.meter.max_gap_ns, out)]
+    found = out[: calls.run(calls.init(place.meter.range_wh), rows, place.meter.max_gap_ns, out)]
     inside = found[(found["start_ns"] >= start_ns) & (found["start_ns"] < stop_ns)]
     outcome = Outcome(rows=len(rows), computed=len(inside))
     names = list(calls.OUT.names or ())

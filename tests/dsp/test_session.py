@@ -54,6 +54,16 @@ def charge(berth: Berth, seconds: range, mated: range, powered: range, power_w: 
         )
 
 
+def test_a_register_that_goes_over_in_a_call_loses_nothing() -> None:
+    berth = Berth(state=session.init(1e6))
+    for s in range(400):
+        delivered = 2000 * max(0, min(s, 300) - 100)
+        berth.row(s, mated=float(50 <= s < 350), power_w=7.2e6, register_wh=(900_000.0 + delivered) % 1e6, soc=0.5)
+    (call,) = berth.calls
+    assert call["energy_wh"] == 400_000
+    assert (call["register_open_wh"], call["register_close_wh"]) == (900_000, 300_000)
+
+
 def test_a_plain_call_is_told_with_its_energy_and_times() -> None:
     berth = Berth()
     charge(berth, range(1000), range(100, 900), range(200, 800))

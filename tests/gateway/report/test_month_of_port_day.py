@@ -99,9 +99,9 @@ def test_a_replaced_meter_has_two_epochs_that_add_up(month: MonthStore, report: 
 
 
 def test_calls_are_those_of_the_plugs(month: MonthStore, report: Report) -> None:
-    """Two calls cannot be: one reaches into an outage of its meter, in the other its register goes over.
+    """One call cannot be: it reaches into an outage of its meter. It does not agree with its minutes, and says so.
 
-    Both are told apart from the rest: they do not agree with their minutes.
+    The call in which the register goes over is like the others.
     """
     planted = {(c.berth, c.first_ns // 10**9): c for c in month.truth.calls if START_NS < c.last_ns <= STOP_NS}
     assert len(report.calls) == len(planted)
@@ -111,5 +111,5 @@ def test_calls_are_those_of_the_plugs(month: MonthStore, report: Report) -> None
         assert (call.vessel, call.end_ns // 10**9) == (truth.vessel, truth.last_ns // 10**9)
         if call.energy_wh != truth.energy_wh:
             wrong.append(call)
-    assert [call.agrees for call in wrong] == [False, False]
-    assert sum(call.agrees is True for call in report.calls) == len(planted) - 2
+    assert [call.agrees for call in wrong] == [False]
+    assert sum(call.agrees is True for call in report.calls) == len(planted) - 1
