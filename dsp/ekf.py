@@ -1,9 +1,10 @@
-"""An extended Kalman filter of SoC with the sensor's offset and the capacity: the cross-check of `dsp.soc`.
+"""An extended Kalman filter of SoC with the sensor's offset and the capacity: beside `dsp.soc`.
 
 States are SoC, the offset of the current sensor and the inverse of the capacity, relative to the one given;
 the voltages behind both RC pairs and the hysteresis follow the measured current. It is quick and finds an
 offset well, but linearises: on an LFP plateau it may settle on the wrong one of several maxima, so its SoC is
-for comparison. Written out for three states, since `np.linalg` in a kernel loads SciPy.
+for comparison, and `dsp.soc_grid` starts it and calls it back. Written out for three states, since `np.linalg`
+in a kernel loads SciPy.
 """
 
 import math

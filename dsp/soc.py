@@ -1,11 +1,11 @@
 """State of charge of a pack from its voltage, current and temperature: a point-mass (grid) filter.
 
 A Kalman filter linearises into one of the several maxima that a flat open-circuit curve gives; a grid keeps
-all of them. Once the first search has settled, rows of hypotheses about the current sensor's offset and the
-capacity stand beside each other, each with its own grid of SoC: a biased sensor and a faded battery are found
-rather than followed. Rows of the recording are averaged over `WINDOW_S` before they are weighed (the model is
-linear in what is averaged), so that the cost of a row is small. SoC here is the charge above "empty" over the
-present capacity, at any temperature. Indicative only, not for operation.
+all of them. Once it has settled, a Kalman filter is started there and finds the current sensor's offset and the
+capacity: a biased sensor and a faded battery are found rather than followed.
+Rows of the recording are averaged over `WINDOW_S` before they are weighed (the model is linear in what is
+averaged), so that the cost of a row is small. SoC here is the charge above "empty" over the present capacity, at
+any temperature. Indicative only, not for operation.
 
 This file takes rows and their defects; `soc_model` is the circuit, `soc_grid` the filter.
 """

@@ -1,7 +1,8 @@
 """The point-mass filter of `dsp.soc`: rows of hypotheses of SoC, weighed by what the circuit expects.
 
-Row r stands for one offset of the current sensor and one capacity; its hypotheses lie a step apart over 0..1
-and move together with the charge counted. Until SoC has settled there is the middle row only.
+Hypotheses lie a step apart over 0..1 and move together with the charge counted. A row stands for one past of
+hysteresis before the first row or in a silence; when it is known which, or no longer matters, one row is left.
+Offset of the sensor and capacity come from `ekf`, started where SoC has settled.
 Source: R. S. Bucy and K. D. Senne, Automatica 7 (1971) 287-298 (point-mass filter); P. J. Huber, Annals of
 Mathematical Statistics 35 (1964) 73-101 (loss). Departures: weights move with the grid and evidence fades.
 """
