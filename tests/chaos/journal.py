@@ -7,10 +7,13 @@ was published before it was safe. A row that the file itself forgets in between 
 """
 
 import sqlite3
+import zlib
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge import wire
 from edge.spool import Spool, Tally
 
 TRIGGERS = """
@@ -18,6 +21,9 @@ CREATE TABLE chaos_row (seq INTEGER PRIMARY KEY, lane INTEGER, replay INTEGER, l
 CREATE TABLE chaos_freed (n INTEGER PRIMARY KEY, id INTEGER, dropped INTEGER);
 CREATE TRIGGER chaos_sealed AFTER INSERT ON row BEGIN
   INSERT INTO chaos_row VALUES (NEW.seq, NEW.lane, NEW.replay, NEW.line, NEW.batch); END;
+CREATE TABLE chaos_batch (id INTEGER PRIMARY KEY, seq INTEGER, body BLOB);
+CREATE TRIGGER chaos_direct AFTER INSERT ON batch BEGIN
+  INSERT INTO chaos_batch VALUES (NEW.id, (SELECT coalesce(max(seq), 0) FROM chaos_row), NEW.body); END;
 CREATE TRIGGER chaos_batched AFTER UPDATE OF batch ON row BEGIN
   UPDATE chaos_row SET batch = NEW.batch WHERE seq = NEW.seq; END;
 CREATE TRIGGER chaos_freed_ AFTER DELETE ON batch BEGIN
@@ -72,12 +78,34 @@ def read(path: Path, owner: str) -> Journal:
     with closing(sqlite3.connect(path)) as db:
         damage = db.execute("PRAGMA integrity_check").fetchone()[0]
         assert damage == "ok", f"{path}: {damage}"
-        query = (
-            "SELECT line, replay, batch, EXISTS (SELECT 1 FROM chaos_freed WHERE id = batch AND dropped)"
-            " FROM chaos_row ORDER BY seq"
-        )
+        gone = {number for (number,) in db.execute("SELECT id FROM chaos_freed WHERE dropped")}
         rows = [
-            Sealed(line, bool(replay), batch, bool(dropped)) for line, replay, batch, dropped in db.execute(query)
+            (seq, Sealed(line, bool(replay), batch, batch in gone))
+            for seq, line, replay, batch in db.execute("SELECT seq, line, replay, batch FROM chaos_row")
         ]
+        count = len(rows)
+        rows += _direct(db, rows, gone)
         highest = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'row'").fetchone()
-    return Journal(name, rows, tally, checkpoint, (highest[0] if highest else 0) - len(rows))
+    return Journal(name, _in_order(rows), tally, checkpoint, (highest[0] if highest else 0) - count)
+
+
+def _direct(
+    db: sqlite3.Connection, rows: list[tuple[int, Sealed]], gone: set[int]
+) -> Iterator[tuple[int, Sealed]]:
+    """Rows that went into a batch at once and never stood in a table of their own."""
+    known = {(sealed.batch, sealed.line) for _, sealed in rows}
+    for number, seq, body in db.execute("SELECT id, seq, body FROM chaos_batch ORDER BY id"):
+        for line in zlib.decompress(body).decode().split("\n")[:-1] if body else ():
+            if (number, line) not in known:
+                yield seq, Sealed(line, line[: line.index(",")] not in wire.COMPUTED, number, number in gone)
+
+
+def _in_order(rows: list[tuple[int, Sealed]]) -> list[Sealed]:
+    """As they came: by their times, those that came late where they came."""
+    found, newest_ns = [], 0
+    for seq, sealed in sorted(rows, key=lambda row: row[0]):
+        t_ns = int(sealed.line[sealed.line.rindex(" ") :])
+        late = ",late=1i" in sealed.line or " late=1i" in sealed.line
+        newest_ns = newest_ns if late else max(newest_ns, t_ns)
+        found.append((newest_ns if late else t_ns, seq, sealed))
+    return [sealed for _, _, sealed in sorted(found, key=lambda row: row[:2])]

@@ -145,7 +145,7 @@ def recompute(journal: Journal, loaded: LoadedSite) -> tuple[Compute, list[RowLi
         device = line.tags["device"]
         row = _row(loaded.profiles[device], line)
         if "late" in line.fields:  # from before what was there already: energy is revised by it
-            found = compute.feed_late(device, row)
+            found = compute.feed_late(device, row, line.tags.get("vessel", ""))
         else:
             compute.vessel_of(device, row)
             found = compute.feed(device, row)
