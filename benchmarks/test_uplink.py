@@ -35,7 +35,8 @@ from servers.influx import ORG, TOKEN, InfluxServer
 from servers.mosquitto import Mosquitto
 
 from edge import wire
-from edge.spool import Entry, Spool
+from edge.spool import Spool
+from edge.spool_base import Entry
 
 SITE, GATEWAY = "bench-port", "gw-bench"
 DEVICES, POINTS = 5, 100
@@ -66,6 +67,8 @@ deflate = true
 path = "spool.db"
 flush_s = 0.5
 max_mib = 16000
+[clock]
+require = false
 """
 DEVICE = """
 [[device]]
@@ -145,6 +148,7 @@ class Chain:
 
     broker: Mosquitto
     influx: InfluxServer
+    folder: Path  # of the database
     servers: list[int]  # ports of the simulated devices
     ingest: Process
 
@@ -166,7 +170,7 @@ def chain(tmp_path: Path) -> Iterator[Chain]:
             SHORE.format(url=influx.access.url, org=ORG, bucket="bench", token=TOKEN, port=broker.port)
         )
         with Process(["python", "-m", "gateway.cli", "ingest", "--shore", str(shore)]) as ingest:
-            yield Chain(broker, influx, json.loads(servers.ready_line[5:]), ingest)
+            yield Chain(broker, influx, tmp_path / "influx", json.loads(servers.ready_line[5:]), ingest)
 
 
 def agent(site: Path) -> Process:
@@ -237,6 +241,7 @@ def test_an_outage_is_made_up_for(benchmark: BenchmarkFixture, chain: Chain, tmp
                 rss_mb.append(seen.memory_info().rss / 1e6)
                 assert time.monotonic() - began_s < 3600 * OUTAGE_H, f"{listener.drained_rows} of {rows} rows"
             figures["took_s"] = time.monotonic() - began_s
+            figures["stored_mb"] = sum(f.stat().st_size for f in chain.folder.rglob("*") if f.is_file()) / 1e6
             figures["rss_mb"] = max(rss_mb)
             figures["worst_live_s"] = max(listener.live_ages_s, default=float("nan"))
             figures["p99_live_s"] = quantile(listener.live_ages_s, 0.99)
@@ -249,5 +254,7 @@ def test_an_outage_is_made_up_for(benchmark: BenchmarkFixture, chain: Chain, tmp
         f" {rows * POINTS / figures['took_s']:,.0f} values/s"
         f"\nlive rows meanwhile: p99 {figures['p99_live_s']:.2f} s, worst {figures['worst_live_s']:.2f} s"
         f" (aim 2 s); the agent's memory at most {figures['rss_mb']:.0f} MB"
+        f"\nInfluxDB's folder: {figures['stored_mb']:.0f} MB,"
+        f" {1e6 * figures['stored_mb'] / rows / POINTS:.1f} bytes per value before it compacts"
     )
     benchmark.extra_info.update(figures)
