@@ -8,7 +8,6 @@ was published before it was safe. A row that the file itself forgets in between 
 
 import sqlite3
 import zlib
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,26 +77,27 @@ def read(path: Path, owner: str) -> Journal:
     with closing(sqlite3.connect(path)) as db:
         damage = db.execute("PRAGMA integrity_check").fetchone()[0]
         assert damage == "ok", f"{path}: {damage}"
+        batches = db.execute("SELECT id, seq, body FROM chaos_batch ORDER BY id").fetchall()
         gone = {number for (number,) in db.execute("SELECT id FROM chaos_freed WHERE dropped")}
+        of = {line: number for number, _, body in batches for line in _lines(body)}
+        found = db.execute("SELECT seq, line, replay FROM chaos_row").fetchall()
         rows = [
-            (seq, Sealed(line, bool(replay), batch, batch in gone))
-            for seq, line, replay, batch in db.execute("SELECT seq, line, replay, batch FROM chaos_row")
+            (seq, Sealed(line, bool(replay), of.get(line), of.get(line) in gone)) for seq, line, replay in found
         ]
         count = len(rows)
-        rows += _direct(db, rows, gone)
+        known = {line for _, line, _ in found}
+        for number, seq, body in batches:  # rows that went into a batch at once, without a place of their own
+            rows += [
+                (seq, Sealed(line, line[: line.index(",")] not in wire.COMPUTED, number, number in gone))
+                for line in _lines(body)
+                if line not in known
+            ]
         highest = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'row'").fetchone()
     return Journal(name, _in_order(rows), tally, checkpoint, (highest[0] if highest else 0) - count)
 
 
-def _direct(
-    db: sqlite3.Connection, rows: list[tuple[int, Sealed]], gone: set[int]
-) -> Iterator[tuple[int, Sealed]]:
-    """Rows that went into a batch at once and never stood in a table of their own."""
-    known = {(sealed.batch, sealed.line) for _, sealed in rows}
-    for number, seq, body in db.execute("SELECT id, seq, body FROM chaos_batch ORDER BY id"):
-        for line in zlib.decompress(body).decode().split("\n")[:-1] if body else ():
-            if (number, line) not in known:
-                yield seq, Sealed(line, line[: line.index(",")] not in wire.COMPUTED, number, number in gone)
+def _lines(body: bytes) -> list[str]:
+    return zlib.decompress(body).decode().split("\n")[:-1] if body else []
 
 
 def _in_order(rows: list[tuple[int, Sealed]]) -> list[Sealed]:
