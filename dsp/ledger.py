@@ -41,11 +41,12 @@ def places(state: NDArray[Any], t_ns: NDArray[np.int64]) -> int:
     """Minutes that `run` may write for these rows, at most."""
     if len(t_ns) == 0:
         return 0
-    seen_ns = int(state["meter"]["seen_ns"][0])
-    first_ns = seen_ns if seen_ns >= 0 else int(t_ns[0])
-    return (
-        max(0, min(int(t_ns[-1]) - first_ns, LONGEST_SILENCE_NS + len(t_ns) * MINUTE_NS)) // MINUTE_NS + BINS + 2
-    )
+    meter = state["meter"][0]
+    first_ns = int(meter["seen_ns"]) if meter["seen_ns"] >= 0 else int(t_ns[0])
+    span_ns = max(0, min(int(t_ns[-1]) - first_ns, LONGEST_SILENCE_NS + len(t_ns) * MINUTE_NS))
+    # Minutes of before that are not told yet: those open, with a silence between them.
+    waiting_ns = first_ns - int(meter["bins"]["minute_ns"][0]) if meter["count"] > 0 else 0
+    return (span_ns + max(0, waiting_ns)) // MINUTE_NS + BINS + 2
 
 
 @njit(cache=True, nogil=True)

@@ -99,6 +99,7 @@ DIGITS = {
         "available_low_wh": 0, "available_high_wh": 0, "to_target_s": 1, "to_target_low_s": 1,
         "to_target_high_s": 1,
     },
+    "session": {"soc_start": 10, "soc_end": 10},  # as in the soc rows that they are
     "link": {"scan_ms": 3, "round_trip_ms": 3, "period_ms": 3, "clock_offset_ms": 3},
 }  # fmt: skip
 REVISED = ("energy_1m", "session", "lock_cycle")  # these carry a tag rev; readers take the highest

@@ -106,12 +106,12 @@ def test_what_is_published_holds_no_secret(tmp_path: Path) -> None:
         (
             'host = "10.20.0.7"',
             'host = "10.20.0.7"\n[device.meter]\nsupply = "reseller"',
-            "device[0].meter.supply = 'reseller': belongs to a delivery point; take it out",
+            "device meter-1: meter.supply = 'reseller': belongs to a delivery point; take it out",
         ),
         (
             'meter = "meter-1"',
             'meter = "meter-1"\nuse = "traction"\nbaseline = "main.mgo.sfoc.medium.epa"',
-            "berth[0].efficiency = None: traction needs it beside baseline; give it as in 0.85",
+            "berth berth-1: efficiency = None: traction needs it beside baseline; give it as in 0.85",
         ),
         ("schema = 1", "schema = 2", "schema = 2: Input should be 1; give version of this format: 1"),
         (

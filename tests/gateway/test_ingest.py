@@ -321,7 +321,7 @@ def test_wrong_input_on_the_command_line_is_exit_2(tmp_path: Path) -> None:
         assert process.wait(30) == 2
     assert process.said == [f"{shore_file}: colour = 'red': Extra inputs are not permitted; use one of "
                             "book, broker, company, group, http, operator, port, production, report, schema, "
-                            "sites, store"]  # fmt: skip
+                            "sites, store, web"]  # fmt: skip
     shore_file.write_text('schema = 1\n[store]\nurl = "sqlite:nowhere/s.db"\n')
     with Process(command, ready=None) as process:
         assert process.wait(30) == 2

@@ -57,7 +57,7 @@ function take(said) {
     state.alarms = said.alarms;
     state.rate = said.alarm_rate;
   }
-  if (said.catalogues !== undefined) loadSites();
+  if (said.catalogues !== undefined) loadSites().catch(() => {}); // the stream says when the server is back
   lastMessage = performance.now();
   changed();
 }
