@@ -2,6 +2,7 @@
 
 const start = JSON.parse(document.getElementById("start").textContent);
 export const { lang, words, me, wall } = start;
+export const locale = lang === "en" ? "en-GB" : "fr-FR"; // dates and numbers as on this side of the Atlantic
 
 /** A sentence of text/{fr,en}.toml with its places filled. */
 export function t(key, values = {}) {
@@ -32,7 +33,7 @@ const UNKNOWN = "—";
 /** A number in the page's language; unknown is a dash. */
 export function number(value, digits = 0) {
   if (typeof value !== "number" || !Number.isFinite(value)) return UNKNOWN;
-  return value.toLocaleString(lang, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return value.toLocaleString(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 export const quantity = (value, unit, digits = 0) =>
   typeof value === "number" && Number.isFinite(value) ? `${number(value, digits)}\u00a0${unit}` : UNKNOWN;
@@ -56,8 +57,8 @@ export function duration(seconds) {
 /** An instant in the site's own time; with its date unless it is today. */
 export function instant(ms, zone, nowMs) {
   if (typeof ms !== "number" || !ms) return UNKNOWN;
-  const day = (at) => new Date(at).toLocaleDateString(lang, { timeZone: zone });
-  const clock = new Date(ms).toLocaleTimeString(lang, { timeZone: zone });
+  const day = (at) => new Date(at).toLocaleDateString(locale, { timeZone: zone });
+  const clock = new Date(ms).toLocaleTimeString(locale, { timeZone: zone });
   return nowMs !== undefined && day(ms) === day(nowMs) ? clock : `${day(ms)} ${clock}`;
 }
 

@@ -2,7 +2,7 @@
 
 import { alarmTable, when } from "./alarms.js";
 import { chart } from "./chart.js";
-import { ask, duration, h, has, instant, lang, number, percent, quantity, show, t, wattHours, watts } from "./dom.js";
+import { ask, duration, h, has, instant, lang, locale, number, percent, quantity, show, t, wattHours, watts } from "./dom.js";
 import { alarmsOf, code, declared, deviceOf, gatewayOf, now, onChange, siteOf, state, value } from "./state.js";
 import { headOf, partsOf, synoptic } from "./synoptic.js";
 
@@ -308,7 +308,7 @@ function historyPanel(root, site, device, fields, unit, spanMs, scale = 1) {
       const points = declared(site, device)?.points ?? [];
       const named = said.curves.map((c) => ({ ...c, name: points.find((p) => p.name === c.field)?.[lang] ?? c.field }));
       const zone = siteOf(site)?.timezone ?? "Europe/Paris";
-      drawing.replaceChildren(chart(named, { startMs, stopMs, unit, zone, lang, scale, label: t("history.label", { device }), zeroBased: scale !== 1 }));
+      drawing.replaceChildren(chart(named, { startMs, stopMs, unit, zone, lang: locale, scale, label: t("history.label", { device }), zeroBased: scale !== 1 }));
       told.textContent = "";
     } catch (error) {
       told.textContent = error.message;
