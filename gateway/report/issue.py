@@ -19,6 +19,7 @@ from gateway.report.errors import WrongInput
 from gateway.report.frozen import Answer, Archive, FrozenStore, Recorder, rows_hash
 from gateway.report.html import html_of
 from gateway.report.markdown import markdown_of
+from gateway.report.memory import give_back
 from gateway.report.model import Report, build
 from gateway.report.options import PLAIN, Options
 from gateway.report.pdf import Attachment, render_pdf
@@ -131,6 +132,7 @@ def issue(
         if frozen is not None and archive is not None:
             frozen.close(recorder.index())
             _keep_what_was_frozen(archive, recorder.answers)
+    give_back()  # the minutes were read; typesetting needs the room
     status = "provisional" if archive is None else "final"
     lines = figure_lines(report)
     manifest = manifest_of(report, recorder, status, lines)
