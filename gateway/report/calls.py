@@ -71,10 +71,14 @@ class Call:
     @property
     def covered(self) -> Fraction | None:
         """Share of the call in which the meter's power was seen; of an end that nobody saw, all of it was not."""
-        lasted_s = Fraction(self.end_ns - self.start_ns, NS) + Fraction(self.unseen_s or 0)
-        if self.covered_s is None or lasted_s <= 0:
+        if self.covered_s is None:
             return None
-        return min(Fraction(self.covered_s) / lasted_s, Fraction(1))
+        seen, seen_by = self.covered_s.as_integer_ratio()
+        unseen, unseen_by = (self.unseen_s or 0).as_integer_ratio()
+        lasted = (self.end_ns - self.start_ns) * unseen_by + unseen * NS  # in ns / unseen_by
+        if lasted <= 0:
+            return None
+        return min(Fraction(seen * NS * unseen_by, seen_by * lasted), Fraction(1))
 
     @property
     def agrees(self) -> bool | None:
