@@ -40,7 +40,7 @@ def filled(pdf: bytes, files: Mapping[bytes, bytes]) -> bytes:
         moved.append((stop, grown))
         done = stop
     table = XREF.search(pdf, done)
-    if len(moved) != len(files) or table is None:
+    if len(moved) < len(files) or table is None:
         raise ValueError(f"typst wrote {len(moved)} of {len(files)} attachments, or its table, in an unknown way")
     start, stop, at = table.end(), table.end() + int(table[1]) * ENTRY, table.start() + 1
     end = pdf[stop:].replace(b"startxref\n%d\n" % at, b"startxref\n%d\n" % (at + grown))
