@@ -10,7 +10,6 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gateway.report.energy import MINUTE_NS, Minutes, Window, Windows, peak_between
 from gateway.report.month import NS, Month
@@ -72,10 +71,14 @@ class Call:
     @property
     def covered(self) -> Fraction | None:
         """Share of the call in which the meter's power was seen; of an end that nobody saw, all of it was not."""
-        lasted_s = Fraction(self.end_ns - self.start_ns, NS) + Fraction(self.unseen_s or 0)
-        if self.covered_s is None or lasted_s <= 0:
+        if self.covered_s is None:
             return None
-        return min(Fraction(self.covered_s) / lasted_s, Fraction(1))
+        seen, seen_by = self.covered_s.as_integer_ratio()
+        unseen, unseen_by = (self.unseen_s or 0).as_integer_ratio()
+        lasted = (self.end_ns - self.start_ns) * unseen_by + unseen * NS  # in ns / unseen_by
+        if lasted <= 0:
+            return None
+        return min(Fraction(seen * NS * unseen_by, seen_by * lasted), Fraction(1))
 
     @property
     def agrees(self) -> bool | None:
@@ -141,22 +144,25 @@ def read_calls(
 
 def beside_minutes(calls: Sequence[Call], minutes: Minutes, found: Windows) -> list[Call]:
     """Calls of a meter with what its minutes and 10-minute windows say of them."""
-    t_ns, import_wh = minutes.t_ns, minutes.import_wh
-    return [_beside(call, t_ns, import_wh, found) for call in calls]
-
-
-def _beside(call: Call, t_ns: NDArray[np.int64], import_wh: NDArray[np.int64], found: Windows) -> Call:
-    first_ns, last_ns = -(-call.start_ns // MINUTE_NS) * MINUTE_NS, call.end_ns // MINUTE_NS * MINUTE_NS
-    edges_ns = (first_ns, max(first_ns, last_ns), call.start_ns - MINUTE_NS + 1, call.end_ns)
-    inner, inner_stop, low, high = np.searchsorted(t_ns, edges_ns).tolist()
-    expected = -(-call.end_ns // MINUTE_NS) - call.start_ns // MINUTE_NS
-    return replace(
-        call,
-        minutes_low_wh=int(import_wh[inner:inner_stop].sum()),
-        minutes_high_wh=int(import_wh[low:high].sum()),
-        minutes_missing=expected - (high - low),
-        peak_10min=peak_between(found, call.start_ns, call.end_ns),
-    )
+    t_ns, before_wh = minutes.t_ns, np.concatenate(([0], np.cumsum(minutes.import_wh)))
+    start_ns = np.array([c.start_ns for c in calls], np.int64)
+    end_ns = np.array([c.end_ns for c in calls], np.int64)
+    first_ns, last_ns = -(-start_ns // MINUTE_NS) * MINUTE_NS, end_ns // MINUTE_NS * MINUTE_NS
+    edges_ns = (first_ns, np.maximum(first_ns, last_ns), start_ns - MINUTE_NS + 1, end_ns)
+    inner, inner_stop, low, high = (np.searchsorted(t_ns, edge_ns) for edge_ns in edges_ns)
+    expected = -(-end_ns // MINUTE_NS) - start_ns // MINUTE_NS
+    wholly_wh = before_wh[inner_stop] - before_wh[inner]
+    touched_wh = before_wh[np.maximum(low, high)] - before_wh[low]
+    missing = expected - (high - low)
+    return [
+        replace(
+            call, minutes_low_wh=wholly, minutes_high_wh=touched, minutes_missing=lack,
+            peak_10min=peak_between(found, call.start_ns, call.end_ns),
+        )
+        for call, wholly, touched, lack in zip(
+            calls, wholly_wh.tolist(), touched_wh.tolist(), missing.tolist(), strict=True
+        )
+    ]  # fmt: skip
 
 
 def reconcile(meter: str, minutes: Minutes, calls: Sequence[Call], month: Month) -> Reconciliation:

@@ -18,6 +18,7 @@ from gateway.errors import GatewayError
 from gateway.report.errors import NoData, WrongInput
 from gateway.report.frozen import FrozenStore
 from gateway.report.issue import Format, Issue, entry, issue, rows_name
+from gateway.report.memory import without_collector
 from gateway.report.model import WHOLE_ENOUGH, build
 from gateway.report.month import Month
 from gateway.report.option_files import load_options
@@ -152,6 +153,7 @@ def _given(
     return {name: value for name, value in said.items() if value is not None}
 
 
+@without_collector()
 def _make_month(
     rows: Store, book: Book, site: str, month: str, out: Path, lang: str, kinds: Sequence[Format], final: bool,
     options: Options, alone: bool,

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 def call_key(name: str, call: Call) -> str:
     """Calls are told apart by berth and first instant, in UTC."""
-    return key_of(f"call.{name}", berth=call.berth, start=_started(call.start_ns // NS))
+    return f"call.{name}{_where(call.berth, call.start_ns // NS)}"
 
 
 @lru_cache(maxsize=65_536)  # a call is named by each of its figures and of those made of them
-def _started(t_s: int) -> str:
-    return datetime.fromtimestamp(t_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _where(berth: str, start_s: int) -> str:
+    return key_of("", berth=berth, start=datetime.fromtimestamp(start_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
 
 
 def call_figures(report: "Report") -> Iterator[Figure]:

@@ -19,6 +19,7 @@ from gateway.report.errors import WrongInput
 from gateway.report.frozen import Answer, Archive, FrozenStore, Recorder, rows_hash
 from gateway.report.html import html_of
 from gateway.report.markdown import markdown_of
+from gateway.report.memory import give_back
 from gateway.report.model import Report, build
 from gateway.report.options import PLAIN, Options
 from gateway.report.pdf import Attachment, render_pdf
@@ -56,7 +57,7 @@ class Issue:
 
     report: Report
     manifest: Mapping[str, Any]
-    lines: Sequence[str]  # the figures in JSON
+    json: bytes
 
     @property
     def edition(self) -> Edition:
@@ -67,10 +68,6 @@ class Issue:
         """File name; machine formats have no language."""
         stem = f"report-{self.report.site}-{self.report.month}"
         return f"{stem}.{kind}" if kind in MACHINE else f"{stem}.{lang}.{kind}"
-
-    @cached_property
-    def json(self) -> bytes:
-        return render_json(self.report, self.manifest, self.lines)
 
     @cached_property
     def csv(self) -> bytes:
@@ -131,11 +128,12 @@ def issue(
         if frozen is not None and archive is not None:
             frozen.close(recorder.index())
             _keep_what_was_frozen(archive, recorder.answers)
+    give_back()  # the minutes were read; typesetting needs the room
     status = "provisional" if archive is None else "final"
     lines = figure_lines(report)
     manifest = manifest_of(report, recorder, status, lines)
     manifest["earlier"] = [_earlier(found) for found in before(book.filed(site, str(report.month)), manifest)]
-    return Issue(report, manifest, lines)
+    return Issue(report, manifest, render_json(report, manifest, lines))
 
 
 def again(store: FrozenStore, filed: Mapping[str, Any]) -> Issue:
@@ -143,7 +141,8 @@ def again(store: FrozenStore, filed: Mapping[str, Any]) -> Issue:
     report = build(cast(Store, store), cast(Book, store), filed["month"], filed["site"], store.options)
     lines = figure_lines(report)
     manifest = manifest_of(report, store, filed["status"], lines)
-    return Issue(report, {**manifest, "earlier": filed["earlier"]}, lines)
+    manifest["earlier"] = filed["earlier"]
+    return Issue(report, manifest, render_json(report, manifest, lines))
 
 
 def _keep_what_was_frozen(archive: Path, answers: Sequence[Answer]) -> None:

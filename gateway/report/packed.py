@@ -1,6 +1,6 @@
 """A column of whole numbers in as few bytes as it needs: a month of a hundred meters has fifty million of them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -47,4 +47,5 @@ class Packed:
 
     def cut(self, low: int, high: int) -> "Packed":
         low, high, _ = slice(low, high).indices(self.count)
-        return replace(self, count=max(high - low, 0), steps=None if self.steps is None else self.steps[low:high])
+        steps = None if self.steps is None else self.steps[low:high]
+        return Packed(self.base, self.unit, max(high - low, 0), steps)

@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 import typst
 
+from gateway.report.attach import filled, stand_in
 from gateway.report.document import Block, Bullets, Document, Drawing, Facts, Heading, Paragraph, Table
+from gateway.report.memory import give_back
 from gateway.report.words import Words
 
 STANDARDS = ["a-3a", "ua-1"]  # archived with its data inside, and readable by those who listen
@@ -47,10 +49,13 @@ def render_pdf(document: Document, words: Words, attachments: Sequence[Attachmen
     files = {
         "main": resources.files("gateway.report").joinpath("report.typ").read_bytes(),
         "document.json": json.dumps(data, ensure_ascii=False).encode(),
-        **{a.name: a.data for a in attachments},
+        **{a.name: stand_in(a.data) for a in attachments},
     }
+    give_back()
     compile_: Any = typst.compile  # its types do not know of files from memory
-    return bytes(compile_(files, format="pdf", ignore_system_fonts=True, pdf_standards=STANDARDS))
+    pdf = bytes(compile_(files, format="pdf", ignore_system_fonts=True, pdf_standards=STANDARDS))
+    give_back()  # the layout
+    return filled(pdf, {stand_in(a.data): a.data for a in attachments})
 
 
 def _block(block: Block) -> dict[str, Any]:

@@ -25,6 +25,7 @@ COLUMNS = (
     "baseline", "efficiency", "fuel_avoided_kg", "grid_kgco2e", "avoided_kgco2e", "net_kgco2e",
     "avoided_combustion_kgco2", "ets_value_eur", "nox_kg", "so2_kg", "pm10_kg", "pm25_kg", "covered", "origin",
 )  # fmt: skip
+AMOUNTS = ("fuel_kg", "avoided_kg", "net_kg", "combustion_kg", "ets_eur")  # of an effect, beside the grid's
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,13 @@ class Effect:
     combustion_kg: Fraction | None = None
     ets_eur: Fraction | None = None
     pollutants: tuple[tuple[str, Fraction], ...] = ()  # so2, pm10, pm25, nox
+
+    def times(self, n: int) -> "Effect":
+        """Of n times the energy: every line is energy x its factors."""
+        amounts = {name: None if (kg := getattr(self, name)) is None else kg * n for name in AMOUNTS}
+        return Effect(
+            self.grid_kg * n, **amounts, pollutants=tuple((name, kg * n) for name, kg in self.pollutants)
+        )
 
 
 @dataclass(frozen=True)
@@ -161,17 +169,25 @@ def ships_csv(view: ShipView) -> bytes:
     out = io.StringIO()
     lines = csv.writer(out, lineterminator="\n")
     lines.writerow(COLUMNS)
-    rows = [(call.start_ns, _line(view.method, call.stay, call)) for ship in view.ships for call in ship.calls]
-    rows += [(stay.arrival_ns, _line(view.method, stay, None)) for stay in view.unconnected]
+    rows = [(stay.arrival_ns, _line(view.method, stay)) for stay in view.unconnected]
+    for ship in view.ships:
+        per_wh = view.method.effect(1, ship.replaced, ship.vessel)
+        rows += [
+            (c.start_ns, _line(view.method, c.stay, c, ship.replaced, _effect(per_wh, c))) for c in ship.calls
+        ]
     lines.writerows(line for _, line in sorted(rows))
     return out.getvalue().encode()
 
 
-def _line(method: Method, stay: Stay | None, call: Call | None) -> list[str]:
-    replaced = method.replaced(call) if call is not None else None
-    known = call is not None and call.energy_wh is not None
-    effect = method.effect(call.energy_wh or 0, replaced, call.vessel) if call is not None and known else None
-    energy_kwh = Fraction(call.energy_wh or 0, 1000) if call is not None and known else None
+def _effect(per_wh: Effect, call: Call) -> Effect | None:
+    return None if call.energy_wh is None else per_wh.times(call.energy_wh)
+
+
+def _line(
+    method: Method, stay: Stay | None, call: Call | None = None, replaced: Replaced | None = None,
+    effect: Effect | None = None,
+) -> list[str]:  # fmt: skip
+    energy_kwh = None if call is None or call.energy_wh is None else Fraction(call.energy_wh, 1000)
     kilograms = dict(effect.pollutants) if effect is not None else {}
     amounts = ("fuel_kg", "grid_kg", "avoided_kg", "net_kg", "combustion_kg", "ets_eur")
     return [
@@ -200,6 +216,7 @@ def _utc(t_ns: int) -> str:
 def _number(value: Fraction | None) -> str:
     if value is None:
         return ""
-    whole, part = divmod(abs(value.numerator) * 10**6 // value.denominator, 10**6)  # cut, toward zero
+    numerator = value.numerator
+    whole, part = divmod(abs(numerator) * 10**6 // value.denominator, 10**6)  # cut, toward zero
     text = f"{whole}.{part:06d}".rstrip("0").rstrip(".")
-    return f"-{text}" if value < 0 and text != "0" else text
+    return f"-{text}" if numerator < 0 and text != "0" else text

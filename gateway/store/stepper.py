@@ -70,7 +70,7 @@ def read_columns(path: Path, query: str, values: tuple[int, ...], real: list[boo
             parts.append(chunk[:, :count])
         if code != DONE:
             _check(db, code)
-        whole = np.concatenate(parts, axis=1)
+        whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
         return [row.view(np.float64) if is_real else row for row, is_real in zip(whole, real, strict=True)]
     finally:
         _library.sqlite3_finalize(statement)
