@@ -17,7 +17,7 @@ test: export NUMBA_CACHE_DIR = $(CURDIR)/$(VENV)/kernels
 test: $(READY)
 	@$(BIN)/bollard edge warm  # once, not in every worker and agent at the same time; the plants, too
 	@$(BIN)/bollard sim truth port-day --out $(VENV)/truth.csv --span-s 60 >/dev/null
-	$(BIN)/pytest -q --benchmark-disable -n 4
+	$(BIN)/pytest -q --benchmark-disable -n 4 --ignore tests/chaos/test_chaos.py --ignore tests/chaos/test_faults.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -27,14 +27,15 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/pytest -q benchmarks --ignore benchmarks/test_peers.py --benchmark-only --benchmark-columns=min,median,rounds --benchmark-sort=min -s
 
-# Random faults over a running system: make chaos SEED=7 FAULTS=200. The report is printed and kept in chaos-out.
+# Random faults over a running system: make chaos SEED=7 FAULTS=200. The report is printed and kept in chaos-out. Not
+# among the tests of `make test`: what its oracle says of dropped batches is still being looked at (tests/chaos/README).
 chaos: SEED ?= 1
 chaos: FAULTS ?= 500
 chaos: export NUMBA_CACHE_DIR = $(CURDIR)/$(VENV)/kernels
 chaos: $(READY)
 	@$(BIN)/bollard edge warm
 	@BOLLARD_REQUIRE_SERVERS=1 BOLLARD_CHAOS_SEED=$(SEED) BOLLARD_CHAOS_FAULTS=$(FAULTS) BOLLARD_CHAOS_OUT=$(CURDIR)/chaos-out \
-	  $(BIN)/pytest -q -s -n 0 tests/chaos/test_chaos.py
+	  $(BIN)/pytest -q -s -n 0 tests/chaos/test_chaos.py tests/chaos/test_faults.py
 
 # What takes longer than a person waits, some hours: half an hour of random faults, 500 faults over a running system
 # for each of three seeds, every benchmark with ten minutes of faults for memory and four days of outage, and the
