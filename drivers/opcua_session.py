@@ -217,6 +217,15 @@ class Session:
                 data = await self._client.ask(request)
         except TimeoutError as error:
             raise self.lost("no_answer", f"no answer within {self.timeout_s:g} s") from error
+        except asyncio.CancelledError as error:
+            # asyncua's own wait names a deadline and an answer in the same instant so; asyncio.timeout passes it on.
+            if (
+                type(error) is asyncio.CancelledError
+                or (task := asyncio.current_task()) is None
+                or task.cancelling()
+            ):
+                raise
+            raise self.lost("no_answer", f"no answer within {self.timeout_s:g} s") from error
         except ua.UaStatusCodeError as error:
             if error.code in SESSION_OVER:
                 raise self.lost(name_of(error.code), reason(error)) from error

@@ -23,7 +23,7 @@ from edge.uplink import Uplink
 from edge.waiting import Waiting
 
 log = logging.getLogger(__name__)
-DRAIN_S = 10.0  # how long a stop waits for the last receipts
+DRAIN_S = 30.0  # several times resend_s of a busy link: how long a stop waits for the last receipts
 RETRY_S = 1.0
 
 

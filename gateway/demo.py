@@ -270,7 +270,7 @@ class Demo:
 
     def finish_edge(self) -> None:
         """Let the edge send what it has, then stop it."""
-        self.children["edge"].end(20.0)
+        self.children["edge"].end(45.0)
 
     def __exit__(self, *_: object) -> None:
         if self.control is not None:
