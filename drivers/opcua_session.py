@@ -218,12 +218,9 @@ class Session:
         except TimeoutError as error:
             raise self.lost("no_answer", f"no answer within {self.timeout_s:g} s") from error
         except asyncio.CancelledError as error:
-            # asyncua's own wait names a deadline and an answer in the same instant so; asyncio.timeout passes it on.
-            if (
-                type(error) is asyncio.CancelledError
-                or (task := asyncio.current_task()) is None
-                or task.cancelling()
-            ):
+            # asyncua's own wait names a deadline and an answer in one instant so; asyncio.timeout lets it through.
+            task = asyncio.current_task()
+            if type(error) is asyncio.CancelledError or task is None or task.cancelling():
                 raise
             raise self.lost("no_answer", f"no answer within {self.timeout_s:g} s") from error
         except ua.UaStatusCodeError as error:
