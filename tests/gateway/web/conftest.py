@@ -132,4 +132,5 @@ def sign_in(browser: Browser, port: Port) -> Iterator[SignIn]:
     yield opened
     for context in contexts:
         context.close()
-    assert wrong == []
+    # A request that meets a server which a test has killed is no script error.
+    assert [error for error in wrong if "Failed to fetch" not in error] == []
