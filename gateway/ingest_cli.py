@@ -1,9 +1,7 @@
 """`bollard ingest`: the shore side's service on the command line."""
 
 import asyncio
-import contextlib
 import json
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +9,11 @@ from typing import Annotated
 
 import typer
 
-from gateway.config import HttpSettings, ShoreSettings, load_shore
+from gateway.config import HttpSettings, load_shore
 from gateway.errors import GatewayError
 from gateway.ingest import run_ingest
 from gateway.log import log_to_stderr
+from gateway.signals import until_signalled
 
 
 def ingest(
@@ -30,7 +29,7 @@ def ingest(
         if http_port is not None:
             host = settings.http.host if settings.http else "127.0.0.1"
             settings = settings.model_copy(update={"http": HttpSettings(host=host, port=http_port)})
-        code = asyncio.run(_until_signalled(settings))
+        code = asyncio.run(until_signalled(run_ingest(settings, _ready)))
     except* GatewayError as group:
         problems = list(_flat(group))
         for problem in problems:
@@ -47,27 +46,9 @@ def _flat(group: BaseExceptionGroup[GatewayError]) -> Iterator[GatewayError]:
             yield error
 
 
-async def _until_signalled(settings: ShoreSettings) -> int:
-    """Run until SIGTERM (0) or SIGINT (130)."""
-    code = 0
-
-    def ready(port: int, http: int | None) -> None:
-        said = {"port": port} | ({} if http is None else {"http": http})
-        print("ready", json.dumps(said), flush=True)
-
-    task = asyncio.create_task(run_ingest(settings, ready))
-
-    def stop(exit_code: int) -> None:
-        nonlocal code
-        code = exit_code
-        task.cancel()
-
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop, 0)
-    loop.add_signal_handler(signal.SIGINT, stop, 130)
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-    return code
+def _ready(port: int, http: int | None) -> None:
+    said = {"port": port} | ({} if http is None else {"http": http})
+    print("ready", json.dumps(said), flush=True)
 
 
 if __name__ == "__main__":

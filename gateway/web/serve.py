@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, closing
@@ -18,6 +17,7 @@ from gateway.book import Book
 from gateway.config import ShoreSettings, load_shore
 from gateway.errors import GatewayError
 from gateway.log import log_to_stderr
+from gateway.signals import until_signalled
 from gateway.web.app import Page
 from gateway.web.clock import WebClock
 from gateway.web.hub import Hub
@@ -44,32 +44,15 @@ def serve(
         web = settings.web or WebSettings()
         if port is not None:
             web = web.model_copy(update={"port": port})
-        code = asyncio.run(_until_signalled(settings, web, WebClock(sim_clock)))
+        code = asyncio.run(until_signalled(run_page(settings, web, WebClock(sim_clock), _ready)))
     except GatewayError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(error.exit_code) from error
     raise typer.Exit(code)
 
 
-async def _until_signalled(settings: ShoreSettings, web: WebSettings, clock: WebClock) -> int:
-    code = 0
-
-    def ready(port: int) -> None:
-        print("ready", json.dumps({"port": port}), flush=True)
-
-    task = asyncio.create_task(run_page(settings, web, clock, ready))
-
-    def stop(exit_code: int) -> None:
-        nonlocal code
-        code = exit_code
-        task.cancel()
-
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop, 0)
-    loop.add_signal_handler(signal.SIGINT, stop, 130)
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-    return code
+def _ready(port: int) -> None:
+    print("ready", json.dumps({"port": port}), flush=True)
 
 
 async def run_page(
