@@ -4,7 +4,7 @@ import os
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from drivers.address import SERIAL_TRANSPORTS, ModbusAddress
+from drivers.address import SERIAL_TRANSPORTS, ModbusAddress, host_problem
 from drivers.serial_port import check_serial
 
 SCHEMES = {
@@ -57,6 +57,8 @@ def _socket(url: str, parts: Any) -> tuple[str, int]:
         raise ValueError(f"{url}: {error}; as in {EXAMPLES}") from error
     if not host:
         raise ValueError(f"{url}: names no host; as in {EXAMPLES}")
+    if problem := host_problem(host):
+        raise ValueError(f"{url}: host {host!r}: {problem}")
     return host, port or 0
 
 
