@@ -50,6 +50,19 @@ def parse_url(url: str) -> ModbusAddress:
     return ModbusAddress(**given)
 
 
+def url_of(address: ModbusAddress) -> str:
+    """The URL that `parse_url` takes for this address; of a line's settings those that are not as usual."""
+    if not address.is_serial:
+        return address.endpoint
+    usual = ModbusAddress(parity=address.parity, stop_bits=2 if address.parity == "N" else 1)
+    names = ("baud", "stop_bits", "listen_s", "pause_s", "max_requests_per_s")
+    given = [
+        f"{name}={getattr(address, name):g}" for name in names if getattr(address, name) != getattr(usual, name)
+    ]
+    given += [f"parity={address.parity}"] if address.parity != ModbusAddress().parity else []
+    return f"{address.bus_endpoint}?{'&'.join([*given, f'unit={address.unit_id}'])}"
+
+
 def _socket(url: str, parts: Any) -> tuple[str, int]:
     try:
         host, port = parts.hostname, parts.port

@@ -144,7 +144,7 @@ async def test_a_right_profile_passes_and_a_wrong_unit_is_named() -> None:
         (["modbus://127.0.0.1:1/1", "--range", "9:3"], 2, "--range 9:3: write FIRST:END"),
         (["modbus://127.0.0.1:1/1", "--table", "6"], 2, "--table 6: is not one of holding, input"),
         (["modbus://127.0.0.1:1/1", "--profile", "sdm360"], 2, "profile 'sdm360' is not known; use"),
-        (["modbus://10.20..7/1"], 4, "'10.20..7' is no name and no address; give one as in 10.20.0.7 or"),
+        (["modbus://10.20..7/1"], 2, "host '10.20..7': no machine can have this name; give an address or a name"),
         (["opc.tcp://10.20..9:4840"], 4, "its host is no name and no address; give one as in 10.20.0.9 or"),
         (["modbus://[::1/1"], 2, "modbus://[::1/1: Invalid IPv6 URL; as in modbus://"),
         (["http://127.0.0.1"], 2, "'http' is not one of modbus"),
