@@ -34,7 +34,7 @@ def parse_url(url: str) -> ModbusAddress:
     unit = given.pop("unit", None)
     given["transport"] = transport
     if transport in SERIAL_TRANSPORTS:
-        given["serial"], found = _line(f"{parts.netloc}{parts.path}")
+        given["serial"], found = _line(f"{parts.netloc}{parts.path}", unit is None)
         if problem := check_serial(given["serial"]):
             raise ValueError(f"{url}: {given['serial']!r}: {problem}")
         if given.get("parity") == "N":
@@ -75,10 +75,10 @@ def _socket(url: str, parts: Any) -> tuple[str, int]:
     return host, port or 0
 
 
-def _line(path: str) -> tuple[str, str]:
+def _line(path: str, with_unit: bool) -> tuple[str, str]:
     """A serial port, and the unit behind it where one is: `/dev/ttyUSB0/3`, but not `/dev/pts/3`."""
     head, _, last = path.rpartition("/")
-    if last.isdigit() and head.count("/") > 1 and not os.path.exists(path):
+    if with_unit and last.isdigit() and head.count("/") > 1 and not os.path.exists(path):
         return head, last
     return path.lstrip("/") if path.lstrip("/").startswith("usb:") else path, ""
 

@@ -74,11 +74,10 @@ def parse_numbers(text: str, low: int, high: int, option: str) -> list[int]:
     """`1-10,247` as numbers, each once and in the order given. Raises: ValueError."""
     numbers: dict[int, None] = {}
     for part in text.split(","):
-        first, _, last = (piece.strip() for piece in part.partition("-"))
-        ends = (first, last or first)
-        if not all(end.isdigit() and len(end) < 9 for end in ends):
+        ends = [end.strip() for end in part.split("-")]
+        if len(ends) > 2 or not all(end.isascii() and end.isdigit() and len(end) < 9 for end in ends):
             raise ValueError(f"{option} {text}: {part!r} is no number; give it as in {low}-{min(high, low + 9)}")
-        start, end = map(int, ends)
+        start, end = int(ends[0]), int(ends[-1])
         if not low <= start <= end <= high:
             raise ValueError(f"{option} {text}: {part} is not within {low} to {high}")
         numbers |= dict.fromkeys(range(start, end + 1))
