@@ -35,6 +35,7 @@ class ProfileDraft:
     protocol: str = "modbus"
     table: str = "holding"
     caveats: list[str] = field(default_factory=list)
+    forbidden: list[list[int]] = field(default_factory=list)
     points: list[PointDraft] = field(default_factory=list)
     spare: list[PointDraft] = field(default_factory=list)
 
@@ -94,7 +95,8 @@ def profile_text(draft: ProfileDraft, file: str, texts: Texts) -> str:
     if draft.protocol == "modbus":
         lines.append(f"table = {value_text(draft.table)}")
         lines.append(f"# max_registers = 125  # {texts('profile_new.max_registers')}")
-        lines.append(f"# forbidden = [[100, 119]]  # {texts('profile_new.forbidden')}")
+        known = value_text(draft.forbidden or [[100, 119]])
+        lines.append(f"{'' if draft.forbidden else '# '}forbidden = {known}  # {texts('profile_new.forbidden')}")
     for point in draft.points:
         lines += ["", *_point(point, texts)]
     if draft.spare:
