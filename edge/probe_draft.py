@@ -105,7 +105,8 @@ def _point(name: str, address: int, guess: Guess, texts: Texts) -> PointDraft:
             keys["order"] = guess.order
         if guess.divisor > 1:
             keys["scale"] = 1.0 / guess.divisor
-    return PointDraft(keys, texts("profile_new.seen", value=guess.value))
+    value = f"{guess.value:.7g}" if isinstance(guess.value, float) else guess.value
+    return PointDraft(keys, texts("profile_new.seen", value=value))
 
 
 def _taken(take: str, span: Span, seen: dict[int, Guess], texts: Texts) -> PointDraft:

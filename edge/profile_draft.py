@@ -111,7 +111,7 @@ def _point(point: PointDraft, texts: Texts, spare: bool = False) -> Iterator[str
     yield from (f"{key} = {value_text(value)}" for key, value in point.keys.items())
     if spare or point.keys["type"] in ("bool", "string"):
         return
-    if "range" not in point.keys:
+    if "range" not in point.keys and "_total_" not in point.keys["name"]:
         yield f"# range = [0, 1000]  # {texts('profile_new.range')}"
     if "invalid" not in point.keys and "int" in point.keys["type"]:
         yield f"# invalid = 0x8000  # {texts('profile_new.invalid')}"

@@ -40,7 +40,7 @@ async def test_a_draft_of_all_that_is_seen_loads_and_names_what_a_number_tells()
     assert [p.name for p in profile.points] == ["voltage_l1_v", "voltage_l2_v", "voltage_l3_v", "frequency_hz"]
     assert profile.kind == "meter" and profile.forbidden == ((20, 39), (52, 63))
     assert profile.model.startswith("bollard simulator") and f"127.0.0.1:{port}" in profile.source
-    assert '# name = "register_0"' in text and "# [[point]]  # seen: 6998400.0" in text
+    assert '# name = "register_0"' in text and "# [[point]]  # seen: 6998400" in text
     used = re.sub(r"^# (?=\[\[point|name = \"reg|address = |type = |order = )", "", text, flags=re.MULTILINE)
     every = parse_profile(used, "x.toml")
     assert {"register_0", "register_10", "frequency_hz"} <= set(every.index)
