@@ -58,7 +58,7 @@ def judge_ledger(
 
     An empty text is as good as none: no store tells them apart.
     """
-    verdict = Verdict(gateway)
+    verdict = Verdict(gateway, sealed=journal.untimed, dropped=journal.untimed)
     own = {(r.batch, r.text) for r in refused if r.gateway == gateway and r.spool == journal.spool}
     seen: set[Key] = set()
     twice, lost, wrong = [], [], []
