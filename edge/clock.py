@@ -9,12 +9,43 @@ import contextlib
 import ctypes
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 TIME_ERROR = 5  # adjtimex(2): the kernel does not hold its clock for synchronised
 STEP_NS = 1_000_000_000  # a larger jump of the wall clock is an event, not a correction
+SHORTER = 8  # an outage may seem by an eighth shorter: meters are allowed 1.2 times their power (dsp.counter)
 SLEW = 0.0005  # small corrections are worked off at 500 ppm, as the kernel does (adjtime)
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """One instant on every clock, kept on disk: from it a start knows how long nobody was there. [ns]
+
+    `wall_ns`: what the machine's clock said; None where no time server saw to it.
+    """
+
+    boot: str
+    mono_ns: int
+    utc_ns: int
+    wall_ns: int | None = None
+
+    @property
+    def offset_ns(self) -> int:
+        """Our time minus the monotonic clock."""
+        return self.utc_ns - self.mono_ns
+
+    @property
+    def lead_ns(self) -> int:
+        """Our time minus the wall clock, where that is worth anything."""
+        return 0 if self.wall_ns is None else self.utc_ns - self.wall_ns
+
+    def fits(self, other: "Anchor") -> bool:
+        """Whether no clock has stepped between the two."""
+        same = self.boot == other.boot and (self.wall_ns is None) == (other.wall_ns is None)
+        steps_ns = (self.offset_ns - other.offset_ns, self.lead_ns - other.lead_ns)
+        return same and max(map(abs, steps_ns)) <= STEP_NS
 
 
 class Clock(Protocol):
@@ -30,6 +61,8 @@ class Clock(Protocol):
     def wait(self) -> None: ...
     def settle(self) -> None: ...
     def take_step_s(self) -> float: ...
+    def anchor(self) -> Anchor: ...
+    def since(self, anchor: Anchor) -> int: ...
     def not_before(self, t_ns: int) -> None: ...
     async def sleep_until(self, t_ns: int) -> None: ...
 
@@ -92,6 +125,29 @@ class WallClock:
         """The wall clock is right now: follow it. That time moves in this instant is no step."""
         self._mono_ns, self.known = self.mono_ns(), True
         self._utc_ns = self._wall_ns(self._mono_ns)
+
+    def anchor(self) -> Anchor:
+        utc_ns = self.now_ns()
+        wall_ns = self._wall_ns(self._mono_ns) if self._synchronised() else None
+        return Anchor(self.boot_id(), self._mono_ns, utc_ns, wall_ns)
+
+    def since(self, anchor: Anchor) -> int:
+        """What our time would be now if it had gone on from this instant; 0 if the wall clock is right about it.
+
+        In the same boot the monotonic clock tells how much time has gone by, else the wall clock, if a time server
+        saw to it at both ends. A clock that was set wrong and right again is behind ours: going on from the last
+        row would make an outage take no time. Only a long outage may seem a little shorter. [ns, UTC]
+        """
+        mono_ns = self.mono_ns()
+        wall_ns = self._wall_ns(mono_ns)
+        if anchor.boot == self.boot_id():
+            passed_ns = mono_ns - anchor.mono_ns
+        elif anchor.wall_ns is not None and self._synchronised():
+            passed_ns = wall_ns - anchor.wall_ns
+        else:
+            return 0
+        utc_ns = anchor.utc_ns + max(0, passed_ns)
+        return utc_ns if utc_ns - wall_ns > max(STEP_NS, passed_ns // SHORTER) else 0
 
     def not_before(self, t_ns: int) -> None:
         """Go on from this instant if the clock is behind it: rows on disk already have that time. [ns, UTC]"""
