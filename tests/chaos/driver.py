@@ -76,7 +76,7 @@ async def judge(system: System, made: report.Run) -> None:
             loaded = oracle.load(gateway.folder)
             held = await asyncio.to_thread(oracle.held_rows, store, loaded)
             verdict = oracle.judge_ledger(gateway.name, sealed, held, refused)
-            oracle.judge_computations(verdict, sealed, loaded, gateway.stepped)
+            oracle.judge_computations(verdict, sealed, loaded, gateway.guesses)
             deaths = [tuple(map(system.simulated_ns, death)) for death in gateway.agent.deaths]
             meters = [device.name for device in loaded.site.device if device.meter is not None]
             if not gateway.stepped:  # else nobody knows where in its time it was dead

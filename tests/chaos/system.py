@@ -149,6 +149,8 @@ class Gateway:
         self.tls = name in site.SPOKEN_TLS
         self.clock: dict[str, object] = {}  # what is wrong with it; see edge.clock.SimulatedClock
         self.stepped = False  # its clock has been set wrong while it was trusted
+        self.wrong_until_s = 0.0  # monotonic: its clock was wrong, and nobody may have noted yet that it is right
+        self.guesses = False  # it has booted meanwhile: how long that took no clock can tell
         self.uplink: MqttProxy
         self.agent: Child
 
