@@ -16,6 +16,7 @@ from gateway.book import Book
 from gateway.store import open_store
 
 KEPT = os.environ.get("BOLLARD_CHAOS_OUT")  # a folder for plan, report and logs
+START_S = 300.0  # and to judge; a run that takes longer hangs
 RECOVERY_S = 240.0  # back-offs reach 30 s, twice in a row; a busy machine takes its time
 
 
@@ -26,7 +27,7 @@ async def run(folder: Path, seed: int, count: int) -> report.Run:
     print(f"plan of seed {seed}, kept in {folder}:\n{report.plan_text(faults)}", flush=True)
     made = report.Run(seed, faults)
     began_s = time.monotonic()
-    async with running(folder) as system:
+    async with asyncio.timeout(START_S + 2 * faults[-1].at_s + 2 * RECOVERY_S), running(folder) as system:
         switch = Faults(system, seed)
         await _hit(system, switch, faults)
         await system.settle(RECOVERY_S)

@@ -30,6 +30,7 @@ LEAD_NS = 500_000_000
 WORKERS = ("ingest-1", "ingest-2")
 AGENT_RESTART_S = 1.0 + site.MAX_GAP_S / site.SPEED  # a death that no meter's power bridges
 FEW_ROWS = 500  # that are on their way at any time
+ANSWER_S = 120.0  # of the simulator, on a busy machine
 MOST_STARTS = 500  # of one process: it is not to die by itself again and again
 BROKER = """\
 user {user}
@@ -289,9 +290,10 @@ class System:
 
     async def ask(self, **request: object) -> dict[str, object]:
         """One question to the simulator's control port."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.control, limit=2**24)
-        writer.write(json.dumps(request).encode() + b"\n")
-        answer: dict[str, object] = json.loads(await reader.readline())
+        async with asyncio.timeout(ANSWER_S):
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.control, limit=2**24)
+            writer.write(json.dumps(request).encode() + b"\n")
+            answer: dict[str, object] = json.loads(await reader.readline())
         writer.close()
         assert "error" not in answer, answer
         return answer
