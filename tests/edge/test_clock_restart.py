@@ -124,6 +124,7 @@ async def test_after_a_restart_in_the_same_boot_no_energy_is_lost(tmp_path: Path
     again = Gateway(tmp_path, machine)
     await again.start()
     assert again.clock.now_ns() == pytest.approx(machine.true_ns + HOUR_S * NS, abs=NS)
+    assert again.clock.take_step_s() == pytest.approx(-HOUR_S, abs=1.0)
     await energy_is_exact(again, machine)
 
 
