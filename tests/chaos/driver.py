@@ -36,7 +36,7 @@ async def run(folder: Path, seed: int, count: int) -> report.Run:
         made.figures |= {
             "deaths of agents": sum(len(agent.deaths) for agent in system.agents()),
             "deaths of workers": sum(len(worker.deaths) for worker in system.workers.values()),
-            "ends that nobody asked for": sum(len(child.codes) for child in system.children()),
+            "ends that nobody asked for": ", ".join(ends(system)) or "none",
             "pages lost by power cuts": switch.pages_lost,
             "messages doubled": sum(way.doubled for way in system.ways()),
             "messages reordered": sum(way.swapped for way in system.ways()),
@@ -102,6 +102,11 @@ async def _judge_registers(
             if not least_wh <= read_wh <= most_wh
         ]
         verdict.complain("readings that the plant's register did not show", wrong)
+
+
+def ends(system: System) -> list[str]:
+    """Who has ended by itself, and with what code."""
+    return [f"{child.name} {code}" for child in system.children() for code in child.codes]
 
 
 ON_THE_WAY_S = float(os.environ.get("BOLLARD_CHAOS_LATE_S", "2.0"))  # real; the agent's deadline for an answer

@@ -85,6 +85,7 @@ class Child:
     def kill(self) -> None:
         """At once, as the kernel does when memory is out."""
         if self._process is not None and self.alive():
+            self._killed_ns = time.monotonic_ns()  # the supervisor may look in between
             self._process.kill()
             self._process.wait()
             self._killed_ns = time.monotonic_ns()
