@@ -122,9 +122,8 @@ class Waiting:
 
     def _go_on(self, waited_ns: int) -> None:
         """Never before a row that is there, and as long after the last ones as nobody was there."""
-        clock, newest_ns = self._clock, self._pipeline.newest_ns()
-        since_ns = clock.since(self._last) if self._last is not None else 0
-        clock.not_before(max(since_ns, newest_ns + waited_ns if newest_ns else 0))
+        newest_ns = self._pipeline.newest_ns()
+        self._clock.go_on(self._last, newest_ns + waited_ns if newest_ns else 0)
 
     async def _know(self) -> None:
         """From here on rows have a time; yet they wait behind those that are there."""

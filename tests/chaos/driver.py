@@ -82,16 +82,19 @@ async def judge(system: System, made: report.Run) -> None:
             meters = [device.name for device in loaded.site.device if device.meter is not None]
             if not gateway.stepped:  # else nobody knows where in its time it was dead
                 oracle.judge_coverage(verdict, held, meters, deaths)
-            await _judge_registers(system, verdict, sealed, meters, gateway.stepped)
+            most_ahead_s = site.STEP_S if gateway.stepped else 0.0
+            await _judge_registers(
+                system, verdict, sealed, meters, site.FOREVER_S if gateway.guesses else most_ahead_s
+            )
             made.verdicts.append(verdict)
 
 
 async def _judge_registers(
-    system: System, verdict: oracle.Verdict, sealed: journal.Journal, meters: list[str], stepped: bool
+    system: System, verdict: oracle.Verdict, sealed: journal.Journal, meters: list[str], most_ahead_s: float
 ) -> None:
     """What was read is what the plant's register showed while the answer was on its way."""
     late_ns = int(ON_THE_WAY_S * site.SPEED * 1e9)
-    ahead_ns = int(site.STEP_S * 1e9) if stepped else 0  # the most; an outage takes some of it back
+    ahead_ns = int(most_ahead_s * 1e9)  # the agent's time; an outage takes some of it back
     for device in meters:
         readings = list(oracle.register_readings(sealed, device))
         times = [max(site.START_NS, t) for t_ns, _ in readings for t in (t_ns - ahead_ns - late_ns, t_ns)]

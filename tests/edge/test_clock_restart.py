@@ -180,3 +180,40 @@ async def test_a_night_without_power_lets_the_clock_be_right_again(tmp_path: Pat
     await again.start()
     assert again.clock.now_ns() == machine.true_ns
     assert again.clock.trusted()
+
+
+@pytest.mark.parametrize("error_s", [HOUR_S, -HOUR_S])
+async def test_a_reboot_while_the_clock_was_wrong_for_a_moment(tmp_path: Path, error_s: float) -> None:
+    """It has run rightly for long: that is what it is measured by, also by an agent that has started meanwhile."""
+    machine = Machine()
+    gateway = Gateway(tmp_path, machine)
+    await gateway.start()
+    await gateway.reads(60)
+    machine.error_s = error_s
+    await gateway.reads(20)
+    gateway.spool.close()
+    gateway = Gateway(tmp_path, machine)
+    await gateway.start()
+    await gateway.reads(20)
+    gateway.spool.close()
+    machine.reboots(after_s=600.0)
+    machine.error_s = 0.0
+    again = Gateway(tmp_path, machine)
+    await again.start()
+    assert again.clock.now_ns() == pytest.approx(machine.true_ns + max(0.0, error_s) * NS, abs=NS)
+    await energy_is_exact(again, machine)
+
+
+async def test_a_reboot_after_the_clock_was_put_right(tmp_path: Path) -> None:
+    machine = Machine()
+    machine.error_s = -HOUR_S
+    gateway = Gateway(tmp_path, machine)
+    await gateway.start()
+    await gateway.reads(60)
+    machine.error_s = 0.0
+    await gateway.reads(20)
+    gateway.spool.close()
+    machine.reboots(after_s=600.0)
+    again = Gateway(tmp_path, machine)
+    await again.start()
+    assert again.clock.now_ns() == machine.true_ns

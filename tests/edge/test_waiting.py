@@ -58,10 +58,7 @@ class Machine:
     def anchor(self) -> Anchor:
         return Anchor(self.boot, self._mono_ns, self.now_ns())
 
-    def since(self, anchor: Anchor) -> int:
-        return 0
-
-    def not_before(self, t_ns: int) -> None:
+    def go_on(self, anchor: Anchor | None, t_ns: int) -> None:
         pass
 
     def take_step_s(self) -> float:
