@@ -294,7 +294,9 @@ def register_spans(before: Minutes, minutes: Minutes) -> tuple[RegisterSpan, ...
 
     found = []
     epoch, t_ns, start_ns = both("epoch"), both("register_t_ns"), both("t_ns")
-    in_epoch = {int(number): epoch == number for number in np.unique(epoch[len(before) :])}
+    inside = epoch[len(before) :]
+    begins = inside[np.flatnonzero(np.diff(inside, prepend=inside[:1] - 1))]
+    in_epoch = {number: epoch == number for number in sorted(set(begins.tolist()))}
     for direction in ("import", "export"):
         register, energy_wh = both(f"register_{direction}_wh"), both(f"{direction}_wh")
         for number, belongs in in_epoch.items():

@@ -271,6 +271,9 @@ def _texts(column: Array) -> bytes:
     """Runs of equal texts: [[text, count], …]."""
     if not len(column):
         return b"[]"
+    texts = column.tolist()
+    if texts.count(texts[0]) == len(texts):  # of a tag mostly; one look at each is all it takes
+        return encoded([[texts[0], len(texts)]])
     edges = np.flatnonzero(np.concatenate(([True], column[1:] != column[:-1], [True])))
     return encoded([[column[a], int(b - a)] for a, b in pairwise(edges)])
 

@@ -4,14 +4,13 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
 
 from gateway.report.calls import Call
 from gateway.report.co2 import Replaced, chain, gas_of, mass_kg, replaced_by
 from gateway.report.factors import Factor, Factors
-from gateway.report.month import NS
+from gateway.report.month import NS, utc
 from gateway.report.stays import Stay
 
 KWH_PER_WH = Fraction(1, 1000)
@@ -192,10 +191,10 @@ def _line(
         call.vessel if call is not None else stay.name if stay else "",
         call.berth if call is not None else stay.berth if stay else "",
         call.charger if call is not None else "",
-        _utc(stay.arrival_ns) if stay else "", _utc(stay.departure_ns) if stay else "",
+        _second(stay.arrival_ns) if stay else "", _second(stay.departure_ns) if stay else "",
         _number(stay.lasted_s / 3600) if stay else "",
         ("yes" if stay.under_two_hours else "no") if stay else "",
-        _utc(call.start_ns) if call else "", _utc(call.end_ns) if call else "",
+        _second(call.start_ns) if call else "", _second(call.end_ns) if call else "",
         _number(Fraction(call.connected_s) / 3600) if call and call.connected_s is not None else "",
         _number(KWH_PER_WH, energy_wh), _number(MJ_PER_WH, energy_wh),
         call.use if call else "",
@@ -206,8 +205,8 @@ def _line(
     ]  # fmt: skip
 
 
-def _utc(t_ns: int) -> str:
-    return datetime.fromtimestamp(t_ns // NS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _second(t_ns: int) -> str:
+    return utc(t_ns // NS * NS)
 
 
 def _number(value: Fraction | None, times: int | None = 1) -> str:
