@@ -38,6 +38,7 @@ from gateway.texts import LANGS, load_texts
 from gateway.web.alarm_book import AlarmBook
 from gateway.web.alarms import Alarm, Alarms, Entry
 from gateway.web.clock import WebClock
+from gateway.web.notices import Notice
 from gateway.web.people import User
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Hub:
         self.alarms = Alarms(self.journal.entries())
         self.connection: Connection | None = None
         self.problem = ""  # why the book cannot be written now
+        self.notices: Sequence[Notice] = ()  # set once the journal has been caught up with: what is over is no news
         self._unwritten: list[Entry] = []
         self._sent: dict[Key, tuple[int, bool]] = {}  # device -> version and staleness of what was sent
         self._sent_gateways: dict[Key, int] = {}
@@ -113,6 +115,11 @@ class Hub:
     def _take(self, entry: Entry) -> None:
         self.alarms.apply(entry)
         self._unwritten.append(entry)
+        alarm = self.alarms.alarms[entry.key]
+        if self.notices and entry.action in ("begin", "told") and alarm.state != "shelved":
+            zone = self.live.zones.get(entry.key[0], "Europe/Paris")
+            for notice in self.notices:
+                notice.take(self.alarm_state(alarm), zone)
 
     def _catch_up(self) -> None:
         """Events that came while nobody was here: from the store, since the journal's last one of the site."""
@@ -248,6 +255,7 @@ class Hub:
             "now_ms": _ms(now_ns),
             "broker": self.connection is not None and self.connection.connected,
             "problem": bool(self.problem),
+            "unsent": any(notice.problem for notice in self.notices),
             "devices": {"/".join(key): state for key, state in devices.items() if user.sees(key[0])},
             "gateways": {"/".join(key): state for key, state in gateways.items() if user.sees(key[0])},
         }

@@ -21,6 +21,7 @@ from gateway.signals import until_signalled
 from gateway.web.app import Page
 from gateway.web.clock import WebClock
 from gateway.web.hub import Hub
+from gateway.web.notices import Notice
 from gateway.web.people import People
 from gateway.web.settings import WebSettings
 
@@ -70,6 +71,7 @@ async def run_page(
         people = People(book)
         hub = Hub(store, book, settings.sites, clock)
         hub.reports, hub.people_audit, hub.people_audited = web.reports, people.audit, people.audited
+        hub.notices = [Notice(notice) for notice in web.notice]
         connection = hub.connect(settings.broker)
         stack.push_async_callback(connection.stop)
         server = _Server(
@@ -86,6 +88,7 @@ async def run_page(
                 group.create_task(hub.run(), name="hub"),
                 group.create_task(connection.lasting(), name="broker"),
                 group.create_task(_served(server, line, ready), name="http"),
+                *(group.create_task(notice.run(), name="notices") for notice in hub.notices),
             ]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -96,7 +96,8 @@ function frame() {
     simulated ? h("p", { class: "simulation" }, t("simulation")) : null,
     state.linked ? null : h("p", { class: "fault" }, t("banner.unlinked")),
     state.linked && !state.broker ? h("p", { class: "fault" }, t("banner.broker")) : null,
-    state.linked && state.problem ? h("p", { class: "fault" }, t("banner.book")) : null);
+    state.linked && state.problem ? h("p", { class: "fault" }, t("banner.book")) : null,
+    state.linked && state.unsent ? h("p", { class: "fault" }, t("banner.unsent")) : null);
   clock.textContent = state.nowMs ? instant(Math.floor(now() / 1000) * 1000, state.sites[0]?.timezone ?? "Europe/Paris") : "";
   const asking = state.alarms.filter((a) => ["unacknowledged", "returned"].includes(a.state)).length;
   badge.textContent = asking ? String(asking) : "";

@@ -9,11 +9,11 @@ import { headOf, partsOf, synoptic } from "./synoptic.js";
 const HOUR = 3600e3;
 const MODES = { LOCAL: "local", REMOTE: "remote", MAINTENANCE: "maintenance", AUTO: "auto" };
 
-/** "il y a 12 s", and a class that greys all that is old. */
+/** "il y a 12 s", with the instant of the newest row for programs. */
 function age(device) {
-  if (!device || device.why === "never") return t("age.never");
-  const seconds = (now() - device.t_ms) / 1000;
-  return device.stale ? t("age.stale", { for: duration(seconds) }) : t("age.fresh", { ago: duration(seconds) });
+  if (!device || device.why === "never") return h("span", {}, t("age.never"));
+  const told = duration((now() - device.t_ms) / 1000);
+  return h("time", { datetime: new Date(device.t_ms).toISOString() }, device.stale ? t("age.stale", { for: told }) : t("age.fresh", { ago: told }));
 }
 
 function mode(site, name) {
@@ -195,11 +195,7 @@ export function lockView(root, siteName, name) {
     show(parts.lockages, lockageTable(site, lockages));
     show(parts.health, health(trends));
     show(parts.rules, rulesList(device.rules));
-    if (!parts.signals.querySelector("details[open]:focus-within")) {
-      const wasOpen = parts.signals.querySelector("details")?.open;
-      show(parts.signals, signals(site, device));
-      if (wasOpen) parts.signals.querySelector("details").open = true;
-    }
+    show(parts.signals, signals(site, device));
   }
   async function read() {
     const query = { site: siteName, device: name };

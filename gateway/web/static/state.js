@@ -51,6 +51,7 @@ function take(said) {
   state.linked = true;
   state.broker = said.broker;
   state.problem = said.problem;
+  state.unsent = said.unsent;
   Object.assign(state.devices, said.devices);
   Object.assign(state.gateways, said.gateways);
   if (said.alarms) {

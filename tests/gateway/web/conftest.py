@@ -79,7 +79,9 @@ class Port:
     def user(self, *words: str) -> None:
         command = [sys.executable, "-m", "gateway.cli", "user", *words, "--shore", str(self.folder / "serve.toml")]
         command += ["--password-stdin"] if words[0] == "add" else []
-        subprocess.run(command, input=PASSWORD + "\n", text=True, check=True, capture_output=True, timeout=COMMAND_S)
+        subprocess.run(
+            command, input=PASSWORD + "\n", text=True, check=True, capture_output=True, timeout=COMMAND_S
+        )
 
     def fault(self, name: str, turn: str, device: str, *options: str) -> None:
         more = [part for option in options for part in ("--option", option)]
