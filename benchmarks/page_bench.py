@@ -28,17 +28,17 @@ def scenario() -> str:
         '[[point]]\nname = "point-1"\nlimit_w = 70_000_000\ntransformer_w = 90_000_000\nauxiliary_w = 80_000\n'
         "meter = { class_percent = 0.2, line_voltage_v = 90_000, ct_ratio = 800, vt_ratio = 900 }"
     )
-    for n in range(1, BERTHS + 1):
-        tables.append(
-            f'[[ship]]\nname = "SHIP {n}"\nchemistry = "nmc"\nenergy_wh = 42_000_000\nsoc = 0.55\n'
-            "sea_w = 10_080_000\ncrossing_s = 5400\nfar_w = 17_000_000"
-        )
-    for n in range(1, BERTHS + 1):
-        tables.append(
-            f'[[berth]]\nname = "berth-{n}"\npoint = "point-1"\ntower = {{ preset = "30mw", target_soc = 0.9 }}\n'
-            "meter = { line_voltage_v = 20_000, ct_ratio = 400, vt_ratio = 200 }\n"
-            f'call = [{{ ship = "SHIP {n}", arrive = "00:01", depart = "00:50" }}]'
-        )
+    tables += [
+        f'[[ship]]\nname = "SHIP {n}"\nchemistry = "nmc"\nenergy_wh = 42_000_000\nsoc = 0.55\n'
+        "sea_w = 10_080_000\ncrossing_s = 5400\nfar_w = 17_000_000"
+        for n in range(1, BERTHS + 1)
+    ]
+    tables += [
+        f'[[berth]]\nname = "berth-{n}"\npoint = "point-1"\ntower = {{ preset = "30mw", target_soc = 0.9 }}\n'
+        "meter = { line_voltage_v = 20_000, ct_ratio = 400, vt_ratio = 200 }\n"
+        f'call = [{{ ship = "SHIP {n}", arrive = "00:01", depart = "00:50" }}]'
+        for n in range(1, BERTHS + 1)
+    ]
     tables += [f'[[lock]]\nname = "lock-{n}"\npreset = "fall-4.9"' for n in range(1, LOCKS + 1)]
     for n in range(1, BERTHS + 1):
         for kind in ("charger", "meter"):

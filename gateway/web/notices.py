@@ -1,7 +1,8 @@
 """Notices of alarms by e-mail and webhook: off unless the shore file has a `[[web.notice]]`.
 
-What begins within a few seconds goes out as one message, so that a flood of a thousand alarms is one e-mail with its
-count and not a thousand. A notice informs: it is no way to be woken, and what could not be sent is said on the page.
+What begins within a few seconds goes out as one message, so that a flood of a thousand alarms is one e-mail with
+its count and not a thousand. A notice informs: it is no way to be woken, and what could not be sent is said on the
+page.
 """
 
 import asyncio
@@ -38,7 +39,9 @@ class MailSettings(BaseModel):
 
     server: str = Field(min_length=1, description="the mail server's name, as in smtp.port.example")
     port: int = Field(587, ge=1, le=65_535, description="its port, as in 587")
-    tls: Literal["starttls", "tls", "none"] = Field("starttls", description="starttls, tls (from the start) or none")
+    tls: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="starttls, tls (from the start) or none"
+    )
     username: str | None = Field(None, description="user name at the server, with password_file")
     password_file: Path | None = Field(None, description="file with the password (mode 0600)")
     sender: str = Field(pattern=r"^\S+@\S+$", description="address that it comes from, as in bollard@port.example")
@@ -123,7 +126,9 @@ class Notice:
                 await asyncio.to_thread(send, self.settings, alarms)
             except (OSError, smtplib.SMTPException, ValueError) as error:
                 self.problem = f"{self.settings.name}: {error}"
-                log.warning("event=notice_not_sent to=%s try=%d reason=%r", self.settings.name, turn + 1, str(error))
+                log.warning(
+                    "event=notice_not_sent to=%s try=%d reason=%r", self.settings.name, turn + 1, str(error)
+                )
                 if turn + 1 < TRIES:
                     await asyncio.sleep(pause_s)
                 pause_s *= 2.0

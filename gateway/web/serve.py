@@ -71,6 +71,7 @@ async def run_page(
         people = People(book)
         hub = Hub(store, book, settings.sites, clock)
         hub.reports, hub.people_audit, hub.people_audited = web.reports, people.audit, people.audited
+        hub.groups = settings.group
         hub.notices = [Notice(notice) for notice in web.notice]
         connection = hub.connect(settings.broker)
         stack.push_async_callback(connection.stop)

@@ -112,7 +112,8 @@ export function alarmsView(root) {
   function draw() {
     flood.textContent = state.rate > 10 ? t("alarm.flood", { n: state.rate }) : t("alarm.rate", { n: state.rate });
     flood.className = state.rate > 10 ? "flood" : "calm";
-    show(list, grouped(state.alarms));
+    const more = state.alarmsInAll - state.alarms.length;
+    show(list, grouped(state.alarms), more > 0 ? h("p", { class: "flood" }, t("overview.more", { n: more })) : null);
     const mark = JSON.stringify(state.alarms.map((a) => [a.state, a.since_ms]));
     if (mark !== marked) {
       marked = mark;

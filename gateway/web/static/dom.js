@@ -92,7 +92,7 @@ export async function ask(path, query = {}) {
   const reply = await fetch(`/api/1/${path}?${text}`);
   if (reply.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname)}`);
   const said = await reply.json();
-  if (!reply.ok) throw new Error(said.error);
+  if (!reply.ok) throw new Error(reply.status === 503 ? t("banner.store") : said.error);
   return said;
 }
 

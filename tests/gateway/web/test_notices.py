@@ -47,7 +47,7 @@ class MailLine(socketserver.StreamRequestHandler):
 
 
 class Hook(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:  # noqa: N802 - the library's name
+    def do_POST(self) -> None:
         SAID.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self.send_response(204)
         self.end_headers()
@@ -83,7 +83,9 @@ async def sent(notice: Notice, shore: Shore, devices: int = 1, code: str = CODE)
     """What the server got of alarms that began at so many devices."""
     shore.hub.notices = [notice]
     for n in range(devices):
-        shore.hub.live.take([row(T, "event", f"charger-{n + 1}", {"code": code, "point": "gates"}, active=1, gate="up")])
+        shore.hub.live.take(
+            [row(T, "event", f"charger-{n + 1}", {"code": code, "point": "gates"}, active=1, gate="up")]
+        )
     task = asyncio.ensure_future(notice.run())
     try:
         return await asyncio.to_thread(SAID.get, True, DEADLINE_S)
@@ -159,6 +161,6 @@ def test_nobody_is_told_anything_by_default(shore: Shore) -> None:
 def test_a_wrong_table_is_told_where_and_what_to_write(tmp_path: Path, table: str, told: str) -> None:
     file = tmp_path / "shore.toml"
     file.write_text(f'schema = 1\n[store]\nurl = "sqlite:s.db"\n[[web.notice]]\n{table}\n')
-    with pytest.raises(ConfigError, match="web.notice") as refused:
+    with pytest.raises(ConfigError, match=r"web\.notice") as refused:
         load_shore(file)
     assert told in str(refused.value)

@@ -1,8 +1,7 @@
-"""Every incoherence of the core, planted into a simulated lock, reaches the page with a sentence for a supervisor."""
+"""Every incoherence of the core, planted into a simulated lock, reaches the page with a supervisor's sentence."""
 
 import re
 from collections.abc import Iterator
-from contextlib import closing
 from itertools import count
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from conftest import ROOT
 from lock_scans import PLAIN, load, rows_of
 from shore import SPOOL
-from web_shore import NS, Shore, filled, shore
+from web_shore import Shore, filled, shore
 
 from drivers.row import Row
 from dsp.lock_rules import RULES
