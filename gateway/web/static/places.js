@@ -139,7 +139,7 @@ function median(values) {
 }
 const PHASE_FIELD = { entry: "entry_s", closing: "closing_s", levelling: "levelling_s", opening: "opening_s", exit: "exit_s" };
 
-function phaseFacts(site, device, lockages) {
+function phaseFacts(site, device, lockages ?? []) {
   const at = phase(site.name, device.name);
   const field = PHASE_FIELD[at.key];
   const usual = field ? median(lockages.filter((l) => !at.direction || l.direction === at.direction).map((l) => l[field])) : null;
@@ -158,6 +158,7 @@ function phaseFacts(site, device, lockages) {
 }
 
 function lockageTable(site, rows) {
+  if (!rows) return h("p", { class: "calm" }, t("reading"));
   if (!rows.length) return h("p", { class: "calm" }, t("lockage.none"));
   return h("table", {}, h("thead", {}, h("tr", {}, ["start", "direction", "lasted", "vessel", "volume", "complete"].map((c) => h("th", { scope: "col" }, t(`lockage.${c}`))))),
     h("tbody", {}, rows.slice(0, 12).map((r) => h("tr", {}, h("td", {}, instant(r.start_ms, site.timezone, now())),
@@ -221,7 +222,7 @@ function monthFacts(month) {
 }
 
 function plcTable(site, said) {
-  if (!said) return null;
+  if (!said) return h("p", { class: "calm" }, t("reading"));
   if (!said.words) return h("p", { class: "calm" }, t("plc.no_word"));
   if (!said.rows.length) return h("p", { class: "calm" }, t("plc.none"));
   const named = (r) => (r.text ? bitName(r.text) : t("plc.bit", r));
@@ -239,15 +240,15 @@ export function lockView(root, siteName, name) {
     h("div", { class: "columns" }, h("div", {}, h("h2", {}, t("lockage.title")), parts.lockages), h("div", {}, h("h2", {}, t("health.title")), parts.health)),
     h("div", { class: "columns" }, h("div", {}, h("h2", {}, t("link.title")), parts.link), h("div", {}, h("h2", {}, t("rules.title")), parts.rules)),
     h("div", { class: "columns" }, h("div", {}, h("h2", {}, t("month.title")), parts.month), h("div", {}, h("h2", {}, t("plc.title")), h("p", { class: "standing" }, t("plc.hint")), parts.plc)), parts.signals);
-  let lockages = [], trends = [], month = null, plc = null, wrong = "";
+  let lockages = null, trends = [], month = null, plc = null, wrong = "";
   function draw() {
     const site = siteOf(siteName), device = declared(siteName, name), at = deviceOf(siteName, name);
     if (!site || !device) return show(parts.head, h("h1", {}, name), h("p", { class: "wrong" }, t("gone")));
     root.classList.toggle("stale", !at || at.stale);
     show(parts.head, h("h1", {}, name), h("p", { class: "age" }, age(at)));
     show(parts.drawing, synoptic(siteName, name, device.points, oddParts(alarmsOf(siteName, name))));
-    show(parts.facts, phaseFacts(site, device, lockages));
-    show(parts.alarms, alarmTable(alarmsOf(siteName, name)));
+    show(parts.facts, phaseFacts(site, device, lockages ?? []));
+    show(parts.alarms, alarmTable(alarmsOf(siteName, name), false));
     show(parts.link, linkFacts(site, device));
     const said = (made) => (wrong ? h("p", { class: "wrong" }, wrong) : made());
     show(parts.lockages, said(() => lockageTable(site, lockages)));
@@ -310,6 +311,7 @@ function windowFacts(minutes, startMs) {
 }
 
 function callTable(site, rows) {
+  if (!rows) return h("p", { class: "calm" }, t("reading"));
   if (!rows.length) return h("p", { class: "calm" }, t("call.none"));
   return h("table", {}, h("thead", {}, h("tr", {}, ["start", "vessel", "lasted", "energy", "peak", "soc"].map((c) => h("th", { scope: "col" }, t(`call.${c}`))))),
     h("tbody", {}, rows.slice(0, 12).map((r) => h("tr", {}, h("td", {}, instant(r.start_ms, site.timezone, now())), h("td", {}, r.vessel ?? "—"),
@@ -322,7 +324,7 @@ export function berthView(root, siteName, name) {
   const trend = h("section", { class: "trend" });
   root.append(parts.head, h("div", { class: "columns" }, h("div", {}, parts.facts, parts.window), parts.alarms), trend,
     h("div", { class: "columns" }, h("div", {}, h("h2", {}, t("call.title")), parts.calls, h("h2", {}, t("plc.title")), h("p", { class: "standing" }, t("plc.hint")), parts.plc), h("div", {}, h("h2", {}, t("link.title")), parts.link)));
-  let calls = [], minutes = [], call = null, plc = null, stop = null, wrong = "";
+  let calls = null, minutes = [], call = null, plc = null, stop = null, wrong = "";
   const berthOf = () => siteOf(siteName)?.berths.find((b) => b.name === name);
   function draw() {
     const site = siteOf(siteName), berth = berthOf();
@@ -341,7 +343,7 @@ export function berthView(root, siteName, name) {
   }
   async function read() {
     const berth = berthOf();
-    if (!berth || !state.nowMs) return;
+    if (!berth || !state.nowMs) return; // the first word of the server says what time it is
     calls = (await ask("sessions", { site: siteName, device: berth.charger ?? berth.meter, most: 30, start_ms: Math.floor(now() - 30 * 24 * HOUR) })).rows;
     const written = (await ask("calls", { site: siteName, start_ms: Math.floor(now()), stop_ms: Math.ceil(now() + 12 * HOUR) })).rows;
     call = written.filter((c) => c.berth === name).at(-1) ?? null; // the one that leaves first
@@ -352,7 +354,8 @@ export function berthView(root, siteName, name) {
   again();
   const timers = [setInterval(draw, 1000), setInterval(again, 15000)];
   const off = onChange(draw);
-  return () => { timers.forEach(clearInterval); off(); stop?.(); };
+  const first = state.nowMs ? () => {} : onChange(() => { first(); again(); });
+  return () => { timers.forEach(clearInterval); off(); first(); stop?.(); };
 }
 
 const SPANS = [[HOUR, "1 h"], [6 * HOUR, "6 h"], [24 * HOUR, "24 h"], [7 * 24 * HOUR, "7 d"], [31 * 24 * HOUR, "31 d"], [366 * 24 * HOUR, "1 y"]];
