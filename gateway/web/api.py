@@ -45,6 +45,7 @@ from gateway.web.hub import Hub, sentences
 from gateway.web.lock_month import lock_month
 from gateway.web.people import Role, User
 from gateway.web.plc import plc_journal
+from gateway.web.subscribed import subscribed
 
 REPORT = re.compile(r"[A-Za-z0-9._-]{1,120}\.(pdf|xlsx|csv|json|html|md)")
 Handler = Callable[[Hub, User, Any, Request], Awaitable[Response]]
@@ -333,6 +334,7 @@ ENDPOINTS = (
     Endpoint("POST", f"{BASE}/alarms/unshelve", "Take an alarm back", Note, unshelve, "supervisor"),
     Endpoint("GET", f"{BASE}/sessions", "Calls at berths", AskRows, partial(rows_of, "session")),
     Endpoint("GET", f"{BASE}/calls", "Calls that people wrote down", AskRows, calls),
+    Endpoint("GET", f"{BASE}/subscribed", "Subscribed power now", AskSite, subscribed),
     Endpoint("GET", f"{BASE}/minutes", "Energy by the minute", AskRows, partial(rows_of, "energy_1m")),
     Endpoint("GET", f"{BASE}/lockages", "Lockages", AskRows, partial(rows_of, "lock_cycle")),
     Endpoint("GET", f"{BASE}/lockages/month", "Teleoperation of a lock this month", AskLock, lock_month),

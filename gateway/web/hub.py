@@ -76,6 +76,7 @@ class Hub:
         self.reports = Path("reports")  # the folder whose reports the page lists
         self.groups: Sequence[Group] = ()  # sites shown together, in the order of the waterway
         self.months = MonthCache()
+        self.contracts = ""  # text of the contracts' file, checked at the start; empty: there is none
         self.people_audit: Callable[[str, str, str], None] = lambda who, action, detail: None
         self.people_audited: Callable[[], list[tuple[int, str, str, str]]] = list
         self.live.on_event = self._hear

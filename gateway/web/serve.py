@@ -17,6 +17,7 @@ from gateway.book import Book
 from gateway.config import ShoreSettings, load_shore
 from gateway.errors import GatewayError
 from gateway.log import log_to_stderr
+from gateway.report.contracts import parse_contracts
 from gateway.signals import until_signalled
 from gateway.web.app import Page
 from gateway.web.clock import WebClock
@@ -72,6 +73,8 @@ async def run_page(
         hub = Hub(store, book, settings.sites, clock)
         hub.reports, hub.people_audit, hub.people_audited = web.reports, people.audit, people.audited
         hub.groups = settings.group
+        if settings.report.contracts:
+            hub.contracts = _contracts(settings.report.contracts)
         hub.notices = [Notice(notice) for notice in web.notice]
         connection = hub.connect(settings.broker)
         stack.push_async_callback(connection.stop)
@@ -96,6 +99,16 @@ async def run_page(
             finally:
                 hub.close()
                 server.should_exit = True
+
+
+def _contracts(file: Path) -> str:
+    """Raises: GatewayError."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise GatewayError(f"{file}: contracts cannot be read: {error}; check [report] contracts") from error
+    parse_contracts(text, "")
+    return text
 
 
 class _Server(uvicorn.Server):

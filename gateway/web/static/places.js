@@ -139,7 +139,7 @@ function median(values) {
 }
 const PHASE_FIELD = { entry: "entry_s", closing: "closing_s", levelling: "levelling_s", opening: "opening_s", exit: "exit_s" };
 
-function phaseFacts(site, device, lockages ?? []) {
+function phaseFacts(site, device, lockages) {
   const at = phase(site.name, device.name);
   const field = PHASE_FIELD[at.key];
   const usual = field ? median(lockages.filter((l) => !at.direction || l.direction === at.direction).map((l) => l[field])) : null;
@@ -303,11 +303,21 @@ function berthFacts(site, berth, call) {
       fact(t("berth.index"), wattHours(meter("energy_import_total_wh"))))];
 }
 
-function windowFacts(minutes, startMs) {
+/** The running 10 minutes of a meter: mean power, and how much of them was counted. */
+function windowOf(minutes, startMs) {
   const here = minutes.filter((m) => m.t_ms >= startMs);
   const wh = here.reduce((sum, m) => sum + (m.import_wh ?? 0), 0), covered = here.reduce((sum, m) => sum + (m.covered_s ?? 0), 0);
-  return h("dl", { class: "facts-list" }, fact(t("berth.window"), covered ? watts((wh * 3600) / covered) : t("unknown")),
-    fact(t("berth.window_covered"), duration(covered)));
+  return { powerW: covered ? (wh * 3600) / covered : null, covered };
+}
+
+function windowFacts(minutes, delivery, startMs) {
+  const own = windowOf(minutes, startMs), point = windowOf(delivery.minutes, startMs);
+  const held = delivery.subscribed;
+  const over = held?.power_w && point.powerW > held.power_w;
+  return h("dl", { class: "facts-list" }, fact(t("berth.window"), own.powerW === null ? t("unknown") : watts(own.powerW)),
+    fact(t("berth.window_covered"), duration(own.covered)),
+    delivery.meter ? fact(t("berth.window_delivery", { meter: delivery.meter }), point.powerW === null ? t("unknown") : watts(point.powerW), over ? "slow" : null) : null,
+    delivery.meter ? fact(t("berth.subscribed"), held?.power_w ? `${watts(held.power_w)} (${held.tariff})` : t("berth.no_contract")) : null);
 }
 
 function callTable(site, rows) {
@@ -324,6 +334,7 @@ export function berthView(root, siteName, name) {
   const trend = h("section", { class: "trend" });
   root.append(parts.head, h("div", { class: "columns" }, h("div", {}, parts.facts, parts.window), parts.alarms), trend,
     h("div", { class: "columns" }, h("div", {}, h("h2", {}, t("call.title")), parts.calls, h("h2", {}, t("plc.title")), h("p", { class: "standing" }, t("plc.hint")), parts.plc), h("div", {}, h("h2", {}, t("link.title")), parts.link)));
+  let delivery = { meter: null, minutes: [], subscribed: null };
   let calls = null, minutes = [], call = null, plc = null, stop = null, wrong = "";
   const berthOf = () => siteOf(siteName)?.berths.find((b) => b.name === name);
   function draw() {
@@ -333,7 +344,7 @@ export function berthView(root, siteName, name) {
     root.classList.toggle("stale", !at || at.stale);
     show(parts.head, h("h1", {}, name), h("p", { class: "age" }, age(at)));
     show(parts.facts, berthFacts(site, berth, call));
-    show(parts.window, windowFacts(minutes, Math.floor(now() / 600e3) * 600e3));
+    show(parts.window, windowFacts(minutes, delivery, Math.floor(now() / 600e3) * 600e3));
     show(parts.alarms, alarmTable(alarmsOf(siteName, berth.charger, berth.meter, berth.battery)));
     const said = (made) => (wrong ? h("p", { class: "wrong" }, wrong) : made());
     show(parts.calls, said(() => callTable(site, calls)));
@@ -348,7 +359,13 @@ export function berthView(root, siteName, name) {
     const written = (await ask("calls", { site: siteName, start_ms: Math.floor(now()), stop_ms: Math.ceil(now() + 12 * HOUR) })).rows;
     call = written.filter((c) => c.berth === name).at(-1) ?? null; // the one that leaves first
     plc = await ask("plc-alarms", { site: siteName, device: berth.charger ?? berth.meter, most: 40 });
-    if (berth.meter) minutes = (await ask("minutes", { site: siteName, device: berth.meter, most: 15, start_ms: Math.floor(now() - 900e3) })).rows;
+    const lately = async (meter) => (await ask("minutes", { site: siteName, device: meter, most: 15, start_ms: Math.floor(now() - 900e3) })).rows;
+    if (berth.meter) minutes = await lately(berth.meter);
+    const meter = declared(siteName, berth.meter)?.meter?.parent;
+    if (meter) {
+      const held = (await ask("subscribed", { site: siteName })).subscribed.find((c) => c.meter === meter);
+      delivery = { meter, minutes: await lately(meter), subscribed: held ?? null };
+    }
   }
   const again = () => read().then(() => { wrong = ""; }, (error) => { wrong = error.message; }).then(draw);
   again();

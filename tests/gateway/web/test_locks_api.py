@@ -101,3 +101,29 @@ def test_a_call_that_somebody_wrote_down_says_when_the_ship_leaves(shore: Shore)
     rows = shore.get("calls", site=SITE, start_ms=now_ms, stop_ms=now_ms + 1).json()["rows"]
     assert [r["departure_ms"] - now_ms for r in rows] == [3_600_000]
     assert len(shore.get("calls", site=SITE).json()["rows"]) == 1  # the other is to come
+
+
+CONTRACT = """
+[[contract]]
+site = "demo-port"
+meter = "delivery-1"
+[[contract.tariff]]
+name = "DAY"
+start = 06:00:00
+stop = 22:00:00
+[[contract.tariff]]
+name = "NIGHT"
+[[contract.subscribed]]
+since = 2026-01-01
+tariff = "DAY"
+power_kw = 70_000
+"""
+
+
+def test_subscribed_power_is_that_of_the_class_that_holds_now(shore: Shore) -> None:
+    shore.hub.clock = Noon()
+    assert shore.get("subscribed").json() == {"subscribed": []}
+    shore.hub.contracts = CONTRACT
+    (held,) = shore.get("subscribed", site=SITE).json()["subscribed"]
+    assert held == {"site": SITE, "meter": "delivery-1", "tariff": "DAY", "power_w": 70e6}
+    assert shore.get("subscribed", "douai").json() == {"subscribed": []}
