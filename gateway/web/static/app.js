@@ -106,6 +106,7 @@ function frame() {
   badge.hidden = !asking;
 }
 
+document.body.classList.toggle("onwall", wall);
 app.replaceChildren(wall ? "" : header(), banner, main, h("footer", { class: "standing" }, t("standing")));
 onChange(frame);
 setInterval(frame, 1000);

@@ -93,6 +93,9 @@ function sections() {
     ...state.sites.filter((site) => !grouped.has(site.name)).map((site) => [site.name, [site]])];
 }
 
+const FEW = 4; // so many tiles may be large
+const STRIP = 3; // lines that are always kept free above the tiles, so that these never move
+
 export function overviewView(root, { wallDisplay = false } = {}) {
   const strip = h("section", { class: "strip", "aria-label": t("overview.attention"), "aria-live": "polite" });
   const tiles = h("section", { class: wallDisplay ? "tiles wall" : "tiles" });
@@ -100,16 +103,16 @@ export function overviewView(root, { wallDisplay = false } = {}) {
   function draw() {
     const asking = state.alarms.filter((a) => ["unacknowledged", "returned"].includes(a.state));
     show(strip, asking.length
-      ? [h("ul", {}, asking.slice(0, 5).map((a) => h("li", { class: a.priority },
-        h("span", { class: "badge" }, t(`alarm.priority.${a.priority}`)), " ", h("strong", {}, a.device), " ", a.text[lang], " ",
-        h("span", { class: "detail" }, when(a.since_ms, a.uncertain_ms, a.site))))),
-      state.asking > 5 ? h("a", { href: "/alarms" }, t("overview.more", { n: state.asking - 5 })) : null]
+      ? [h("ul", {}, asking.slice(0, STRIP).map((a) => h("li", { class: a.priority },
+        h("span", { class: "badge" }, t(`alarm.priority.${a.priority}`)), h("strong", {}, a.device), h("span", { class: "said" }, a.text[lang]),
+        h("span", { class: "since" }, when(a.since_ms, a.uncertain_ms, a.site))))),
+      state.asking > STRIP ? h("a", { href: "/alarms" }, t("overview.more", { n: state.asking - STRIP })) : null]
       : h("p", { class: "calm" }, t("overview.calm")));
     show(tiles, state.sites.length ? sections().map(([title, sites]) => {
       const locks = sites.flatMap((site) => site.devices.filter((d) => d.kind === "lock").map((d) => lockTile(site, d, sites.length > 1)));
       const berths = sites.flatMap((site) => site.berths.map((b) => berthTile(site, b, sites.length > 1)));
       return h("div", { class: "site" }, h("h2", {}, title),
-        locks.length ? h("div", { class: "grid" }, locks) : null, berths.length ? h("div", { class: "grid" }, berths) : null);
+        [locks, berths].map((found) => (found.length ? h("div", { class: found.length > FEW ? "grid" : "grid few" }, found) : null)));
     }) : h("p", { class: "calm" }, t("overview.nothing")));
   }
   draw();
