@@ -15,7 +15,7 @@ import uvicorn
 
 from gateway.book import Book
 from gateway.config import ShoreSettings, load_shore
-from gateway.errors import GatewayError
+from gateway.errors import ConfigError, GatewayError
 from gateway.log import log_to_stderr
 from gateway.report.contracts import parse_contracts
 from gateway.signals import until_signalled
@@ -75,7 +75,7 @@ async def run_page(
         hub.groups = settings.group
         if settings.report.contracts:
             hub.contracts = _contracts(settings.report.contracts)
-        hub.notices = [Notice(notice) for notice in web.notice]
+        hub.notices = _notices(web)
         connection = hub.connect(settings.broker)
         stack.push_async_callback(connection.stop)
         server = _Server(
@@ -106,9 +106,21 @@ def _contracts(file: Path) -> str:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise GatewayError(f"{file}: contracts cannot be read: {error}; check [report] contracts") from error
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{file}: contracts cannot be read: {why}; check [report] contracts") from error
     parse_contracts(text, "")
     return text
+
+
+def _notices(web: WebSettings) -> list[Notice]:
+    """Raises: ConfigError for a password that is not there: the first alarm is no time to find out."""
+    for i, notice in enumerate(web.notice):
+        file = notice.mail.password_file if notice.mail else None
+        if file is not None and not file.is_file():
+            raise ConfigError(
+                f"web.notice[{i}].mail.password_file = {str(file)!r}: is not there; make it, mode 0600"
+            )
+    return [Notice(notice) for notice in web.notice]
 
 
 class _Server(uvicorn.Server):

@@ -22,7 +22,7 @@ host = "127.0.0.1"
 [[device]]
 name = "bms"
 profile = "generic-bms"
-host = "127.0.0.1"
+url = "opc.tcp://127.0.0.1:4840"
 [[vessel]]
 name = "small"
 plc_names = ["SMALL"]
@@ -78,5 +78,5 @@ def test_each_vessel_has_its_own_pack_and_a_stranger_has_no_state_of_charge(tmp_
 
 
 def test_a_cell_that_is_not_there_is_told_with_its_vessel(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"vessel\[1\]\.battery\.cell = 'unobtainium'"):
+    with pytest.raises(ConfigError, match=r"vessel large: battery\.cell = 'unobtainium'"):
         load(tmp_path, "unobtainium")
