@@ -2,7 +2,7 @@
 
 import hashlib
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -230,6 +230,9 @@ class VesselConfig(Table):
     plc_names: tuple[str, ...] = Field((), description="texts by which PLCs name it")
     imo: str = Field("", pattern=r"^(\d{7})?$", description="IMO number, seven digits")
     nox: str | None = Field(None, description="factor id of its auxiliary engines' NOx")
+    battery: BatteryConfig | None = Field(
+        None, description="its own battery, for a berth where several ships call; else that of the device counts"
+    )
 
 
 class Site(Table):
@@ -331,6 +334,13 @@ def rules_of(device: DeviceConfig, profile: Profile) -> dict[str, Any]:
     return {"rules": {"evaluated": [r for r in lock_rules.RULES if r not in missing], "not_evaluated": missing}}
 
 
+def _cell_misfits(key: str, battery: BatteryConfig, path: Path, wrong: Callable[[str, object, str], None]) -> None:
+    try:
+        load_cell(_cell_path(battery.cell, path))
+    except ValueError as error:
+        wrong(f"{key}.cell", battery.cell, str(error))
+
+
 def _cell_path(cell: str, site_file: Path) -> str | Path:
     return site_file.parent / cell if cell.endswith(".toml") else cell
 
@@ -421,10 +431,7 @@ def _misfits(
             for part, value, message in lock_site.problems(device.lock, profile):
                 wrong(f"{key}.lock.{part}", value, message)
         if device.battery is not None:
-            try:
-                load_cell(_cell_path(device.battery.cell, path))
-            except ValueError as error:
-                wrong(f"{key}.battery.cell", device.battery.cell, str(error))
+            _cell_misfits(f"{key}.battery", device.battery, path, wrong)
         for name in device.scan:
             if name not in profile.scans or name == "live":
                 known = ", ".join(s for s in profile.scans if s != "live") or "none"
@@ -458,6 +465,9 @@ def _misfits(
             wrong(f"device[{i}].meter.parent", parent, "is no other meter of this file")
         elif parent is not None and device.name in _above(parent, site):
             wrong(f"device[{i}].meter.parent", parent, f"is itself below {device.name}; meters form a tree")
+    for i, vessel in enumerate(site.vessel):
+        if vessel.battery is not None:
+            _cell_misfits(f"vessel[{i}].battery", vessel.battery, path, wrong)
     named = [text for vessel in site.vessel for text in {vessel.name, *vessel.plc_names}]
     for text in sorted({text for text in named if named.count(text) > 1}):
         wrong("vessel.plc_names", text, "names two vessels; let each text mean one")
