@@ -19,6 +19,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from drivers.errors import ProfileError
 from drivers.profile_checks import problems_of
@@ -54,6 +55,7 @@ def _checked_zones(zones: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int],
     return zones
 
 
+Numbers = Annotated[tuple[int, ...], BeforeValidator(_listed, json_schema_input_type=int | tuple[int, ...] | None)]
 Zones = Annotated[tuple[tuple[int, int], ...], AfterValidator(_checked_zones)]
 
 
@@ -78,9 +80,9 @@ class Point(BaseModel):
         None, description="the point that holds the power of ten to multiply by (SunSpec scale factor)"
     )
     range: tuple[float, float] | None = Field(None, description="lowest and highest value; else a fault")
-    invalid: Annotated[tuple[int, ...], BeforeValidator(_listed)] = Field(
-        (), description="the raw number that means unknown, or a list of them"
-    )
+    invalid: Annotated[
+        tuple[int, ...], BeforeValidator(_listed, json_schema_input_type=int | tuple[int, ...] | None)
+    ] = Field((), description="the raw number that means unknown, or a list of them")
     deadband: float = Field(
         0.0, ge=0.0, allow_inf_nan=False, description="changes up to this are noise, in the unit of the value"
     )
@@ -203,7 +205,7 @@ class Profile(BaseModel):
     def _points_fit(self) -> "Profile":
         problems = list(problems_of(self))
         if problems:
-            raise ValueError("; ".join(problems))
+            raise PydanticCustomError("points", "{told}", {"told": "; ".join(problems), "problems": problems})
         return self
 
 

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from edge.scan_cli import scan
 from edge.status_cli import status
 from edge.tools_cli import probe, watch
 
@@ -206,6 +207,7 @@ def warm() -> None:
 app.command()(status)
 app.command()(watch)
 app.command()(probe)
+app.command()(scan)
 
 
 def bollard_version() -> str:
