@@ -55,7 +55,6 @@ class Commissioned:
 
     def __init__(self, loaded: LoadedSite) -> None:
         self._loaded, self.path = loaded, commissioned_path(loaded)
-        self._stamp = self._stat()
         self._signed: dict[str, dict[str, Signature]] = {}
         try:
             told = json.loads(self.path.read_text(encoding="utf-8"))
@@ -68,18 +67,6 @@ class Commissioned:
                 f"{self.path}: is no record of commissioning ({error}); restore it from a backup, or move it away"
                 " and sign again"
             ) from error
-
-    def _stat(self) -> tuple[int, int]:
-        try:
-            found = self.path.stat()
-        except OSError:
-            return 0, 0
-        return found.st_mtime_ns, found.st_size
-
-    @property
-    def changed(self) -> bool:
-        """Whether somebody has signed since this was read."""
-        return self._stat() != self._stamp
 
     def signature(self, device: DeviceConfig, stage: Stage) -> Signature | None:
         """The one that holds; None where nobody has signed, or for something else."""
@@ -115,7 +102,6 @@ class Commissioned:
             for name, stages in self._signed.items()
         }
         write_whole(self.path, json.dumps({"schema": 1, "devices": told}, indent=2, ensure_ascii=False).encode())
-        self._stamp = self._stat()
 
 
 def told_of(loaded: LoadedSite) -> dict[str, dict[str, Any]]:
@@ -126,6 +112,30 @@ def told_of(loaded: LoadedSite) -> dict[str, dict[str, Any]]:
         log.error("event=commissioning_record_damaged error=%r", str(error))
         return {device.name: {"state": "damaged"} for device in loaded.site.device}
     return {device.name: signed.told(device) for device in loaded.site.device}
+
+
+class Watcher:
+    """Sees that somebody has signed while the agent runs."""
+
+    def __init__(self, loaded: LoadedSite) -> None:
+        self._loaded = loaded
+        self._seen = self._stamp()
+        self.told = told_of(loaded)
+
+    def _stamp(self) -> tuple[int, int]:
+        try:
+            found = commissioned_path(self._loaded).stat()
+        except OSError:
+            return 0, 0
+        return found.st_mtime_ns, found.st_size
+
+    def changed(self) -> bool:
+        """Look again. Returns: whether what is told has changed."""
+        if (stamp := self._stamp()) == self._seen:
+            return False
+        self._seen, before = stamp, self.told
+        self.told = told_of(self._loaded)
+        return self.told != before
 
 
 def write_whole(path: Path, content: bytes, mode: int = 0o644) -> None:

@@ -1,7 +1,7 @@
 """`bollard edge doctor`: is all there that a gateway needs for years? Each line is good, or says what to do.
 
 A check yields `Line`s and never raises for what it finds. The sentences are in `text/`: `doctor.<key>`, and
-`doctor.do.<key>` where there is something to do.
+`doctor_do.<key>` where there is something to do.
 """
 
 import asyncio

@@ -130,10 +130,9 @@ async def _login(
     )  # fmt: skip
     connection.start()
     try:
-        if not await _until(lambda: connection.connected or bool(connection.why), CONNECT_S + wait_s):
-            yield Line("login", where, "bad", "login_silent")
-        elif not connection.connected:
-            yield Line("login", where, "bad", "login_refused", {"why": connection.why})
+        await _until(lambda: connection.connected or bool(connection.why), CONNECT_S + wait_s)
+        if not connection.connected:
+            yield Line("login", where, "bad", "login_refused", {"why": connection.why or "-"})
         elif not await _until(subscribed.is_set, wait_s):
             yield Line("login", where, "bad", "login_no_receipts", {"site": site, "gateway": gateway})
         else:

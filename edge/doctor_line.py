@@ -28,7 +28,7 @@ class Line:
     def remedy(self, texts: Texts) -> str:
         """What to do; empty where nothing is."""
         try:
-            return texts(f"doctor.do.{self.key}", subject=self.subject, **self.values)
+            return texts(f"doctor_do.{self.key}", subject=self.subject, **self.values)
         except KeyError:
             if self.state == "bad":
                 raise

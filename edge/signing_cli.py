@@ -36,8 +36,9 @@ def commission(
     ] = None,
     by: Annotated[str, typer.Option(help="Who signs. Without it a person is asked, or nobody signs.")] = "",
     watch_s: Annotated[
-        float, typer.Option(min=0.0, max=86_400.0, help="Seconds to watch; 5, or 60 with --load, if not given.")
-    ] = -1.0,
+        float | None,
+        typer.Option(min=0.0, max=86_400.0, help="Seconds to watch; 5, or 60 with --load, if not given."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the sheets; commissioning beside the spool, if not given.")
     ] = None,
@@ -80,7 +81,7 @@ def commission(
         lines = asyncio.run(_doctor(loaded, texts)) if doctor else []
         walk = Walk(loaded, chosen, stage, 0.0) if asking else Walk(loaded, chosen, stage)
         print(texts("commission.step_watch", device=device), flush=True)
-        seconds = watch_s if watch_s >= 0 else WATCH_LOAD_S if load else WATCH_S
+        seconds = watch_s if watch_s is not None else WATCH_LOAD_S if load else WATCH_S
         looked = asyncio.run(walk.look(_person(texts) if asking else given(typed), seconds))
         _finish(loaded, looked, lines, by, asking, signed, out, texts)
     except PermissionError as error:
