@@ -1,14 +1,47 @@
 """Where a Modbus device is, and what it agreed to: all that a connection or a serial line needs to know."""
 
+import ipaddress
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Literal
+from urllib.parse import urlsplit
 
 Transport = Literal["tcp", "tls", "rtu-over-tcp", "rtu", "ascii"]
 Parity = Literal["N", "E", "O"]
 TCP_PORT, TLS_PORT = 502, 802  # MODBUS Messaging on TCP/IP 1.0b; MODBUS/TCP Security, 2018
 SERIAL_TRANSPORTS = ("rtu", "ascii")
+
+
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")  # RFC 1123, section 2.1; _ as in names of machines
+HOST_EXAMPLE = "give an address or a name, as in 10.20.0.7 or plc-berth-6"
+
+
+def host_problem(host: str) -> str:
+    """Why nothing can be found under this host, and what to write; empty if something may."""
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        pass
+    else:
+        return ""
+    labels = host.removesuffix(".").split(".")
+    if not all(_LABEL.fullmatch(label) for label in labels) or len(host) > 253:
+        return f"no machine can have this name; {HOST_EXAMPLE}"
+    if labels[-1].isdigit():  # no top level is a number, so an address is meant
+        return f"four numbers from 0 to 255 make an address; {HOST_EXAMPLE}"
+    return ""
+
+
+def url_problem(url: str) -> str:
+    """The same of the host and port of a URL."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError as error:
+        return f"{error}; give it as in opc.tcp://10.20.0.9:4840"
+    return host_problem(host)
 
 
 def bracketed(host: str) -> str:

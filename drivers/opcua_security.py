@@ -5,6 +5,7 @@ import hashlib
 import os
 import socket
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,6 +104,16 @@ def _endpoint(found: Any) -> Endpoint:
         mode=found.SecurityMode.name.rstrip("_"), fingerprint=fingerprint(der) if der else "",
         subject=subject, valid_until=until, users=tuple(users), certificate=der,
     )  # fmt: skip
+
+
+def best_of(offered: Sequence[Endpoint]) -> Endpoint | None:
+    """The way in to choose: encrypted before signed before none, and then the newest policy that is used here.
+
+    Policies that rest on SHA-1 (Basic128Rsa15, Basic256) are never chosen: OPC 10000-7 has withdrawn them.
+    """
+    policies, modes = ("None", *POLICIES), ("None", *MODES)
+    usable = [e for e in offered if e.policy in policies and e.mode in modes]
+    return max(usable, key=lambda e: (modes.index(e.mode), policies.index(e.policy)), default=None)
 
 
 async def secure(

@@ -233,11 +233,12 @@ async def matches(asker: Asker, span: Span | None = None, plate: Sequence[str] =
     except (DriverError, ValueError):  # it has no SunSpec marker, or none of the models known
         pass
     shown = " ".join(plate).lower()
-    for name in shipped_profiles():
-        profile = load_profile(name)
+    profiles = {name: load_profile(name) for name in shipped_profiles()}
+    named = {name: any(word in shown for word in _names(profile)) for name, profile in profiles.items()}
+    for name, on_plate in sorted(named.items(), key=lambda item: not item[1]):  # in case the requests run out
+        profile = profiles[name]
         if profile.protocol != "modbus":
             continue
-        on_plate = any(word in shown for word in _names(profile))
         try:
             first = plan(profile, profile.scans[0]).blocks[0]
             if isinstance(await memory.block(first), Quality):

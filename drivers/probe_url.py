@@ -4,7 +4,7 @@ import os
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from drivers.address import SERIAL_TRANSPORTS, ModbusAddress
+from drivers.address import SERIAL_TRANSPORTS, ModbusAddress, host_problem
 from drivers.serial_port import check_serial
 
 SCHEMES = {
@@ -34,7 +34,7 @@ def parse_url(url: str) -> ModbusAddress:
     unit = given.pop("unit", None)
     given["transport"] = transport
     if transport in SERIAL_TRANSPORTS:
-        given["serial"], found = _line(f"{parts.netloc}{parts.path}")
+        given["serial"], found = _line(f"{parts.netloc}{parts.path}", unit is None)
         if problem := check_serial(given["serial"]):
             raise ValueError(f"{url}: {given['serial']!r}: {problem}")
         if given.get("parity") == "N":
@@ -50,6 +50,19 @@ def parse_url(url: str) -> ModbusAddress:
     return ModbusAddress(**given)
 
 
+def url_of(address: ModbusAddress) -> str:
+    """The URL that `parse_url` takes for this address; of a line's settings those that are not as usual."""
+    if not address.is_serial:
+        return address.endpoint
+    usual = ModbusAddress(parity=address.parity, stop_bits=2 if address.parity == "N" else 1)
+    names = ("baud", "stop_bits", "listen_s", "pause_s", "max_requests_per_s")
+    given = [
+        f"{name}={getattr(address, name):g}" for name in names if getattr(address, name) != getattr(usual, name)
+    ]
+    given += [f"parity={address.parity}"] if address.parity != ModbusAddress().parity else []
+    return f"{address.bus_endpoint}?{'&'.join([*given, f'unit={address.unit_id}'])}"
+
+
 def _socket(url: str, parts: Any) -> tuple[str, int]:
     try:
         host, port = parts.hostname, parts.port
@@ -57,13 +70,15 @@ def _socket(url: str, parts: Any) -> tuple[str, int]:
         raise ValueError(f"{url}: {error}; as in {EXAMPLES}") from error
     if not host:
         raise ValueError(f"{url}: names no host; as in {EXAMPLES}")
+    if problem := host_problem(host):
+        raise ValueError(f"{url}: host {host!r}: {problem}")
     return host, port or 0
 
 
-def _line(path: str) -> tuple[str, str]:
+def _line(path: str, with_unit: bool) -> tuple[str, str]:
     """A serial port, and the unit behind it where one is: `/dev/ttyUSB0/3`, but not `/dev/pts/3`."""
     head, _, last = path.rpartition("/")
-    if last.isdigit() and head.count("/") > 1 and not os.path.exists(path):
+    if with_unit and last.isdigit() and head.count("/") > 1 and not os.path.exists(path):
         return head, last
     return path.lstrip("/") if path.lstrip("/").startswith("usb:") else path, ""
 

@@ -54,6 +54,7 @@ def _checked_zones(zones: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int],
     return zones
 
 
+Numbers = Annotated[tuple[int, ...], BeforeValidator(_listed, json_schema_input_type=int | tuple[int, ...] | None)]
 Zones = Annotated[tuple[tuple[int, int], ...], AfterValidator(_checked_zones)]
 
 
@@ -78,9 +79,9 @@ class Point(BaseModel):
         None, description="the point that holds the power of ten to multiply by (SunSpec scale factor)"
     )
     range: tuple[float, float] | None = Field(None, description="lowest and highest value; else a fault")
-    invalid: Annotated[tuple[int, ...], BeforeValidator(_listed)] = Field(
-        (), description="the raw number that means unknown, or a list of them"
-    )
+    invalid: Annotated[
+        tuple[int, ...], BeforeValidator(_listed, json_schema_input_type=int | tuple[int, ...] | None)
+    ] = Field((), description="the raw number that means unknown, or a list of them")
     deadband: float = Field(
         0.0, ge=0.0, allow_inf_nan=False, description="changes up to this are noise, in the unit of the value"
     )

@@ -15,18 +15,19 @@ def as_toml(profile: Profile) -> str:
 def _lines(profile: Profile) -> Iterator[str]:
     head = profile.model_dump(by_alias=True, exclude_defaults=True)
     points = head.pop("point")
-    yield from (f"{key} = {_value(value)}" for key, value in head.items())
+    yield from (f"{key} = {value_text(value)}" for key, value in head.items())
     for point in points:
-        yield from ("", "[[point]]", *(f"{key} = {_value(value)}" for key, value in point.items()))
+        yield from ("", "[[point]]", *(f"{key} = {value_text(value)}" for key, value in point.items()))
 
 
-def _value(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """A value as TOML writes it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)  # a JSON string is a TOML string
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_value(item)}" for key, item in value.items()) + " }"
+        return "{ " + ", ".join(f"{key} = {value_text(item)}" for key, item in value.items()) + " }"
     if isinstance(value, tuple | list):
-        return "[" + ", ".join(map(_value, value)) + "]"
+        return "[" + ", ".join(map(value_text, value)) + "]"
     return repr(value)

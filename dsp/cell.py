@@ -103,16 +103,17 @@ def load_cell(name_or_path: str | Path) -> Cell:
     if path.suffix == ".toml":
         if not path.is_file():
             raise ValueError(f"cell {path}: no such file; shipped models are {', '.join(cell_names())}")
-        text, where = path.read_text(encoding="utf-8"), str(path)
+        content, where = path.read_bytes(), str(path)
     elif str(name_or_path) in cell_names():
         where = f"{name_or_path}.toml"
-        text = resources.files("dsp").joinpath("cells", where).read_text(encoding="utf-8")
+        content = resources.files("dsp").joinpath("cells", where).read_bytes()
     else:
         raise ValueError(f"cell {name_or_path!r}: not one of {', '.join(cell_names())}, nor a file *.toml")
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{where}: {error}") from error
+        table = tomllib.loads(content.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        remedy = "save the file as UTF-8; a line is [table] or key = value, as in capacity_ah = 2.87"
+        raise ValueError(f"{where}: not TOML: {error}; {remedy}") from error
     return _Reader(where, table).cell()
 
 

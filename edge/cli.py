@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from edge.doctor_cli import doctor
+from edge.scan_cli import scan
 from edge.signing_cli import commission
 from edge.status_cli import status
 from edge.tools_cli import probe, watch
@@ -210,6 +211,7 @@ app.command()(watch)
 app.command()(probe)
 app.command()(doctor)
 app.command()(commission)
+app.command()(scan)
 
 
 def bollard_version() -> str:

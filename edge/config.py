@@ -2,7 +2,6 @@
 
 import hashlib
 import tomllib
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,18 +18,15 @@ from pydantic import (
     model_validator,
 )
 
-from drivers.errors import ProfileError
 from drivers.opcua_settings import OpcUaSettings
-from drivers.plan import plan
-from drivers.profile import Profile, explain_all, load_profile, not_toml
+from drivers.profile import Profile, explain_all, not_toml
 from dsp import lock_rules
-from dsp.cell import load_cell
 from edge import lock_site, wire
 from edge.counting import counting_of
 from edge.lock_site import LockConfig
-from edge.modbus_settings import modbus_misfits, not_modbus_misfits, sharing_misfits
-from edge.mqtt import HOST_PORT, Access, host_port, tls_files, tls_misfits
-from edge.salvage import Place, salvage, trusted
+from edge.mqtt import HOST_PORT, Access, host_port, tls_files
+from edge.salvage import salvage
+from edge.site_checks import cell_path, load_profiles, misfits, schema_problem
 from edge.site_lines import located
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$", max_length=48)]
@@ -273,28 +269,36 @@ class LoadedSite:
 
     def cell_path(self, cell: str) -> str | Path:
         """What `dsp.cell.load_cell` takes: a shipped model's name, or a path beside the site file."""
-        return _cell_path(cell, self.path)
+        return cell_path(cell, self.path)
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read and check a site file and its profiles. Raises: ConfigError with every problem."""
         try:
             raw = path.read_bytes()
-            text = raw.decode("utf-8")
-            table = tomllib.loads(text)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}; give an existing file") from error
+        return cls.parse(raw, path)
+
+    @classmethod
+    def parse(cls, raw: bytes, path: Path) -> Self:
+        """Check the content of a site file; `path` names it and is where relative paths start. As `load`."""
+        try:
+            text = raw.decode("utf-8")
+            table = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: {not_toml(error)}") from error
-        profiles, problems = _profiles(table, path)
+        if problem := schema_problem(table.get("schema"), path):
+            raise ConfigError(problem)
+        profiles, problems = load_profiles(table, path)
         try:
             site = Site.model_validate(table)
         except ValidationError as error:
             rest, places = salvage(Site, table, error)
             told = explain_all(str(path), error, Site) + problems
-            told += _misfits(rest, profiles, path, places)
+            told += misfits(rest, profiles, path, places)
             raise ConfigError("\n".join(located(told, path, text, table))) from error
-        problems += _misfits(site, profiles, path)
+        problems += misfits(site, profiles, path)
         if problems:
             raise ConfigError("\n".join(located(problems, path, text, table)))
         return cls(_with_paths(site, path), profiles, path, hashlib.sha256(raw).hexdigest()[:16])
@@ -335,10 +339,6 @@ def rules_of(device: DeviceConfig, profile: Profile) -> dict[str, Any]:
     return {"rules": {"evaluated": [r for r in lock_rules.RULES if r not in missing], "not_evaluated": missing}}
 
 
-def _cell_path(cell: str, site_file: Path) -> str | Path:
-    return site_file.parent / cell if cell.endswith(".toml") else cell
-
-
 def _with_paths(site: Site, path: Path) -> Site:
     """The site with absolute paths in its OPC UA tables; one certificate of ours for all, beside the spool."""
     folder = path.parent.absolute()
@@ -347,141 +347,3 @@ def _with_paths(site: Site, path: Path) -> Site:
         d if d.opcua is None else d.model_copy(update={"opcua": d.opcua.beside(folder, own)}) for d in site.device
     ]
     return site.model_copy(update={"device": tuple(devices)})
-
-
-def _opcua_misfits(device: DeviceConfig, profile: Profile, folder: Path) -> Iterator[tuple[str, object, str]]:
-    """What a table [device.opcua] does not fit: key, value, message."""
-    settings = device.opcua
-    if settings is None:
-        return
-    if profile.protocol != "opcua":
-        yield "", "…", f"profile {device.profile} speaks {profile.protocol}; take this table out"
-    if isinstance(settings.subscribe, tuple):
-        for name in settings.subscribe:
-            if name not in profile.index:
-                yield ".subscribe", name, f"no such point; use names of profile {device.profile}"
-    for key in ("password_file", "certificate_file", "key_file"):
-        file = getattr(settings, key)
-        if file is not None and not (folder / file).is_file():
-            yield f".{key}", str(file), f"is not there, seen from {folder}"
-
-
-def _profiles(table: dict[str, Any], path: Path) -> tuple[dict[str, Profile], list[str]]:
-    """Profiles by device name; what is wrong with them is found even if the rest does not validate."""
-    profiles, problems = {}, []
-    devices = table.get("device")
-    for i, device in enumerate(devices if isinstance(devices, list) else []):
-        name = device.get("profile") if isinstance(device, dict) else None
-        if not isinstance(name, str):
-            continue  # the model says so
-        try:
-            profile = load_profile(name, beside=path.parent)
-            if profile.protocol == "modbus":
-                for scan in profile.scans:
-                    plan(profile, scan)
-            profiles[str(device.get("name"))] = profile
-        except ProfileError as error:
-            problems += [f"{path}: device[{i}].profile = {name!r}: {line}" for line in str(error).split("\n")]
-    return profiles, problems
-
-
-def _misfits(
-    site: Site | None, profiles: dict[str, Profile], path: Path, places: Sequence[Place] = ()
-) -> list[str]:
-    """What each table allows by itself but the file as a whole does not. `places`: wrong by themselves."""
-    problems: list[str] = []
-    if site is None:
-        return problems
-
-    def wrong(key: str, value: object, message: str) -> None:
-        if trusted(key, places):
-            problems.append(f"{path}: {key} = {value!r}: {message}")
-
-    if not site.device:
-        problems.append(f"{path}: device: none is there; add at least one [[device]]")
-    seen: set[str] = set()
-    for i, device in enumerate(site.device):
-        key = f"device[{i}]"
-        if device.name in seen:
-            wrong(f"{key}.name", device.name, "stands twice; give each device its own name")
-        seen.add(device.name)
-        profile = profiles.get(device.name)
-        if profile is None:
-            continue
-        if profile.protocol == "modbus":
-            modbus_misfits(device, key, path.parent, wrong)
-        else:
-            not_modbus_misfits(device, key, wrong)
-        if profile.protocol == "opcua" and device.url is None:
-            wrong(f"{key}.url", None, "an OPC UA device needs url; give it as in opc.tcp://10.20.0.9:4840")
-        for part in ("meter", "battery", "lock"):
-            if getattr(device, part) is not None and profile.kind != part:
-                wrong(f"{key}.{part}", "…", f"profile {device.profile} is a {profile.kind}; take this table out")
-        for part, value, message in _opcua_misfits(device, profile, path.parent):
-            wrong(f"{key}.opcua{part}", value, message)
-        if profile.kind == "lock" and device.lock is None:
-            wrong(f"{key}.lock", None, "a lock needs chamber_area_m2; add [device.lock]")
-        if profile.kind == "lock" and device.lock is not None:
-            for part, value, message in lock_site.problems(device.lock, profile):
-                wrong(f"{key}.lock.{part}", value, message)
-        if device.battery is not None:
-            try:
-                load_cell(_cell_path(device.battery.cell, path))
-            except ValueError as error:
-                wrong(f"{key}.battery.cell", device.battery.cell, str(error))
-        for name in device.scan:
-            if name not in profile.scans or name == "live":
-                known = ", ".join(s for s in profile.scans if s != "live") or "none"
-                wrong(
-                    f"{key}.scan.{name}",
-                    device.scan[name],
-                    f"no such scan class; use {known} (live is interval_s)",
-                )
-    modbus = [
-        (i, d) for i, d in enumerate(site.device)
-        if d.name in profiles and profiles[d.name].protocol == "modbus" and (d.host or d.serial)
-    ]  # fmt: skip
-    sharing_misfits(modbus, path.parent, wrong)
-    kinds = {name: profile.kind for name, profile in profiles.items()}
-    for i, device in enumerate(site.device):
-        if device.meter is not None and device.meter.supply is not None and device.meter.role != "delivery":
-            wrong(f"device[{i}].meter.supply", device.meter.supply, "belongs to a delivery point; take it out")
-    for i, berth in enumerate(site.berth):
-        if berth.name in [other.name for other in site.berth[:i]]:
-            wrong(f"berth[{i}].name", berth.name, "stands twice; give each berth its own name")
-        if berth.use == "traction" and berth.baseline and berth.efficiency is None:
-            wrong(f"berth[{i}].efficiency", None, "traction needs it beside baseline; give it as in 0.85")
-        for part in ("charger", "meter", "battery"):
-            name = getattr(berth, part)
-            if name is not None and kinds.get(name) != part:
-                fitting = ", ".join(n for n, kind in kinds.items() if kind == part) or "none is there"
-                wrong(f"berth[{i}].{part}", name, f"is no device of kind {part}; use one of: {fitting}")
-    for i, device in enumerate(site.device):
-        parent = device.meter.parent if device.meter else None
-        if parent is not None and (kinds.get(parent) != "meter" or parent == device.name):
-            wrong(f"device[{i}].meter.parent", parent, "is no other meter of this file")
-        elif parent is not None and device.name in _above(parent, site):
-            wrong(f"device[{i}].meter.parent", parent, f"is itself below {device.name}; meters form a tree")
-    named = [text for vessel in site.vessel for text in {vessel.name, *vessel.plc_names}]
-    for text in sorted({text for text in named if named.count(text) > 1}):
-        wrong("vessel.plc_names", text, "names two vessels; let each text mean one")
-    broker = site.broker
-    if broker.password_file is not None:
-        if broker.username is None:
-            wrong("broker.password_file", str(broker.password_file), "needs broker.username beside it")
-        if not (path.parent / broker.password_file).is_file():
-            wrong("broker.password_file", str(broker.password_file), f"is not there, seen from {path.parent}")
-    for key, value, message in tls_misfits(path.parent, broker.tls_ca, broker.tls_cert, broker.tls_key):
-        wrong(f"broker.{key}", value, message)
-    return problems
-
-
-def _above(meter: str, site: Site) -> list[str]:
-    """Meters upstream of a meter, itself first; ends where a circle closes."""
-    parents = {d.name: d.meter.parent for d in site.device if d.meter is not None}
-    found: list[str] = []
-    step: str | None = meter
-    while step is not None and step not in found:
-        found.append(step)
-        step = parents.get(step)
-    return found

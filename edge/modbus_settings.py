@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drivers.address import ModbusAddress, conflicts
+from drivers.address import ModbusAddress, conflicts, host_problem
 from drivers.serial_port import check_serial
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def modbus_misfits(device: "DeviceConfig", key: str, folder: Path, wrong: Wrong)
     else:
         if device.host is None:
             wrong(f"{key}.host", None, "a Modbus device needs host; give the PLC's address, as in 10.20.0.7")
+        elif problem := host_problem(device.host):
+            wrong(f"{key}.host", device.host, problem)
         for name in sorted(given & set(SERIAL_KEYS)):
             wrong(f"{key}.{name}", getattr(device, name), 'goes with a serial line; give transport = "rtu" too')
     if transport != "tls":

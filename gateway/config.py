@@ -201,7 +201,8 @@ def load_shore(file: Path, secrets: bool = True) -> ShoreSettings:
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}; give an existing shore file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: not TOML: {error}") from error
+        remedy = "save the file as UTF-8; a line is [table], [[table]] or key = value, with text in quotes"
+        raise ConfigError(f"{file}: not TOML: {error}; {remedy}") from error
     return parse_shore(table, file, secrets)
 
 

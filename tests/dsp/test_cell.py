@@ -72,5 +72,8 @@ def test_every_problem_of_a_file_is_listed_at_once(tmp_path: Path) -> None:
 def test_a_file_that_is_no_toml_names_the_place(tmp_path: Path) -> None:
     bad = tmp_path / "bad.toml"
     bad.write_text("ocv = [1,", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"bad\.toml"):
+    with pytest.raises(ValueError, match=r"bad\.toml: not TOML: .*; save the file as UTF-8"):
+        load_cell(bad)
+    bad.write_bytes(b'name = "\xe9"')
+    with pytest.raises(ValueError, match=r"bad\.toml: not TOML: .*0xe9.*; save the file as UTF-8"):
         load_cell(bad)

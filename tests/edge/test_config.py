@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from drivers.address import host_problem
 from edge.cli import app
 from edge.config import ConfigError, LoadedSite
 
@@ -113,7 +114,13 @@ def test_what_is_published_holds_no_secret(tmp_path: Path) -> None:
             'meter = "meter-1"\nuse = "traction"\nbaseline = "main.mgo.sfoc.medium.epa"',
             "berth berth-1: efficiency = None: traction needs it beside baseline; give it as in 0.85",
         ),
-        ("schema = 1", "schema = 2", "schema = 2: Input should be 1; give version of this format: 1"),
+        ("schema = 1", "schema = 2", "schema = 2: this bollard reads 1; the file is newer: update bollard here"),
+        ("schema = 1", "schema = 0", "schema = 0: is older than 1; run: bollard site migrate --site"),
+        ("schema = 1", "", "site.toml: schema: Field required; give version of this format: 1"),
+        ('host = "10.20.0.7"', 'host = "10.20..7"', "host = '10.20..7': no machine can have this name; give an"),
+        ('host = "10.20.0.7"', 'host = "10.20.0.700"', "four numbers from 0 to 255 make an address; give an"),
+        ('host = "10.20.0.2"', 'host = "mqtt broker"', "broker.host = 'mqtt broker': no machine can have this"),
+        ('username = "gw"', 'username = "gw"\nfallback = ["b-.x"]', "broker.fallback[0] = 'b-.x': no machine can"),
         (
             "schema = 1",
             "schema = ",
@@ -137,6 +144,18 @@ def test_what_does_not_fit_together_is_told(tmp_path: Path, old: str, new: str, 
     with pytest.raises(ConfigError) as caught:
         LoadedSite.load(path)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "fine"),
+    [
+        ("10.20.0.7", True), ("plc-berth-6", True), ("plc_6.port.lan", True), ("plc.", True),
+        ("fe80::1%eth0", True), ("::1", True), ("10.20.7", False), ("10.20.0.256", False), ("plc..lan", False),
+        ("-plc", False), ("plc/1", False), ("", False), ("a" * 64, False),
+    ],
+)  # fmt: skip
+def test_a_host_is_an_address_or_a_name(host: str, fine: bool) -> None:
+    assert (host_problem(host) == "") == fine
 
 
 def test_a_file_in_another_encoding_is_told(tmp_path: Path) -> None:
@@ -399,6 +418,6 @@ def test_no_misfit_is_told_that_only_follows_from_another_mistake(tmp_path: Path
 
 def test_a_file_of_which_nothing_can_be_made_still_tells_what_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "site.toml"
-    path.write_text('schema = 2\ndevice = 3\nsite = "calais"\n')
+    path.write_text('schema = "two"\ndevice = 3\nsite = "calais"\n')
     told = problems(path)
-    assert any("schema = 2" in line for line in told) and any("broker" in line for line in told)
+    assert any("schema = 'two'" in line for line in told) and any("broker" in line for line in told)

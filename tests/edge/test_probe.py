@@ -6,10 +6,7 @@ import io
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import ROOT
@@ -19,6 +16,7 @@ from edge_rows import load
 from processes import listen_to_ctrl_c
 from rich.console import Console
 from sim_battery import SimBattery
+from sim_meter import METER, VALUES, meter
 from typer.testing import CliRunner
 
 from drivers.address import ModbusAddress
@@ -27,7 +25,6 @@ from drivers.errors import DeviceRefused
 from drivers.opcua_security import NotTrusted
 from drivers.opcua_settings import OpcUaSettings
 from drivers.probe_opcua import tree
-from drivers.profile import load_profile
 from edge.cli import app
 from edge.clock import WallClock
 from edge.local import LocalSocket
@@ -35,36 +32,12 @@ from edge.poll import Poller
 from edge.probe_command import Wanted, modbus_instead, probing
 from edge.probe_view import view
 from edge.texts import Texts
-from firmware_sim.faults import FaultBoard
 from firmware_sim.modbus_server import ModbusServer, ModbusUnit, RtuOverTcpServer
 from firmware_sim.opcua_security import server_identity
 from firmware_sim.serial_line import SerialLine
-from firmware_sim.value_faults import ValueFaults, traits_of
 
 LONG_S = 90.0
 PATIENT_S, SILENCE_S = "30", "2"  # for an answer that comes, and for one that does not
-METER = load_profile("generic-meter")
-VALUES: dict[str, Any] = {
-    "power_w": 6_998_400.0, "reactive_power_var": 812_000.0, "voltage_l1_v": 6_351.0, "voltage_l2_v": 6_340.5,
-    "voltage_l3_v": 6_355.25, "current_l1_a": 368.5, "current_l2_a": 367.0, "current_l3_a": 369.25,
-    "frequency_hz": 50.01, "power_factor": 0.993, "energy_import_total_wh": 48_211_907,
-    "energy_export_total_wh": 1_204, "reactive_import_total_varh": 5_311_200,
-}  # fmt: skip
-
-
-@asynccontextmanager
-async def meter(
-    make: Callable[..., ModbusServer] = ModbusServer, swapped: bool = False, unit: int = 1, **values: Any
-) -> AsyncIterator[tuple[ModbusServer, int]]:
-    """A meter on a port."""
-    board = FaultBoard({"m": traits_of(METER, "modbus-tcp")})
-    if swapped:
-        board.on("swapped-words", "m")
-    faults = ValueFaults(board, "m", METER, lambda: 0, 1)
-    server = make({unit: ModbusUnit(METER, lambda: VALUES | values, faults)})
-    port = await server.start("127.0.0.1", 0)
-    yield server, port
-    await server.stop()
 
 
 async def probe(*words: str, folder: Path | None = None) -> tuple[int | None, str]:
@@ -144,7 +117,7 @@ async def test_a_right_profile_passes_and_a_wrong_unit_is_named() -> None:
         (["modbus://127.0.0.1:1/1", "--range", "9:3"], 2, "--range 9:3: write FIRST:END"),
         (["modbus://127.0.0.1:1/1", "--table", "6"], 2, "--table 6: is not one of holding, input"),
         (["modbus://127.0.0.1:1/1", "--profile", "sdm360"], 2, "profile 'sdm360' is not known; use"),
-        (["modbus://10.20..7/1"], 4, "'10.20..7' is no name and no address; give one as in 10.20.0.7 or"),
+        (["modbus://10.20..7/1"], 2, "host '10.20..7': no machine can have this name; give an address or a name"),
         (["opc.tcp://10.20..9:4840"], 4, "its host is no name and no address; give one as in 10.20.0.9 or"),
         (["modbus://[::1/1"], 2, "modbus://[::1/1: Invalid IPv6 URL; as in modbus://"),
         (["http://127.0.0.1"], 2, "'http' is not one of modbus"),
