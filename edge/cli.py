@@ -12,7 +12,9 @@ from typing import Annotated
 
 import typer
 
+from edge.doctor_cli import doctor
 from edge.scan_cli import scan
+from edge.signing_cli import commission
 from edge.status_cli import status
 from edge.tools_cli import probe, watch
 
@@ -173,7 +175,7 @@ def learn(
     """
     set_cache_folder()
     from drivers.errors import ProfileError
-    from edge.commission import commission
+    from edge.commission import commission as learn_all
     from edge.config import ConfigError, LoadedSite
     from edge.spool import SpoolError
     from edge.texts import texts_for
@@ -187,7 +189,7 @@ def learn(
         for name in device or []:
             if name not in known:
                 raise ConfigError(texts("learn.no_device", name=name, site=site, known=", ".join(known) or "-"))
-        reached = asyncio.run(commission(loaded, device or known, say))
+        reached = asyncio.run(learn_all(loaded, device or known, say))
     except (ConfigError, ProfileError, SpoolError, ValueError) as error:
         raise fail(str(error), 2) from error
     if not reached:
@@ -207,6 +209,8 @@ def warm() -> None:
 app.command()(status)
 app.command()(watch)
 app.command()(probe)
+app.command()(doctor)
+app.command()(commission)
 app.command()(scan)
 
 

@@ -226,6 +226,9 @@ class VesselConfig(Table):
     plc_names: tuple[str, ...] = Field((), description="texts by which PLCs name it")
     imo: str = Field("", pattern=r"^(\d{7})?$", description="IMO number, seven digits")
     nox: str | None = Field(None, description="factor id of its auxiliary engines' NOx")
+    battery: BatteryConfig | None = Field(
+        None, description="its own battery, for a berth where several ships call; else that of the device counts"
+    )
 
 
 class Site(Table):
@@ -306,6 +309,9 @@ class LoadedSite:
 
 def catalogue(loaded: LoadedSite) -> wire.Catalogue:
     """What this gateway offers, for the shore."""
+    from edge.commissioned import told_of  # it takes a loaded site
+
+    signed = told_of(loaded)
     devices = [
         {
             "name": d.name, "kind": p.kind, "origin": d.origin, "profile": d.profile, "profile_hash": p.hash,
@@ -321,6 +327,7 @@ def catalogue(loaded: LoadedSite) -> wire.Catalogue:
         }
         | (rules_of(d, p) if p.kind == "lock" else {})
         | ({"counting": asdict(counting_of(d.meter or MeterConfig(), p))} if p.kind == "meter" else {})
+        | {"commissioned": signed[d.name]}
         for d, p in ((d, loaded.profiles[d.name]) for d in loaded.site.device)
     ]  # fmt: skip
     site = loaded.site

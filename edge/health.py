@@ -16,6 +16,10 @@ class Health:
         self._started_s = self._last_s = time.monotonic()
         self._cpu_s = time.process_time()
 
+    def disk_free_bytes(self) -> int:
+        """Where the spool is."""
+        return shutil.disk_usage(self._folder).free
+
     def report(
         self, tally: Tally, spool_bytes: int, batches: int, oldest_s: float, trusted: bool
     ) -> dict[str, int | float]:
@@ -24,7 +28,7 @@ class Health:
         self._last_s, self._cpu_s = now_s, cpu_s
         return {
             "rss_bytes": rss_bytes(), "cpu_percent": 100.0 * share,
-            "disk_free_bytes": shutil.disk_usage(self._folder).free, "spool_bytes": spool_bytes,
+            "disk_free_bytes": self.disk_free_bytes(), "spool_bytes": spool_bytes,
             "waiting_rows": tally.waiting, "waiting_batches": batches, "oldest_s": oldest_s,
             "dropped_rows": tally.dropped, "clock_trusted": int(trusted), "uptime_s": now_s - self._started_s,
         }  # fmt: skip

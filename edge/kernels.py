@@ -41,6 +41,14 @@ def telling() -> Iterator[None]:
         log.info("event=kernels_compiled seconds=%.1f", monotonic() - start_s)
 
 
+def were_warm(kinds: Collection[str]) -> bool:
+    """Load them; False where one had to be compiled for that."""
+    first = _FirstOne()
+    with install_listener("numba:compile", first):
+        warm(kinds)
+    return not first.began
+
+
 def load_kernels(kinds: Collection[str]) -> None:
     """Load what is fed row by row for these kinds of devices."""
     with telling():

@@ -141,6 +141,11 @@ class Connection:
         """Connect in the background and stay connected."""
         self._task = self._loop.create_task(self._stay(), name="broker")
 
+    @property
+    def why(self) -> str:
+        """Why there is no broker, as it was told last; empty once there is one."""
+        return self._told
+
     def publish(self, topic: str, payload: bytes, retain: bool = False) -> mqtt.MQTTMessageInfo:
         """QoS 1. What cannot be sent now is forgotten at the next connect."""
         return self._client.publish(topic, payload, qos=1, retain=retain)

@@ -9,7 +9,8 @@ from typing import Any
 
 from edge import wire
 from edge.clock import Clock
-from edge.config import LoadedSite
+from edge.commissioned import Watcher
+from edge.config import LoadedSite, catalogue
 from edge.disk import Disk
 from edge.flush import Flusher
 from edge.health import Health
@@ -48,6 +49,8 @@ class Reporter:
         self._clock, self._version, self._disk, self._pipeline = clock, version, disk, pipeline
         self._pollers, self._uplink, self._flusher = pollers, uplink, flusher
         self._devices = [device.name for device in loaded.site.device]
+        self._loaded, self._signed = loaded, Watcher(loaded)
+        self._certificates: dict[str, str] = {}
         self._health = Health(loaded.spool_path.parent)
         self._started_s = time.monotonic()
         self._last = Tally(0, 0, 0, 0)
@@ -97,6 +100,8 @@ class Reporter:
                 await self.tell_certificates()
             if status() or self._status_due:
                 self._status_due = False
+                if self._signed.changed():
+                    self._uplink.tell_catalogue(catalogue(self._loaded).encode())
                 self._uplink.publish_status(await self.status("online"))
             await asyncio.sleep(max(0.02, 1.0 / speed))
 
@@ -118,6 +123,7 @@ class Reporter:
 
     async def tell_certificates(self) -> None:
         """An event for each that ends soon: from that day on the broker takes nothing from us, not even this."""
+        self._certificates = await asyncio.to_thread(self._uplink.certificates)
         now = datetime.now(UTC)  # of the world that made them, also where time is simulated
         for seen in await asyncio.to_thread(self._uplink.expiring):
             days = seen.days_left(now)
@@ -141,8 +147,8 @@ class Reporter:
         tally = await self.tally()
         try:
             oldest, beyond_ns = await self._disk(Spool.oldest_by_device)
-            held = await self._disk(Spool.held_count)
-            self._known = {"confirmed_until_ns": None, "devices": {}, "held": held}
+            held, spool_bytes = await self._disk(Spool.held_count), await self._disk(Spool.used_bytes)
+            self._known = {"confirmed_until_ns": None, "devices": {}, "held": held, "spool_bytes": spool_bytes}
         except SpoolError:
             oldest = None
         if oldest is not None:
@@ -150,11 +156,15 @@ class Reporter:
             self._known["confirmed_until_ns"] = self._until(min(everything, default=None))
             for name in self._devices:
                 mine = [t_ns for t_ns in (oldest.get(name), beyond_ns) if t_ns is not None]
-                self._known["devices"][name] = {"confirmed_until_ns": self._until(min(mine, default=None))}
+                self._known["devices"][name] = {
+                    "confirmed_until_ns": self._until(min(mine, default=None)),
+                    "commissioned": self._signed.told[name]["state"],
+                }
         return self.whoami(state) | {
             "clock_trusted": self._pipeline.trusted, "clock_known": self._clock.known,
             "sealed": tally.sealed, "stored": tally.stored, "waiting": tally.waiting,
             "dropped": tally.dropped + self._flusher.lost_rows, "refused": tally.refused,
+            "disk_free_bytes": self._health.disk_free_bytes(), "certificates": self._certificates,
         } | self._known  # fmt: skip
 
     async def seen_here(self) -> dict[str, Any]:

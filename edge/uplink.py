@@ -9,6 +9,7 @@ import logging
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from edge import wire
 from edge.config import BrokerConfig
 from edge.mqtt import Connection, tls_files
 from edge.spool import Batch
-from edge.tls import Expiry, expiring
+from edge.tls import Expiry, TlsError, expiring, expiry
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +99,23 @@ class Uplink:
         broker = self._broker
         files = tls_files(self._folder, broker.tls_ca, broker.tls_cert, broker.tls_key)
         return expiring(files) if files is not None else []
+
+    def certificates(self) -> dict[str, str]:
+        """When the CA's certificate and ours end (ISO 8601), by file name. Reads files."""
+        broker = self._broker
+        files = tls_files(self._folder, broker.tls_ca, broker.tls_cert, broker.tls_key)
+        found = {}
+        for file in (files.ca, files.cert) if files is not None else ():
+            if file is not None:
+                with suppress(TlsError):  # connecting says so
+                    found[file.name] = expiry(file).ends.isoformat()
+        return found
+
+    def tell_catalogue(self, catalogue: bytes) -> None:
+        """It has changed: say it now, and on each connection from here on."""
+        self._catalogue = catalogue
+        if self._connection is not None and self._connection.connected:
+            self._connection.publish(self._topic("catalogue"), catalogue, retain=True)
 
     def confirmed(self, batch: int) -> None:
         """The spool has freed this batch: it is no longer under way."""

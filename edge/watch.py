@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,9 +83,17 @@ class Watched:
         devices: In the order of the site file.
         through: Socket of the agent that is watched; None where we read by ourselves.
         trouble: Why nothing more comes; empty while it does.
+
+    Args:
+        names: Of these devices only; none means all.
+        heard: Called with a device's name and each row as it comes, as the agent's socket tells it.
     """
 
-    def __init__(self, loaded: LoadedSite, names: Collection[str]) -> None:
+    def __init__(
+        self, loaded: LoadedSite, names: Collection[str],
+        heard: Callable[[str, dict[str, Any]], None] = lambda _device, _row: None,
+    ) -> None:  # fmt: skip
+        self._heard = heard
         self.through: str | None = None
         self.trouble = ""
         self._loaded = loaded
@@ -154,6 +162,7 @@ class Watched:
             async for row in agent.watch():
                 if row["device"] in self.devices:
                     self.devices[row["device"]].take(row)
+                    self._heard(row["device"], row)
 
         async def links() -> None:
             while True:
@@ -199,6 +208,7 @@ class Watched:
         words = getattr(self._pollers[device].link, "words", None)
         raw = {i: found.hex() for i in range(len(row.values)) if words and (found := words(i)) is not None}
         values = [None if np.isnan(value) else value for value in row.values.tolist()]
-        self.devices[device].take(
-            {"scan": row.scan, "values": values, "quality": row.quality.tolist(), "text": row.text, "words": raw}
-        )
+        told = {"scan": row.scan, "t_ns": row.t_ns, "values": values, "quality": row.quality.tolist()}
+        told |= {"text": row.text, "words": raw}
+        self.devices[device].take(told)
+        self._heard(device, told)

@@ -19,3 +19,9 @@ class StoreUnavailable(StoreError):
     """Full, locked, unreachable or overloaded at the moment: try again later, nothing was confirmed."""
 
     exit_code = 4
+
+
+class Unreachable(GatewayError):
+    """Nobody answers where a peer should be."""
+
+    exit_code = 4

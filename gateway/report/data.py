@@ -4,14 +4,13 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any
 
 from gateway.report.factors import Factor
 from gateway.report.figure import Figure, RowRange
 from gateway.report.model import Report
+from gateway.report.month import utc
 
 SCHEMA = 1
 CSV_COLUMNS = (
@@ -106,7 +105,7 @@ def _csv_line(figure: Figure) -> list[str]:
 
 
 def number(value: int | Fraction | None) -> int | float | None:
-    if isinstance(value, Fraction):
+    if type(value) is not int and isinstance(value, Fraction):  # which asks its abstract bases: slow
         return value.numerator if value.denominator == 1 else float(value)
     return value
 
@@ -114,14 +113,6 @@ def number(value: int | Fraction | None) -> int | float | None:
 def text(value: int | Fraction | None) -> str:
     found = number(value)
     return "" if found is None else repr(found)
-
-
-@lru_cache(maxsize=4096)  # the same few ends of months and hours come again and again
-def utc(t_ns: int) -> str:
-    """ISO 8601 with as many decimals of a second as there are."""
-    seconds, ns = divmod(t_ns, 1_000_000_000)
-    whole = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{whole}.{ns:09d}".rstrip("0").rstrip(".") + "Z" if ns else f"{whole}Z"
 
 
 def _rows_json(rows: RowRange) -> dict[str, str]:

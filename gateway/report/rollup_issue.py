@@ -7,13 +7,14 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any, cast
 
-from gateway.report.data import factor_json, figure_json, render_csv, utc
+from gateway.report.data import factor_json, figure_json, render_csv
 from gateway.report.errors import WrongInput
 from gateway.report.frozen import encoded
 from gateway.report.html import html_of
 from gateway.report.issue import MACHINE, Format
 from gateway.report.markdown import markdown_of
 from gateway.report.model import Report
+from gateway.report.month import utc
 from gateway.report.pdf import Attachment, render_pdf
 from gateway.report.rollup import Rollup
 from gateway.report.sections_rollup import compose_rollup

@@ -6,13 +6,14 @@ from difflib import get_close_matches
 import numpy as np
 
 from edge.wire import COMPUTED, Catalogue
-from gateway.report.data import number, utc
+from gateway.report.data import number
 from gateway.report.errors import WrongInput
 from gateway.report.factors import Factor
 from gateway.report.figure import Figure, RowRange, by_key
 from gateway.report.lock_signals import LockPoints
 from gateway.report.lock_time import raw_rows
 from gateway.report.model import Report
+from gateway.report.month import utc
 from gateway.report.words import Words
 from gateway.store.base import UNKNOWN, Array, Columns, Store
 

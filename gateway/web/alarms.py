@@ -39,7 +39,14 @@ PRIORITIES: dict[str, Priority] = {
     "certificate_expires": "medium",
 }  # all others that are alarms: low
 QUIET = frozenset(  # events that belong into the journal of a device and ask nobody for anything
-    {"agent_started", "minutes_revised", "lock_rules_not_evaluated", "lock_maintenance", "counter_rollover"}
+    {
+        "agent_started",
+        "doctor_ran",
+        "minutes_revised",
+        "lock_rules_not_evaluated",
+        "lock_maintenance",
+        "counter_rollover",
+    }
 )
 
 

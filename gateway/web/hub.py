@@ -11,8 +11,10 @@ import logging
 import math
 import os
 import socket
+import time
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +35,22 @@ from gateway.config import BrokerSettings
 from gateway.errors import StoreError, StoreUnavailable
 from gateway.events import sentence
 from gateway.live import NS, Device, Gateway, Key, Live, is_stale
+from gateway.perimeter import Group
 from gateway.store import Store
 from gateway.texts import LANGS, load_texts
 from gateway.web.alarm_book import AlarmBook
 from gateway.web.alarms import Alarm, Alarms, Entry
 from gateway.web.clock import WebClock
+from gateway.web.month_cache import MonthCache
+from gateway.web.notices import Notice
 from gateway.web.people import User
 
 log = logging.getLogger(__name__)
 TICK_S = 0.25
 SIGN_OF_LIFE_S = 2.0  # a page that hears nothing for longer says so
+STILL_S = 30.0  # how long somebody may go on looking who has been removed, or whose session has expired
+MOST_ALARMS = 200  # of one message, the most urgent; the others are counted
+PARTS = ("gate", "sluice", "light")  # parameters of a rule's event that hold ids of the site file
 MOST_WAITING = 64  # messages that a client may be behind
 LOOK_BACK_NS = 3 * 86_400 * NS  # events of the store that a start catches up with
 
@@ -57,12 +65,18 @@ class Hub:
         self.alarms = Alarms(self.journal.entries())
         self.connection: Connection | None = None
         self.problem = ""  # why the book cannot be written now
+        self.notices: Sequence[
+            Notice
+        ] = ()  # set once the journal has been caught up with: what is over is no news
         self._unwritten: list[Entry] = []
         self._sent: dict[Key, tuple[int, bool]] = {}  # device -> version and staleness of what was sent
         self._sent_gateways: dict[Key, int] = {}
         self._sent_alarms = self._sent_catalogues = -1
         self._clients: dict[asyncio.Queue[str | None], User] = {}
         self.reports = Path("reports")  # the folder whose reports the page lists
+        self.groups: Sequence[Group] = ()  # sites shown together, in the order of the waterway
+        self.months = MonthCache()
+        self.contracts = ""  # text of the contracts' file, checked at the start; empty: there is none
         self.people_audit: Callable[[str, str, str], None] = lambda who, action, detail: None
         self.people_audited: Callable[[], list[tuple[int, str, str, str]]] = list
         self.live.on_event = self._hear
@@ -113,6 +127,11 @@ class Hub:
     def _take(self, entry: Entry) -> None:
         self.alarms.apply(entry)
         self._unwritten.append(entry)
+        alarm = self.alarms.alarms[entry.key]
+        if self.notices and entry.action in ("begin", "told") and alarm.state != "shelved":
+            zone = self.live.zones.get(entry.key[0], "Europe/Paris")
+            for notice in self.notices:
+                notice.take(self.alarm_state(alarm), zone)
 
     def _catch_up(self) -> None:
         """Events that came while nobody was here: from the store, since the journal's last one of the site."""
@@ -194,8 +213,17 @@ class Hub:
                 silent = now_ns - device.newest_ns > 2 * device.limit_s(self.clock.speed) * NS
                 gone = self._online(device) is False  # one alarm for the gateway is enough
                 self._own(now_ns, (site, name, "stale", ""), silent and not gone)
-        for entry in list(self.alarms.expired(now_ns)):
+        for entry in [*self.alarms.expired(now_ns), *self._gone(now_ns)]:
             self._take(entry)
+
+    def _gone(self, now_ns: int) -> Iterator[Entry]:
+        """Ends of alarms whose device its site no longer declares: nobody else will ever end them."""
+        sites = {site for site, _ in self.live.devices}
+        for key, alarm in self.alarms.alarms.items():
+            place = key[:2]
+            known = place in self.live.devices or place in self.live.gateways
+            if alarm.active and key[1] and key[0] in sites and not known:
+                yield Entry(now_ns, key, "end")
 
     def _own(self, now_ns: int, key: tuple[str, str, str, str], active: bool) -> None:
         entry = self.alarms.own(now_ns, key, active)
@@ -248,11 +276,15 @@ class Hub:
             "now_ms": _ms(now_ns),
             "broker": self.connection is not None and self.connection.connected,
             "problem": bool(self.problem),
+            "unsent": any(notice.problem for notice in self.notices),
             "devices": {"/".join(key): state for key, state in devices.items() if user.sees(key[0])},
             "gateways": {"/".join(key): state for key, state in gateways.items() if user.sees(key[0])},
         }
         if alarms:
-            said["alarms"] = self.alarm_list(user)
+            listed = self.alarms_of(user)
+            said["alarms"] = [self.alarm_state(alarm) for alarm in listed[:MOST_ALARMS]]
+            said["alarms_in_all"] = len(listed)
+            said["asking"] = sum(alarm.state in ("unacknowledged", "returned") for alarm in listed)
             said["alarm_rate"] = self.alarms.rate(now_ns)
         if catalogues:
             said["catalogues"] = self.live.catalogues
@@ -268,13 +300,18 @@ class Hub:
         gateways = {key: gateway_state(g) for key, g in self.live.gateways.items()}
         return self._frame(now_ns, user, devices, gateways, alarms=True, catalogues=True)
 
-    async def stream(self, user: User) -> AsyncIterator[str]:
-        """Server-sent events for one client, the first with everything."""
+    async def stream(self, user: User, still: Callable[[], bool] = lambda: True) -> AsyncIterator[str]:
+        """Server-sent events for one client, the first with all. `still`: asked now and then, in a thread."""
         queue: asyncio.Queue[str | None] = asyncio.Queue()
         self._clients[queue] = user
+        asked_s = time.monotonic()
         try:
             yield f"retry: 1000\nevent: state\ndata: {_json(self.everything(user))}\n\n"
             while (text := await queue.get()) is not None:
+                if time.monotonic() - asked_s > STILL_S:
+                    if not await asyncio.to_thread(still):
+                        return
+                    asked_s = time.monotonic()
                 yield text
         finally:
             self._clients.pop(queue, None)
@@ -306,10 +343,13 @@ class Hub:
             },
         }  # fmt: skip
 
-    def alarm_list(self, user: User) -> list[dict[str, Any]]:
+    def alarms_of(self, user: User) -> list[Alarm]:
         """Alarms that are not normal, those that need somebody first."""
         shown = [a for a in self.alarms.alarms.values() if a.state != "normal" and user.sees(a.key[0])]
-        return [self.alarm_state(a) for a in sorted(shown, key=_urgency)]
+        return sorted(shown, key=_urgency)
+
+    def alarm_list(self, user: User) -> list[dict[str, Any]]:
+        return [self.alarm_state(a) for a in self.alarms_of(user)]
 
     def alarm_state(self, alarm: Alarm) -> dict[str, Any]:
         site, device, code, point = alarm.key
@@ -320,12 +360,13 @@ class Hub:
             "uncertain_ms": alarm.uncertain_ns / 1e6, "who": alarm.who, "comment": alarm.comment,
             "noted_ms": _ms(alarm.noted_ns) if alarm.noted_ns else None,
             "shelved_until_ms": _ms(alarm.shelved_until_ns) if alarm.shelved_until_ns else None,
-            "text": sentences(alarm.key, alarm.event),
+            "text": sentences(alarm.key, alarm.event), "parts": parts_of(alarm.event),
         }  # fmt: skip
 
 
-def sentences(key: Sequence[str], event: str) -> dict[str, str]:
-    """What happened, in each language."""
+@lru_cache(maxsize=4096)
+def sentences(key: tuple[str, str, str, str], event: str) -> dict[str, str]:
+    """What happened, in each language. Not to be changed: it is kept."""
     site, device, code, _ = key
     said = {}
     for lang in LANGS:
@@ -333,6 +374,13 @@ def sentences(key: Sequence[str], event: str) -> dict[str, str]:
         own = texts.template(f"web.own.{code}")
         said[lang] = own.format(device=device, site=site) if own else sentence(decode_row(event), texts)
     return said
+
+
+@lru_cache(maxsize=4096)
+def parts_of(event: str) -> list[str]:
+    """Parts of a lock that do not fit, as `gate up`: for the drawing. Not to be changed: it is kept."""
+    fields = decode_row(event).fields if event else {}
+    return [f"{kind} {name}" for kind in PARTS for name in str(fields.get(kind, "")).split()]
 
 
 def _computed(row: RowLine) -> dict[str, Any]:

@@ -12,7 +12,7 @@ SINGLE = (
     "agent_started", "rows_dropped", "clock_step", "clock_known", "rows_without_time", "spool_refuses",
     "spool_salvaged", "name_taken", *meter.EVENTS.values(), "counter_replaced",
     "counter_replacement_refused", "counter_replacement_too_late", "minutes_revised", "late_rows_not_counted",
-    "lock_rules_not_evaluated", "certificate_expires",
+    "lock_rules_not_evaluated", "certificate_expires", "doctor_ran",
 )  # fmt: skip
 LASTING = (
     "register_parts_from_power", "lock_maintenance", *(f"lock_{rule}" for rule in RULES),

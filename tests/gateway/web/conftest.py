@@ -1,13 +1,16 @@
 """A running port-day behind the page: simulator, agent, ingest, `bollard serve`, and a real browser."""
 
+import contextlib
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from processes import Process, free_port
@@ -15,6 +18,8 @@ from processes import Process, free_port
 EPOCH_NS = 1_811_829_600_000_000_000  # 2027-06-01 06:00 UTC: two locks, three berths, ships come and go
 SPEED = 20.0
 PASSWORD = "a long enough one"
+COMMAND_S = 180.0  # a command that takes longer hangs
+TEST_S = 900.0  # so does a browser: closing it, its downloads and its scripts have no deadline of their own
 SHORE = """
 schema = 1
 [store]
@@ -49,7 +54,7 @@ class Port:
         self._start([*sim, "--port-base", str(base), "--control-port", str(self.control)])
         site = subprocess.run(
             [sys.executable, "-m", "firmware_sim.cli", "site", "port-day", "--port-base", str(base)],
-            capture_output=True, text=True, check=True,
+            capture_output=True, text=True, check=True, timeout=COMMAND_S,
         ).stdout  # fmt: skip
         (folder / "site.toml").write_text(site.replace("[broker]\n", f"[broker]\nport = {broker}\n", 1))
         self._start(["python", "-m", "gateway.ingest_cli", "--shore", str(folder / "shore.toml")])
@@ -74,14 +79,16 @@ class Port:
     def user(self, *words: str) -> None:
         command = [sys.executable, "-m", "gateway.cli", "user", *words, "--shore", str(self.folder / "serve.toml")]
         command += ["--password-stdin"] if words[0] == "add" else []
-        subprocess.run(command, input=PASSWORD + "\n", text=True, check=True, capture_output=True)
+        subprocess.run(
+            command, input=PASSWORD + "\n", text=True, check=True, capture_output=True, timeout=COMMAND_S
+        )
 
     def fault(self, name: str, turn: str, device: str, *options: str) -> None:
         more = [part for option in options for part in ("--option", option)]
         subprocess.run(
             [sys.executable, "-m", "firmware_sim.cli", "fault", name, turn, "--device", device, *more,
              "--control-port", str(self.control)],
-            check=True, capture_output=True,
+            check=True, capture_output=True, timeout=COMMAND_S,
         )  # fmt: skip
 
     @property
@@ -95,13 +102,34 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Port]:
         yield Port(tmp_path_factory.mktemp("port"), stack)
 
 
+def _end_browsers() -> None:
+    """Whatever waits for the browser gets an error: "connection closed while reading from the driver"."""
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if child.name().startswith(("chrom", "node")):
+                child.kill()
+
+
+@pytest.fixture(autouse=True)
+def _no_browser_waits_for_ever() -> Iterator[None]:
+    timer = threading.Timer(TEST_S, _end_browsers)
+    timer.daemon = True
+    timer.start()
+    yield
+    timer.cancel()
+
+
 @pytest.fixture(scope="module")  # playwright keeps a loop running in this thread: no async test could follow
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         options = ["--no-sandbox", "--disable-dev-shm-usage"]
         chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=options)
         yield chromium
+        closing = threading.Timer(COMMAND_S, _end_browsers)
+        closing.daemon = True
+        closing.start()
         chromium.close()
+    closing.cancel()
 
 
 SignIn = Callable[..., Page]

@@ -69,6 +69,46 @@ def test_an_alarm_with_two_people_at_once(sign_in: Any, port: Any) -> None:
         port.fault("lock-green-light-gate-closed", "off", "lock-1")
 
 
+def test_tiles_never_move_and_keep_the_focus_while_values_change(sign_in: Any, port: Any) -> None:
+    page: Page = sign_in("anne")
+    tile = page.locator(".tile.berth").first
+    where = tile.bounding_box()
+    tile.focus()
+    shown = tile.locator("time").get_attribute("datetime")
+    expect(tile.locator("time")).not_to_have_attribute("datetime", shown)
+    expect(tile).to_be_focused()
+    port.fault("lock-green-light-gate-closed", "on", "lock-2")
+    try:
+        expect(page.locator(".strip li", has_text="lock-2")).to_be_visible()
+        assert tile.bounding_box() == where
+    finally:
+        port.fault("lock-green-light-gate-closed", "off", "lock-2")
+
+
+def test_without_its_database_the_page_says_so_and_what_is_live_goes_on(sign_in: Any) -> None:
+    page = sign_in("anne")
+    refused = {
+        "status": 503,
+        "content_type": "application/json",
+        "body": '{"error": "the database does not answer"}',
+    }
+    for path in ("history", "lockages", "trends", "plc-alarms"):
+        page.route(re.compile(rf"/api/1/{path}\?"), lambda route: route.fulfill(**refused))
+    page.locator(".tile.lock").first.click()
+    for part in ("section.lockages", "section.health", "section.plc", "section.trend"):
+        expect(page.locator(part)).to_contain_text("La base de données ne répond pas")
+    shown = page.locator("section.head time").get_attribute("datetime")
+    expect(page.locator("section.head time")).not_to_have_attribute("datetime", shown)
+
+
+def test_a_lock_shows_the_plcs_journal_the_months_teleoperation_and_rules_that_are_not_fed(sign_in: Any) -> None:
+    page = sign_in("anne", LOCK)
+    expect(page.locator("section.plc")).to_contain_text("bit")
+    expect(page.locator("section.month .fact", has_text="Téléconduite disponible")).to_contain_text("%")
+    expect(page.locator("section.rules")).to_contain_text("section des vantelles non déclarée")
+    expect(page.locator("header button").first).to_have_text("Son : coupé")
+
+
 def test_a_viewer_has_nothing_to_press(sign_in: Any) -> None:
     page = sign_in("vera", "/alarms")
     expect(page.locator("h1")).to_be_visible()

@@ -1,0 +1,252 @@
+"""An archive of files that belong together: one tar with a manifest and each file's hash. Standard library only.
+
+A SQLite file goes in as its backup API gives it: whole and of one instant, also while somebody writes.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import sqlite3
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+FORMAT = 1
+MANIFEST, SEAL = "manifest.json", "manifest.sha256"
+PAGES = 2048  # of a SQLite file, copied between two looks at whether somebody writes
+CHUNK = 1 << 20
+Kind = Literal["sqlite", "file", "secret"]
+
+
+class ArchiveError(Exception):
+    """An archive cannot be made, read or put back. One sentence: what is wrong, what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file that goes in. `role`: what it is, as in `spool`."""
+
+    role: str
+    kind: Kind
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file in an archive; `path`: where it was, absolute."""
+
+    name: str
+    role: str
+    kind: Kind
+    path: str
+    mode: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    made_at: str
+    software: str
+    host: str
+    members: tuple[Member, ...]
+    left_out: tuple[str, ...] = ()
+
+
+def write_archive(
+    file: Path, parts: Sequence[Part], made_at: str, software: str, left_out: Sequence[str] = ()
+) -> Manifest:
+    """Make an archive, readable by us alone: keys are in it. Whole or not there.
+
+    Raises: ArchiveError, if a part cannot be read or the archive not be written.
+    """
+    if file.exists():
+        raise ArchiveError(f"{file}: is there already; give another name")
+    part_file = file.with_name(file.name + ".part")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            part_file.unlink()
+        with os.fdopen(os.open(part_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as raw:
+            with tarfile.open(fileobj=raw, mode="w") as tar, tempfile.TemporaryDirectory(dir=file.parent) as work:
+                members = [_add(tar, part, i, Path(work)) for i, part in enumerate(parts)]
+                manifest = Manifest(made_at, software, os.uname().nodename, tuple(members), tuple(left_out))
+                text = json.dumps({"format": FORMAT, **asdict(manifest)}, indent=2).encode()
+                _add_bytes(tar, MANIFEST, text)
+                _add_bytes(tar, SEAL, hashlib.sha256(text).hexdigest().encode())
+            raw.flush()
+            os.fsync(raw.fileno())
+        part_file.replace(file)
+    except OSError as error:
+        raise ArchiveError(f"{error.filename or file}: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            part_file.unlink()
+    return manifest
+
+
+def _add(tar: tarfile.TarFile, part: Part, number: int, work: Path) -> Member:
+    source = part.path
+    mode = source.stat().st_mode & 0o777
+    if part.kind == "sqlite":
+        source = work / f"{number}.db"
+        copy_sqlite(part.path, source)
+    info = tarfile.TarInfo(f"files/{number:03d}-{part.path.name}")
+    info.size, info.mode, info.mtime = source.stat().st_size, 0o600, int(part.path.stat().st_mtime)
+    with source.open("rb") as content:
+        tar.addfile(info, content)
+    digest = _sha256(source)
+    if part.kind == "sqlite":
+        source.unlink()
+    return Member(info.name, part.role, part.kind, os.path.abspath(part.path), mode, info.size, digest)
+
+
+def _add_bytes(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(content), 0o600
+    tar.addfile(info, io.BytesIO(content))
+
+
+def copy_sqlite(source: Path, target: Path) -> None:
+    """A copy of one instant, checked. Raises: ArchiveError."""
+    try:
+        with (
+            contextlib.closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True, timeout=10.0)) as old,
+            contextlib.closing(sqlite3.connect(target)) as new,
+        ):
+            old.backup(new, pages=PAGES, sleep=0.01)
+            new.execute("PRAGMA journal_mode=DELETE")  # one file, no log beside it
+            found = new.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.Error as error:
+        raise ArchiveError(f"{source}: cannot be copied ({error}); is it whole, and ours to read?") from error
+    if found != "ok":
+        raise ArchiveError(
+            f"{source}: is damaged ({found}); start what owns it, which sets it aside, and try again"
+        )
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+class Archive:
+    """An archive that has been checked whole. Use as a context.
+
+    Raises: ArchiveError, if it is none, or not as it was written.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        try:
+            self._tar = tarfile.open(file, "r:")  # noqa: SIM115 - open as long as this is
+        except (OSError, tarfile.TarError) as error:
+            raise ArchiveError(f"{file}: is no archive of bollard backup ({error})") from error
+        try:
+            self.manifest = self._read_manifest()
+            for member in self.manifest.members:
+                self._check(member)
+        except BaseException:
+            self._tar.close()
+            raise
+
+    def __enter__(self) -> "Archive":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._tar.close()
+
+    def _bytes(self, name: str) -> bytes:
+        with self._content(name) as content:
+            return bytes(content.read())
+
+    @contextlib.contextmanager
+    def _content(self, name: str) -> Iterator[Any]:
+        try:
+            found = self._tar.extractfile(name)
+            if found is None:
+                raise KeyError(name)
+            with found:
+                yield found
+        except (KeyError, OSError, EOFError, tarfile.TarError) as error:
+            raise self._damaged(f"{name} is missing or cut off") from error
+
+    def _damaged(self, why: str) -> ArchiveError:
+        return ArchiveError(f"{self.file}: is damaged ({why}); take another copy, nothing has been put back")
+
+    def _read_manifest(self) -> Manifest:
+        text = self._bytes(MANIFEST)
+        if self._bytes(SEAL).decode("ascii", "replace") != hashlib.sha256(text).hexdigest():
+            raise self._damaged(f"{MANIFEST} is not as it was written")
+        told = json.loads(text)
+        if told["format"] != FORMAT:
+            raise ArchiveError(
+                f"{self.file}: format {told['format']}, this bollard knows {FORMAT}; update bollard"
+            )
+        members = tuple(Member(**member) for member in told["members"])
+        for member in members:
+            if not member.path.startswith("/") or ".." in Path(member.path).parts:
+                raise self._damaged(f"{member.path!r} is no absolute path")
+        return Manifest(told["made_at"], told["software"], told["host"], members, tuple(told["left_out"]))
+
+    def _check(self, member: Member) -> None:
+        digest, size = hashlib.sha256(), 0
+        with self._content(member.name) as content:
+            while chunk := content.read(CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+        if (size, digest.hexdigest()) != (member.bytes, member.sha256):
+            raise self._damaged(f"{member.name} is not as it was written")
+
+    def put_back(
+        self, root: Path, force: bool, mend: Callable[[Member, Path], None] = lambda _member, _file: None
+    ) -> list[Path]:
+        """Write every file to where it was, below `root`. All are on disk before the first takes its place.
+
+        Args:
+            force: Replace what is there; else nothing is written where anything is.
+            mend: Called with each file before it takes its place.
+
+        Raises: ArchiveError.
+        """
+        targets = [root / member.path.lstrip("/") for member in self.manifest.members]
+        there = [str(target) for target in targets if target.exists()]
+        if there and not force:
+            raise ArchiveError(
+                f"{', '.join(there[:5])}: already there, nothing is written; give --force to replace"
+            )
+        fresh = [target.with_name(target.name + ".restored") for target in targets]
+        try:
+            for member, file in zip(self.manifest.members, fresh, strict=True):
+                self._extract(member, file)
+                mend(member, file)
+            for member, file, target in zip(self.manifest.members, fresh, targets, strict=True):
+                if member.kind == "sqlite":
+                    for beside in ("-wal", "-shm"):  # of the file that it replaces
+                        target.with_name(target.name + beside).unlink(missing_ok=True)
+                file.replace(target)
+        except OSError as error:
+            raise ArchiveError(f"{error.filename}: {error.strerror}; nothing is complete, try again") from error
+        finally:
+            for file in fresh:
+                with contextlib.suppress(OSError):
+                    file.unlink()
+        return targets
+
+    def _extract(self, member: Member, file: Path) -> None:
+        """A secret is for us alone from its first instant."""
+        secret = member.kind == "secret"
+        file.parent.mkdir(mode=0o700 if secret else 0o755, parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            file.unlink()
+        mode = 0o600 if secret else member.mode & 0o755
+        made = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(made, "wb") as out, self._content(member.name) as content:
+            while chunk := content.read(CHUNK):
+                out.write(chunk)
+            out.flush()
+            os.fsync(out.fileno())

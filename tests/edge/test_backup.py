@@ -1,0 +1,168 @@
+"""`bollard backup` and `restore`: whole or refused, keys for us alone, and a spool that counts nothing twice."""
+
+import json
+import sqlite3
+import tarfile
+from pathlib import Path
+
+import pytest
+import typer
+from edge_rows import NS, START_NS, load
+from shore import catalogue, row
+from typer.testing import CliRunner
+
+from edge import wire
+from edge.archive import Archive, ArchiveError
+from edge.backup_cli import backup, restore
+from edge.config import LoadedSite
+from edge.spool import Entry, Held, Spool
+from gateway.book import Book
+from gateway.pki import Pki
+from gateway.store import open_store
+
+app = typer.Typer()
+app.command()(backup)
+app.command()(restore)
+OWNER = "port/gw"
+
+
+def run(*words: object) -> tuple[int, str]:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    return done.exit_code, done.output
+
+
+def line(second: int, kind: str = "meter") -> Entry:
+    t_ns = START_NS + second * NS
+    tags = {"site": "port", "gateway": "gw", "device": "meter", "origin": "sim"}
+    return Entry("live", t_ns, wire.encode_row(kind, tags, {"power_w": float(second)}, t_ns), True)
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> LoadedSite:
+    folder = tmp_path / "gw"
+    folder.mkdir()
+    loaded = load(folder)
+    pki = Pki.init(tmp_path / "pki")
+    pki.issue("gateway", "port/gw")
+    text = (folder / "site.toml").read_text()
+    tls = 'tls_ca = "../pki/ca.pem"\ntls_cert = "../pki/port.gw.pem"\ntls_key = "../pki/port.gw.key"\n'
+    (folder / "site.toml").write_text(text.replace("[clock]", f"{tls}[clock]", 1))
+    return LoadedSite.load(loaded.path)
+
+
+def test_a_restored_spool_goes_on_under_another_name_and_counts_nothing_twice(
+    gateway: LoadedSite, tmp_path: Path
+) -> None:
+    spool = Spool(gateway.spool_path, OWNER)
+    held = Held("live", "boot-1", 5, line(9).line)
+    spool.commit([line(1), line(2)], checkpoint=b'{"energy": 1}')
+    sent = spool.seal("live", 500)
+    spool.commit([line(3), line(4)], held=[held])  # waits: the open transaction of an agent at work
+    assert sent is not None
+    code, out = run("backup", tmp_path / "a.tar", "--site", gateway.path, "--lang", "en")
+    assert code == 0 and "spool: " in out and "keep it like a key" in out
+    later = spool.commit([line(5)], checkpoint=b'{"energy": 2}', receipts=[receipt(spool.id, sent)])
+    assert later.freed == [sent.id]
+    code, out = run("restore", tmp_path / "a.tar", "--force", "--lang", "en")
+    assert code == 2 and "another bollard edge run is using it" in out
+    old_id = spool.id
+    spool.close()
+    assert run("restore", tmp_path / "a.tar", "--lang", "en")[0] == 2  # is there
+    code, out = run("restore", tmp_path / "a.tar", "--force", "--lang", "en")
+    assert code == 0 and "4 rows will be sent" in out and "1 rows without a time dropped" in out, out
+
+    again = Spool(gateway.spool_path, OWNER)
+    assert again.id != old_id
+    assert again.replay() == (None, [])  # the energy since the backup is ashore already
+    assert not again.confirm(receipt(old_id, sent))  # an old receipt frees nothing
+    assert again.batch(sent.id) == sent  # byte for byte: the shore writes what it has
+    more = again.seal("live", 500)
+    assert more is not None and [x.split()[-1] for x in more.body.decode().splitlines()] == [
+        str(START_NS + s * NS) for s in (3, 4)
+    ]
+    tally = again.tally()
+    assert (tally.sealed, tally.dropped, tally.waiting) == (5, 1, 4)
+    assert [d.rows for d in again.untold()] == [1]
+    assert again.confirm(receipt(again.id, sent)) and again.confirm(receipt(again.id, more))
+    assert again.tally().waiting == 0
+    again.close()
+
+
+def receipt(spool: str, batch: object) -> wire.Receipt:
+    return wire.Receipt(spool, batch.id, batch.crc32, batch.rows)  # type: ignore[attr-defined]
+
+
+def test_book_store_and_keys_come_back_with_their_rights(gateway: LoadedSite, tmp_path: Path) -> None:
+    shore = tmp_path / "shore.toml"
+    shore.write_text('schema = 1\n[store]\nurl = "sqlite:store.db"\n[broker]\ntls_ca = "pki/ca.pem"\n')
+    book, store = Book(tmp_path / "book.db"), open_store(f"sqlite:{tmp_path / 'store.db'}")
+    book.put_catalogue(catalogue())
+    store.write([row(1, power_w=1.0)], catalogue().field_types())
+    archive = tmp_path / "a.tar"
+    code, out = run("backup", archive, "--site", gateway.path, "--shore", shore, "--pki", tmp_path / "pki")
+    assert code == 0, out  # book and store are open all the while
+    store.close()
+    book.close()
+    assert archive.stat().st_mode & 0o777 == 0o600
+    code, out = run("restore", archive, "--root", tmp_path / "new")
+    assert code == 0, out
+    there = tmp_path / "new" / str(tmp_path).lstrip("/")
+    for key in ("ca.key", "port.gw.key"):
+        assert (there / "pki" / key).stat().st_mode & 0o777 == 0o600
+        assert (there / "pki" / key).read_bytes() == (tmp_path / "pki" / key).read_bytes()
+    new_book, new_store = Book(there / "book.db"), open_store(f"sqlite:{there / 'store.db'}")
+    assert len(new_book.catalogues()) == 1 and new_store.count("demo-port", "gw-quay-1") == 1
+    new_store.close()
+    new_book.close()
+    assert LoadedSite.load(there / "gw" / "site.toml").hash == gateway.hash
+    assert run("restore", archive, "--check", "--lang", "en")[0] == 0
+
+
+def test_a_damaged_archive_is_refused_and_writes_nothing(gateway: LoadedSite, tmp_path: Path) -> None:
+    archive = tmp_path / "a.tar"
+    Spool(gateway.spool_path, OWNER).close()
+    assert run("backup", archive, "--site", gateway.path)[0] == 0
+    good, root = archive.read_bytes(), tmp_path / "new"
+    bad = [good[: len(good) // 2], b"", b"nonsense" * 1000]
+    with tarfile.open(archive) as tar:
+        for member in tar.getmembers():
+            at = member.offset_data + member.size // 2
+            bad.append(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])  # one bit, in each file
+    for content in bad:
+        archive.write_bytes(content)
+        code, out = run("restore", archive, "--root", root, "--lang", "en")
+        assert code == 2 and ("damaged" in out or "no archive" in out), out
+        assert not root.exists()
+
+
+def test_an_archive_cannot_write_anywhere_else(tmp_path: Path) -> None:
+    import hashlib
+    import io
+
+    member = {"name": "x", "role": "file", "kind": "file", "path": "/a/../../etc/passwd", "mode": 420, "bytes": 0,
+              "sha256": hashlib.sha256(b"").hexdigest()}  # fmt: skip
+    text = json.dumps(
+        {"format": 1, "made_at": "", "software": "", "host": "", "members": [member], "left_out": []}
+    )
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        seal = hashlib.sha256(text.encode()).hexdigest().encode()
+        for name, content in (("x", b""), ("manifest.json", text.encode()), ("manifest.sha256", seal)):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    with pytest.raises(ArchiveError, match="is no absolute path"):
+        Archive(tmp_path / "a.tar")
+
+
+def test_wrong_input_is_told(tmp_path: Path, gateway: LoadedSite) -> None:
+    assert run("backup", tmp_path / "a.tar", "--lang", "en") == (
+        2,
+        "Of what? Give --site FILE, --shore FILE or --pki FOLDER\n",
+    )
+    assert "no CA there" in run("backup", tmp_path / "a.tar", "--pki", tmp_path / "none")[1]
+    assert run("backup", tmp_path / "a.tar", "--shore", tmp_path / "none.toml")[0] == 2
+    gateway.spool_path.write_bytes(b"what a power cut left" * 500)
+    code, out = run("backup", tmp_path / "a.tar", "--site", gateway.path)
+    assert code == 2 and "cannot be copied" in out and not (tmp_path / "a.tar").exists()
+    with pytest.raises(sqlite3.DatabaseError):
+        sqlite3.connect(gateway.spool_path).execute("SELECT 1 FROM sqlite_master")
