@@ -162,7 +162,7 @@ def doc(
         texts = texts_for(lang)
         profile = load_profile(name)
         if out is not None and out.suffix not in (".html", ".md"):
-            raise ValueError(texts("sheet.suffix", path=out))
+            raise ValueError(texts("registers.suffix", path=out))
         text = html(profile, texts) if out is not None and out.suffix == ".html" else markdown(profile, texts)
         if out is None:
             print(text, end="")

@@ -22,9 +22,9 @@ h1 { font-size: 14pt; margin: 0 0 .3em }
 
 def words_of(texts: Texts) -> Words:
     return Words(
-        source=texts("sheet.source", source="{source}"), modbus=texts("sheet.modbus", most="{most}"),
-        from_one=texts("sheet.from_one"), columns=tuple(texts(f"sheet.{key}") for key in COLUMNS),
-        number=texts("sheet.number"), bit=texts("sheet.bit"), unknown=texts("sheet.unknown"),
+        source=texts("registers.source", source="{source}"), modbus=texts("registers.modbus", most="{most}"),
+        from_one=texts("registers.from_one"), columns=tuple(texts(f"registers.{key}") for key in COLUMNS),
+        number=texts("registers.number"), bit=texts("registers.bit"), unknown=texts("registers.unknown"),
     )  # fmt: skip
 
 
@@ -33,13 +33,13 @@ def markdown(profile: Profile, texts: Texts) -> str:
     lines = [f"# {profile.model} ({kind})", "", *section(profile, words_of(texts)), ""]
     codes = list(_codes(profile))
     lines += [f"- `{name}`: {meaning}" for name, meaning in codes] + ([""] if codes else [])
-    return "\n".join([*lines, texts("sheet.hash", hash=profile.hash)]) + "\n"
+    return "\n".join([*lines, texts("registers.hash", hash=profile.hash)]) + "\n"
 
 
 def html(profile: Profile, texts: Texts) -> str:
     """One file that needs nothing else; the last column is for what is read at the device."""
     words = words_of(texts)
-    heads = [words.columns[0], texts("sheet.label"), *words.columns[1:], texts("sheet.on_site")]
+    heads = [words.columns[0], texts("registers.label"), *words.columns[1:], texts("registers.on_site")]
     body = [
         f"<h1>{escape(profile.model)} ({escape(texts(f'site.{profile.kind}'))})</h1>",
         f"<p>{escape(words.source.format(source=profile.source))}</p>",
@@ -58,7 +58,9 @@ def html(profile: Profile, texts: Texts) -> str:
         body.append(
             "<ul>" + "".join(f"<li><code>{escape(n)}</code>: {escape(m)}</li>" for n, m in codes) + "</ul>"
         )
-    body.append(f"<p>{escape(texts('sheet.hash', hash=profile.hash))}</p><p>{escape(texts('sheet.signed'))}</p>")
+    body.append(
+        f"<p>{escape(texts('registers.hash', hash=profile.hash))}</p><p>{escape(texts('registers.signed'))}</p>"
+    )
     title = escape(profile.model)
     head = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
     return (
