@@ -38,6 +38,21 @@ def test_a_berth_says_power_against_limit_and_what_is_only_indicative(sign_in: A
     expect(page.locator("section.facts")).to_contain_text("indicatif")
 
 
+def test_a_battery_that_is_seen_shows_its_interval_beside_the_bmss_and_the_time_against_the_departure(
+    sign_in: Any, port: Any
+) -> None:
+    """port-day's towers feed AC: the estimate is told here as a gateway with a DC tower would tell it."""
+    port.tell_charge("bms-2", soc=0.61, soc_low=0.58, soc_high=0.64, target_soc=0.9, to_target_s=600.0)
+    port.write_call("berth-2", leaves_in_s=3600)
+    page = sign_in("anne", "/berth/port-day/berth-2")
+    facts = page.locator("section.facts")
+    expect(facts).to_contain_text(re.compile(r"61\s%"))
+    expect(facts).to_contain_text(re.compile(r"de 58\s% à 64\s%"))
+    expect(facts.locator(".fact", has_text="Charge selon le BMS")).to_be_visible()
+    expect(facts.locator(".fact", has_text="Temps jusqu'à la cible")).to_contain_text("10 min")
+    expect(facts.locator(".fact", has_text="Départ prévu")).to_contain_text("cible atteinte")
+
+
 def test_the_same_in_english_at_night_on_a_tablet(sign_in: Any) -> None:
     page = sign_in("anne", LOCK, lang="en", width=800, dark=True)
     expect(page.locator(".fact", has_text="Mode")).to_contain_text("remote")
