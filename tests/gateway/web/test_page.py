@@ -24,7 +24,7 @@ def test_a_lock_moves_with_its_data(sign_in: Any) -> None:
     page = sign_in("anne", LOCK)
     level = page.locator(".synoptic .level").first
     expect(level).to_have_text(re.compile(r"\d+,\d\d\sm"))
-    expect(page.locator(".fact", has_text="Mode")).to_contain_text("téléconduite")
+    expect(page.locator("section.facts .fact", has_text="Mode")).to_contain_text("téléconduite")
     expect(page.locator("section.rules, div.columns").last).to_be_visible()
     expect(page.locator(".trend .chart path").first).to_be_attached()
     with page.expect_download() as download:
@@ -55,7 +55,7 @@ def test_a_battery_that_is_seen_shows_its_interval_beside_the_bmss_and_the_time_
 
 def test_the_same_in_english_at_night_on_a_tablet(sign_in: Any) -> None:
     page = sign_in("anne", LOCK, lang="en", width=800, dark=True)
-    expect(page.locator(".fact", has_text="Mode")).to_contain_text("remote")
+    expect(page.locator("section.facts .fact", has_text="Mode")).to_contain_text("remote")
     back = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert max(map(int, re.findall(r"\d+", back)[:3])) < 60
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -86,6 +86,7 @@ def test_an_alarm_with_two_people_at_once(sign_in: Any, port: Any) -> None:
 
 def test_tiles_never_move_and_keep_the_focus_while_values_change(sign_in: Any, port: Any) -> None:
     page: Page = sign_in("anne")
+    expect(page.locator(".tile.stale")).to_have_count(0)
     tile = page.locator(".tile.berth").first
     where = tile.bounding_box()
     tile.focus()
