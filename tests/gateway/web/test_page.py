@@ -88,7 +88,8 @@ def test_tiles_never_move_and_keep_the_focus_while_values_change(sign_in: Any, p
     page: Page = sign_in("anne")
     expect(page.locator(".tile.stale")).to_have_count(0)
     tile = page.locator(".tile.berth").first
-    where = tile.bounding_box()
+    place = "tile => [tile.offsetLeft, tile.offsetTop]"
+    where = tile.evaluate(place)
     tile.focus()
     shown = tile.locator("time").get_attribute("datetime")
     expect(tile.locator("time")).not_to_have_attribute("datetime", shown)
@@ -96,7 +97,7 @@ def test_tiles_never_move_and_keep_the_focus_while_values_change(sign_in: Any, p
     port.fault("lock-green-light-gate-closed", "on", "lock-2")
     try:
         expect(page.locator(".strip li", has_text="lock-2")).to_be_visible()
-        assert tile.bounding_box() == where
+        assert tile.evaluate(place) == where
     finally:
         port.fault("lock-green-light-gate-closed", "off", "lock-2")
 
