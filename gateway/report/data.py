@@ -1,6 +1,7 @@
 """A report for machines: JSON by `gateway/schema/report.schema.json`, and its figures as CSV. No locale, UTC."""
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,10 @@ def figure_lines(report: Report) -> list[str]:
     """Each figure as a line of JSON: what the report holds and its manifest hashes."""
     write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
     return [write(figure_json(figure)) for figure in report.figures()]
+
+
+def lines_hash(lines: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def render_json(report: Report, manifest: Mapping[str, Any], lines: Sequence[str]) -> bytes:

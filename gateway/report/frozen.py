@@ -57,6 +57,11 @@ class Answer:
         return hashlib.sha256(encoded(dict(self.columns))).hexdigest()
 
 
+def report_stem(site: str, month: str) -> str:
+    """What the names of a month's files begin with."""
+    return f"report-{site}-{month}"
+
+
 def rows_hash(answers: Sequence[Answer]) -> str:
     """One hash for all rows. An answer without rows says nothing: a device that came later changes no month."""
     found = [[a.kind, a.device, a.start_ns, a.stop_ns, a.sha256] for a in answers if a.rows]

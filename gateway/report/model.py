@@ -81,6 +81,7 @@ class Report:
     metered: bool  # the site has a meter, or should
     hourly: HourlyIndicator | None = None  # None: no rates were given
     targets: tuple[Target, ...] = ()
+    unsigned: tuple[str, ...] = ()  # counted meters that nobody has signed for: their energy is provisional
 
     @property
     def factors(self) -> tuple[Factor, ...]:
@@ -257,6 +258,7 @@ def build(store: Store, book: Book, month: str, site: str, options: Options = PL
         metered=metered,
         hourly=_hourly(options, [minutes[m.device] for m in meters if m.counted], when),
         targets=parse_targets(options.targets) if options.targets else (),
+        unsigned=tuple(m.device for m in meters if m.counted and m.device in settings["unsigned"]),
     )  # fmt: skip
 
 

@@ -117,6 +117,7 @@ def _reservations(w: Words) -> list[Block]:
     r, found = w.report, problem_reserves(w)
     if r.metered and not r.counted:
         found.append(w("reserve.no_meter"))
+    found += [w("reserve.unsigned", meter=name) for name in r.unsigned]
     found += [
         w("reserve.starts", meter=m.device, at=w.at(m.first_ns))
         for m in r.counted

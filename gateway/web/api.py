@@ -24,7 +24,8 @@ from edge.wire import COMPUTED, RowLine, encode_row
 from gateway.errors import StoreError, StoreUnavailable
 from gateway.journal import CallEntry, in_force
 from gateway.live import NS
-from gateway.web.alarms import Entry, NotPossible
+from gateway.web.alarms import NotPossible
+from gateway.web.alarms_api import alarms, journal, note, shelve, unshelve
 from gateway.web.asks import (
     LONGEST_NS,
     Asked,
@@ -41,10 +42,11 @@ from gateway.web.asks import (
     span_of,
 )
 from gateway.web.history import MINUTES_FROM_NS, curves
-from gateway.web.hub import Hub, sentences
+from gateway.web.hub import Hub
 from gateway.web.lock_month import lock_month
 from gateway.web.people import Role, User
 from gateway.web.plc import plc_journal
+from gateway.web.states import sentences
 from gateway.web.subscribed import subscribed
 
 REPORT = re.compile(r"[A-Za-z0-9._-]{1,120}\.(pdf|xlsx|csv|json|html|md)")
@@ -162,56 +164,6 @@ def _cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return str(value) if isinstance(value, str) else f"{float(value):.15g}"
-
-
-async def alarms(hub: Hub, user: User, asked: AskSite, _: Request) -> Response:
-    """Alarms that are not normal, those that need somebody first, and how many began in the last ten minutes."""
-    may_see(user, asked.site)
-    listed = [a for a in hub.alarm_list(user) if asked.site in (None, a["site"])]
-    return JSONResponse({"alarms": listed, "rate_10min": hub.alarms.rate(hub.clock.now_ns())})
-
-
-async def journal(hub: Hub, user: User, asked: AskJournal, _: Request) -> Response:
-    """What alarms did and what people did about them, the latest first."""
-    may_see(user, asked.site)
-    await hub.write()
-    entries = await asyncio.to_thread(hub.journal.entries, asked.site, asked.device, asked.most)
-    return JSONResponse({"entries": [entry_state(e) for e in reversed(entries) if user.sees(e.key[0])]})
-
-
-def entry_state(entry: Entry) -> dict[str, Any]:
-    site, device, code, point = entry.key
-    said = sentences(entry.key, entry.event) if entry.event or code in ("stale", "gateway_offline") else None
-    return {
-        "number": entry.number, "t_ms": entry.t_ns // 1_000_000, "uncertain_ms": entry.uncertain_ns / 1e6,
-        "site": site, "device": device, "code": code, "point": point, "action": entry.action, "who": entry.who,
-        "comment": entry.comment, "text": said,
-        "until_ms": entry.until_ns // 1_000_000 if entry.until_ns else None,
-    }  # fmt: skip
-
-
-async def note(hub: Hub, user: User, asked: Note, _: Request) -> Response:
-    """Take note of an alarm of bollard. It acknowledges nothing in a SCADA."""
-    return await _act(hub, user, asked, hub.alarms.note(hub.clock.now_ns(), asked.key, user.name, asked.comment))
-
-
-async def shelve(hub: Hub, user: User, asked: Shelve, _: Request) -> Response:
-    """Put an alarm aside for a time, with a reason."""
-    span_s = 60.0 * asked.minutes
-    entry = hub.alarms.shelve(hub.clock.now_ns(), asked.key, user.name, asked.comment, span_s)
-    return await _act(hub, user, asked, entry)
-
-
-async def unshelve(hub: Hub, user: User, asked: Note, _: Request) -> Response:
-    """Take it back from the shelf."""
-    entry = hub.alarms.unshelve(hub.clock.now_ns(), asked.key, user.name, asked.comment)
-    return await _act(hub, user, asked, entry)
-
-
-async def _act(hub: Hub, user: User, asked: Note, entry: Entry) -> Response:
-    await hub.act(entry)
-    await asyncio.to_thread(hub.people_audit, user.name, f"alarm_{entry.action}", "/".join(asked.key))
-    return JSONResponse(hub.alarm_state(hub.alarms.alarms[asked.key]))
 
 
 async def calls(hub: Hub, user: User, asked: AskRows, _: Request) -> Response:

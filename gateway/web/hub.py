@@ -14,7 +14,6 @@ import socket
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,24 +32,22 @@ from edge.wire import (
 from gateway.book import Book
 from gateway.config import BrokerSettings
 from gateway.errors import StoreError, StoreUnavailable
-from gateway.events import sentence
-from gateway.live import NS, Device, Gateway, Key, Live, is_stale
+from gateway.live import NS, Device, Key, Live, is_stale
 from gateway.perimeter import Group
 from gateway.store import Store
-from gateway.texts import LANGS, load_texts
 from gateway.web.alarm_book import AlarmBook
 from gateway.web.alarms import Alarm, Alarms, Entry
 from gateway.web.clock import WebClock
 from gateway.web.month_cache import MonthCache
 from gateway.web.notices import Notice
 from gateway.web.people import User
+from gateway.web.states import alarm_state, computed_state, gateway_state, ms
 
 log = logging.getLogger(__name__)
 TICK_S = 0.25
 SIGN_OF_LIFE_S = 2.0  # a page that hears nothing for longer says so
 STILL_S = 30.0  # how long somebody may go on looking who has been removed, or whose session has expired
 MOST_ALARMS = 200  # of one message, the most urgent; the others are counted
-PARTS = ("gate", "sluice", "light")  # parameters of a rule's event that hold ids of the site file
 MOST_WAITING = 64  # messages that a client may be behind
 LOOK_BACK_NS = 3 * 86_400 * NS  # events of the store that a start catches up with
 
@@ -131,7 +128,7 @@ class Hub:
         if self.notices and entry.action in ("begin", "told") and alarm.state != "shelved":
             zone = self.live.zones.get(entry.key[0], "Europe/Paris")
             for notice in self.notices:
-                notice.take(self.alarm_state(alarm), zone)
+                notice.take(alarm_state(alarm), zone)
 
     def _catch_up(self) -> None:
         """Events that came while nobody was here: from the store, since the journal's last one of the site."""
@@ -273,7 +270,7 @@ class Hub:
         alarms: bool, catalogues: bool,
     ) -> dict[str, Any]:  # fmt: skip
         said: dict[str, Any] = {
-            "now_ms": _ms(now_ns),
+            "now_ms": ms(now_ns),
             "broker": self.connection is not None and self.connection.connected,
             "problem": bool(self.problem),
             "unsent": any(notice.problem for notice in self.notices),
@@ -282,7 +279,7 @@ class Hub:
         }
         if alarms:
             listed = self.alarms_of(user)
-            said["alarms"] = [self.alarm_state(alarm) for alarm in listed[:MOST_ALARMS]]
+            said["alarms"] = [alarm_state(alarm) for alarm in listed[:MOST_ALARMS]]
             said["alarms_in_all"] = len(listed)
             said["asking"] = sum(alarm.state in ("unacknowledged", "returned") for alarm in listed)
             said["alarm_rate"] = self.alarms.rate(now_ns)
@@ -332,14 +329,14 @@ class Hub:
     def device_state(self, device: Device, stale: bool) -> dict[str, Any]:
         why = "" if not stale else "offline" if self._online(device) is False else "silent"
         return {
-            "t_ms": _ms(device.newest_ns) if device.newest_ns else None,
+            "t_ms": ms(device.newest_ns) if device.newest_ns else None,
             "stale": stale,
             "why": why if device.newest_ns else "never",
             "origin": device.origin or str(device.declared.get("origin", "")),
             "vessel": device.vessel,
-            "readings": {n: [r.value, r.quality, _ms(r.t_ns)] for n, r in device.readings.items()},
+            "readings": {n: [r.value, r.quality, ms(r.t_ns)] for n, r in device.readings.items()},
             "computed": {
-                kind: _computed(row) for kind, row in device.computed.items()
+                kind: computed_state(row) for kind, row in device.computed.items()
             },
         }  # fmt: skip
 
@@ -349,70 +346,12 @@ class Hub:
         return sorted(shown, key=_urgency)
 
     def alarm_list(self, user: User) -> list[dict[str, Any]]:
-        return [self.alarm_state(a) for a in self.alarms_of(user)]
-
-    def alarm_state(self, alarm: Alarm) -> dict[str, Any]:
-        site, device, code, point = alarm.key
-        return {
-            "site": site, "device": device, "code": code, "point": point, "state": alarm.state,
-            "priority": alarm.priority, "active": alarm.active, "since_ms": _ms(alarm.since_ns),
-            "ended_ms": _ms(alarm.ended_ns) if alarm.ended_ns else None, "times": alarm.times,
-            "uncertain_ms": alarm.uncertain_ns / 1e6, "who": alarm.who, "comment": alarm.comment,
-            "noted_ms": _ms(alarm.noted_ns) if alarm.noted_ns else None,
-            "shelved_until_ms": _ms(alarm.shelved_until_ns) if alarm.shelved_until_ns else None,
-            "text": sentences(alarm.key, alarm.event), "parts": parts_of(alarm.event),
-        }  # fmt: skip
-
-
-@lru_cache(maxsize=4096)
-def sentences(key: tuple[str, str, str, str], event: str) -> dict[str, str]:
-    """What happened, in each language. Not to be changed: it is kept."""
-    site, device, code, _ = key
-    said = {}
-    for lang in LANGS:
-        texts = load_texts(lang)
-        own = texts.template(f"web.own.{code}")
-        said[lang] = own.format(device=device, site=site) if own else sentence(decode_row(event), texts)
-    return said
-
-
-@lru_cache(maxsize=4096)
-def parts_of(event: str) -> list[str]:
-    """Parts of a lock that do not fit, as `gate up`: for the drawing. Not to be changed: it is kept."""
-    fields = decode_row(event).fields if event else {}
-    return [f"{kind} {name}" for kind in PARTS for name in str(fields.get(kind, "")).split()]
-
-
-def _computed(row: RowLine) -> dict[str, Any]:
-    """Its fields; instants in milliseconds."""
-    said: dict[str, Any] = {"t_ms": _ms(row.t_ns)}
-    for name, value in row.fields.items():
-        whole = name.endswith("_ns") and isinstance(value, int)
-        said[name.replace("_ns", "_ms") if whole else name] = _ms(int(value)) if whole else value
-    return said
-
-
-def gateway_state(gateway: Gateway) -> dict[str, Any]:
-    said = gateway.status
-    until_ns = said.get("confirmed_until_ns")
-    return {
-        "online": gateway.online,
-        "clock_trusted": bool(said.get("clock_trusted")),
-        "confirmed_until_ms": _ms(until_ns) if isinstance(until_ns, int) else None,
-        "waiting": said.get("waiting"),
-        "dropped": said.get("dropped"),
-        "version": str(said.get("version", "")),
-    }
+        return [alarm_state(a) for a in self.alarms_of(user)]
 
 
 def _urgency(alarm: Alarm) -> tuple[int, int, int]:
     order = {"unacknowledged": 0, "returned": 1, "acknowledged": 2, "suppressed": 3, "shelved": 4, "normal": 5}
     return order[alarm.state], ("high", "medium", "low").index(alarm.priority), -alarm.since_ns
-
-
-def _ms(t_ns: int) -> int:
-    """Milliseconds: what a browser's clock counts in, exact in its numbers."""
-    return t_ns // 1_000_000
 
 
 def _json(said: Mapping[str, Any]) -> str:

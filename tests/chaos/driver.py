@@ -37,6 +37,8 @@ async def run(folder: Path, seed: int, count: int) -> report.Run:
             "deaths of agents": sum(len(agent.deaths) for agent in system.agents()),
             "deaths of workers": sum(len(worker.deaths) for worker in system.workers.values()),
             "ends that nobody asked for": ", ".join(ends(system)) or "none",
+            "booted while the clock was wrong": ", ".join(g.name for g in system.gateways.values() if g.guesses)
+            or "none",
             "pages lost by power cuts": switch.pages_lost,
             "messages doubled": sum(way.doubled for way in system.ways()),
             "messages reordered": sum(way.swapped for way in system.ways()),

@@ -1,8 +1,11 @@
 // The page: what is at which address, the frame around it, and what holds for all of it.
 
 import { alarmsView } from "./alarms.js";
+import { berthView } from "./berth.js";
 import { ask, h, instant, lang, me, number, show, t, wall } from "./dom.js";
-import { berthView, historyView, lockView, overviewView } from "./places.js";
+import { historyView } from "./history.js";
+import { lockView } from "./lock.js";
+import { overviewView } from "./overview.js";
 import { soundButton, soundFor } from "./sound.js";
 import { begin, now, onChange, state } from "./state.js";
 
@@ -102,8 +105,8 @@ function frame() {
   clock.textContent = state.nowMs ? instant(Math.floor(now() / 1000) * 1000, state.sites[0]?.timezone ?? "Europe/Paris") : "";
   const { asking } = state;
   if (state.nowMs) soundFor(state.alarms);
-  badge.textContent = asking ? String(asking) : "";
-  badge.hidden = !asking;
+  badge.textContent = String(asking);
+  badge.classList.toggle("none", !asking); // keeps its place: the frame must not move either
 }
 
 document.body.classList.toggle("onwall", wall);

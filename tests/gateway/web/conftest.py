@@ -6,14 +6,22 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 import pytest
+from paho.mqtt.publish import single
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from processes import Process, free_port
+
+from edge.wire import Header, body_of, crc32, encode_batch, encode_row, topic
+from gateway.book import Book
+from gateway.journal import NewEntry
+from gateway.web.clock import WebClock
 
 EPOCH_NS = 1_811_829_600_000_000_000  # 2027-06-01 06:00 UTC: two locks, three berths, ships come and go
 SPEED = 20.0
@@ -44,7 +52,7 @@ class Port:
         self.folder, self._stack = folder, stack
         self.clock = folder / "clock.json"
         self.control = free_port()
-        broker = free_port()
+        broker = self.broker = free_port()
         (folder / "shore.toml").write_text(SHORE.format(port=broker))
         (folder / "serve.toml").write_text(SERVE.format(port=broker))
         told = {"epoch_ns": EPOCH_NS, "speed": SPEED, "origin_monotonic_ns": time.monotonic_ns()}
@@ -90,6 +98,24 @@ class Port:
              "--control-port", str(self.control)],
             check=True, capture_output=True, timeout=COMMAND_S,
         )  # fmt: skip
+
+    def now_ns(self) -> int:
+        return WebClock(self.clock).now_ns()
+
+    def tell_charge(self, device: str, **fields: float) -> None:
+        """A row of `soc` as the port's gateway would send it."""
+        tags = {"site": "port-day", "gateway": "gw-1", "device": device, "origin": "sim", "vessel": "estran"}
+        body = body_of([encode_row("soc", tags, fields, self.now_ns())])
+        header = Header("port-day", "gw-1", str(uuid.uuid4()), 1, "live", 1, crc32(body))
+        single(topic("port-day", "gw-1", "data"), encode_batch(header, body), qos=1, port=self.broker)
+
+    def write_call(self, berth: str, leaves_in_s: int) -> None:
+        """A call in the journal, as a person writes it."""
+        now_s = self.now_ns() // 10**9
+        arrival, departure = (datetime.fromtimestamp(now_s + s, UTC).isoformat() for s in (-60, leaves_in_s))
+        body = json.dumps({"imo": "9074729", "berth": berth, "arrival": arrival, "departure": departure})
+        with closing(Book(self.folder / "book.db")) as book:
+            book.write_journal([NewEntry("port-day", "call", body, "anne", "plan")], self.now_ns())
 
     @property
     def url(self) -> str:
