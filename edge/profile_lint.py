@@ -5,6 +5,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,7 @@ def warnings(profile: Profile) -> Iterator[Warned]:
         yield Warned("no_heartbeat", {})
 
 
+@cache
 def _known_names(kind: str) -> Sequence[str]:
     """Of the points that shipped profiles of this kind have."""
     profiles = [load_profile(name) for name in shipped_profiles()]

@@ -97,8 +97,8 @@ def scan(
 ) -> None:
     """Find devices: Modbus units over TCP, over RTU in TCP and on serial lines, and OPC UA servers. Reads only.
 
-    One connection at a time, one request for one register each; only what answers is looked at closer. Ctrl-C ends
-    it with what was found so far. Ends with 4 where nobody answers.
+    One connection at a time, one request for one register each; only what answers is looked at closer. Ends with 4
+    where nobody answers, by Ctrl-C with what was found so far.
     """
     from drivers.scan_targets import parse_numbers, parse_targets
     from edge.cli import fail, set_cache_folder
