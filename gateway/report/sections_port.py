@@ -73,6 +73,9 @@ def _scope2(w: Words) -> Table | None:
                 w.gas(gas_of(factor)),
             ])  # fmt: skip
             keys.append(f"co2.{name}_kg/point={point.meter}")
+    if rows:  # named, and nothing more: no rule of it was found at its source
+        rows.append([w("none"), w("port.sgpe"), w("port.not_given"), w("none"), w("port.not_given"), w("none")])
+        keys.append("")
     if not rows:
         return None
     return Table(

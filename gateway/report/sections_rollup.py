@@ -75,12 +75,17 @@ def _reserves(w: PeriodWords, rollup: Rollup) -> list[Block]:
         for s in rollup.slices
         if s.has_meter and s.coverage < WHOLE_ENOUGH
     ]  # fmt: skip
+    found += [
+        w("rollup.reserve.incomplete", site=s.site, month=w.t.month(s.month.year, s.month.month))
+        for s in rollup.slices
+        if not s.missing and not s.complete and not (s.has_meter and s.coverage < WHOLE_ENOUGH)
+    ]
     for scope in ("port", "operator"):
         if "unknown" in rollup.names(scope):
             sites = ", ".join(dict.fromkeys(s.site for s in rollup.chosen(scope, "unknown")))
             found.append(w(f"rollup.reserve.no_{scope}", sites=sites))
     found += lock_reserves(w, rollup.locks)
-    return [Heading(w("reserve.heading")), Bullets(found) if found else Paragraph(w("reserve.none"))]
+    return [Heading(w("reserve.heading")), Bullets(found) if found else Paragraph(w("rollup.reserve.none"))]
 
 
 def _energy(w: PeriodWords, rollup: Rollup, figures: Mapping[str, Figure]) -> list[Block]:

@@ -103,6 +103,16 @@ def test_the_workbook_has_numbers_and_the_mark_on_each_sheet(demo: Any) -> None:
     ]
 
 
+def test_every_sheet_has_a_name_of_its_own_in_both_languages(demo: Any) -> None:
+    subjects = {figure.key.partition(".")[0] for figure in october(demo).report.figures()}
+    assert {"lock", "locks"} <= subjects
+    for lang in ("fr", "en"):
+        assert october(demo).render(Format.XLSX, lang)
+        titles = load_texts(lang)
+        names = [titles.template(f"report.subject.{subject}") for subject in subjects]
+        assert None not in names and len({str(name).lower() for name in names}) == len(names)
+
+
 def test_the_same_issue_from_processes_of_another_world_has_the_same_bytes(shore: Path) -> None:
     worlds = (
         {"TZ": "UTC", "LC_ALL": "C", "PYTHONHASHSEED": "1"},
