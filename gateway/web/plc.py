@@ -5,21 +5,23 @@ poll before the row that shows it; of bits that changed within one poll nobody k
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from gateway.live import NS, Device
 from gateway.store import Store
 from gateway.store.base import UNKNOWN
-from gateway.web.asks import AskRows, may_see, span_of
+from gateway.web.asks import AskRows, Problem, may_see, span_of
 from gateway.web.hub import Hub
 from gateway.web.people import User
 
 DAY_NS = 86_400 * NS
+LONGEST_NS = 31 * DAY_NS
 
 
 async def plc_journal(hub: Hub, user: User, asked: AskRows, _: Request) -> Response:
@@ -32,6 +34,8 @@ async def plc_journal(hub: Hub, user: User, asked: AskRows, _: Request) -> Respo
     start_ns, stop_ns = span_of(asked, hub.clock.now_ns())
     if asked.start_ms is None:
         start_ns = max(start_ns, stop_ns - DAY_NS)
+    if stop_ns - start_ns > LONGEST_NS:
+        raise Problem(400, "a span of over 31 days of raw rows; ask for a shorter one")
     wanted = [
         d
         for (site, name), d in hub.live.devices.items()
@@ -62,7 +66,7 @@ def changes(store: Store, device: Device, start_ns: int, stop_ns: int) -> list[d
             said.append(
                 {"t_ns": t_ns, "device": device.name, "word": word["name"], "bit": bit, "on": on, "text": text}
             )
-    instants = sorted(row["t_ns"] for row in said)
+    instants = np.sort(np.array([row["t_ns"] for row in said], np.int64))  # a bit may chatter all day
     return [
         {k: v for k, v in row.items() if k != "t_ns"}
         | {
@@ -86,6 +90,6 @@ def bit_changes(t_ns: Any, words: Any) -> list[tuple[int, int, bool]]:
     return found
 
 
-def _alone(t_ns: int, instants: Sequence[int], period_ns: int) -> bool:
+def _alone(t_ns: int, instants: NDArray[np.int64], period_ns: int) -> bool:
     low = int(np.searchsorted(instants, t_ns - period_ns, "right"))
     return int(np.searchsorted(instants, t_ns + period_ns, "left")) - low == 1
