@@ -145,7 +145,8 @@ class Waiting:
         waited_s = (clock.mono_ns() - self._since_ns) / NS
         boots = await self._disk.insist(Spool.held_boots)
         begin_ns = self._anchors[clock.boot_id()]
-        places = placed(boots, self._anchors, begin_ns, pipeline.newest_ns())
+        here = {clock.boot_id(): Placed(begin_ns, True)}  # its rows may come to disk only while others are let go
+        places = placed(boots, self._anchors, begin_ns, pipeline.newest_ns()) | here
         rows = 0
         while True:
             async with self._turn:
@@ -156,8 +157,7 @@ class Waiting:
                 rows += len(held)
         rest, pipeline.held = pipeline.held, []  # never were on disk; nothing can come between here and the end
         rows += len(rest)
-        here = {clock.boot_id(): Placed(self._anchors[clock.boot_id()], True)}
-        pipeline.entries += pipeline.release(_stamped(rest, places | here))
+        pipeline.entries += pipeline.release(_stamped(rest, places))
         pipeline.end_hold()
         log.info("event=clock_known waited_s=%.0f rows=%d shift_s=%.3f", waited_s, rows, self._shifted_ns / NS)
         now_ns = clock.now_ns()

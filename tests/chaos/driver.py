@@ -33,6 +33,9 @@ async def run(folder: Path, seed: int, count: int) -> report.Run:
         await system.settle(RECOVERY_S)
         made.simulated_s = (system.simulated_ns(time.monotonic_ns()) - site.START_NS) / 1e9
         await judge(system, made)
+        made.complaints += [
+            f"{child.name} has ended by itself:\n{child.bug()}" for child in system.children() if child.bug()
+        ]
         made.figures |= {
             "deaths of agents": sum(len(agent.deaths) for agent in system.agents()),
             "deaths of workers": sum(len(worker.deaths) for worker in system.workers.values()),

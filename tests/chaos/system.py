@@ -119,6 +119,11 @@ class Child:
     def tail(self, lines: int = 15) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else ""
 
+    def bug(self) -> str:
+        """What it died of, if that was none of our faults."""
+        said = self.log.read_text(errors="replace")
+        return said[said.rindex("Traceback") :][:2000] if "Traceback" in said else ""
+
     def ready_line(self) -> str | None:
         """The rest of the ready line of its last start; None: not yet."""
         said = self.log.read_bytes()[self._log_at :].decode(errors="replace")

@@ -13,7 +13,7 @@ from edge.clock import Anchor
 from edge.config import LoadedSite
 from edge.disk import Disk
 from edge.pipeline import Pipeline
-from edge.spool import HeldBoot, Spool
+from edge.spool import Entry, HeldBoot, Spool
 from edge.waiting import Placed, Waiting, placed
 
 pytestmark = pytest.mark.usefixtures("kernels")
@@ -266,6 +266,33 @@ async def test_a_kill_while_rows_are_let_go_counts_none_twice(
     await again.waiting.look()
     assert [watts for watts, *_ in of_meter(again.rows())] == [float(i) for i in range(10)]
     assert again.spool.tally().waiting == len(again.rows()) - len(again.pipeline.entries)
+
+
+async def test_rows_of_this_boot_may_come_to_disk_while_those_of_another_are_let_go(
+    loaded: LoadedSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = Gateway(loaded, tmp_path, Machine("lost", START_NS, error_ns=-HOUR_NS))
+    await gateway.start()
+    gateway.take("meter", power(loaded, 1.0))
+    await gateway.flush()
+    gateway.spool.close()
+    now = Machine("now", START_NS + HOUR_NS)
+    gateway = Gateway(loaded, tmp_path, now)
+    await gateway.start()
+    now.trust = True
+    commit = gateway.waiting._commit
+
+    async def and_a_flush(made: list[Entry], released: int) -> None:
+        await commit(made, released)
+        if len(of_meter(gateway.rows())) == 1:
+            now.passes(1.0)
+            gateway.take("meter", power(loaded, 2.0))
+            await gateway.flush()
+
+    monkeypatch.setattr(gateway.waiting, "_commit", and_a_flush)
+    await gateway.waiting.look()
+    assert [watts for watts, *_ in of_meter(gateway.rows())] == [1.0, 2.0]
+    assert gateway.spool.held_count() == 0
 
 
 async def test_a_time_told_before_the_clock_was_known_is_put_right(loaded: LoadedSite, tmp_path: Path) -> None:
