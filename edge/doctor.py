@@ -102,7 +102,7 @@ def _agent(status: dict[str, Any] | None) -> list[Line]:
         lines.append(Line("agent", "", "bad", "agent_dropped", {"rows": status["dropped"]}))
     for name, device in status.get("devices", {}).items():
         until_ns = device["confirmed_until_ns"]
-        behind_s = (time.time_ns() - until_ns) / NS if until_ns else 0.0
+        behind_s = (status["now_ns"] - until_ns) / NS if until_ns else 0.0  # by the agent's own clock
         values = {"behind_s": max(0.0, behind_s), "until_ns": until_ns, "waiting": status["waiting"]}
         if not until_ns:
             lines.append(Line("confirmed", name, "note", "confirmed_nothing", values))
