@@ -17,7 +17,7 @@ test: export NUMBA_CACHE_DIR = $(CURDIR)/$(VENV)/kernels
 test: $(READY)
 	@$(BIN)/bollard edge warm  # once, not in every worker and agent at the same time; the plants, too
 	@$(BIN)/bollard sim truth port-day --out $(VENV)/truth.csv --span-s 60 >/dev/null
-	$(BIN)/pytest -q --benchmark-disable -n 4 --ignore tests/chaos/test_chaos.py --ignore tests/chaos/test_faults.py
+	$(BIN)/pytest -q --benchmark-disable -n 4 --max-worker-restart 2 --ignore tests/chaos/test_chaos.py --ignore tests/chaos/test_faults.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

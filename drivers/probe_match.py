@@ -169,7 +169,7 @@ async def remedies(reading: Reading, memory: Memory) -> list[Hint]:
     best, key, values = reading.score + BETTER, "", {}
     for shift in (0, -1, 1):
         for swap, orders in SWAPS.items():
-            changed = _variant(reading.profile, shift, orders)
+            changed = variant(reading.profile, shift, orders)
             if changed is None or (not shift and not swap):
                 continue
             other = await read_with(changed, memory)
@@ -183,7 +183,9 @@ async def remedies(reading: Reading, memory: Memory) -> list[Hint]:
     return [Hint(key, values)] if key else []
 
 
-def _variant(profile: Profile, shift: int, orders: dict[str, str]) -> Profile | None:
+def variant(profile: Profile, shift: int, orders: dict[str, str]) -> Profile | None:
+    """A profile with other addresses and orders; None where an address would leave its table."""
+
     def moved(point: Point) -> Point:
         several = point.words > 1 and point.type != "string"
         address = (point.address or 0) + shift
@@ -257,7 +259,7 @@ async def _best_order(match: Match, memory: Memory) -> Match:
     assert match.reading is not None
     best = match
     for swap, orders in SWAPS.items():
-        changed = _variant(match.reading.profile, 0, orders) if match.reading.doubts and swap else None
+        changed = variant(match.reading.profile, 0, orders) if match.reading.doubts and swap else None
         if changed is not None:
             other = replace(match, reading=await read_with(changed, memory), swap=swap)
             if other.score > max(best.score, match.score + BETTER):

@@ -19,6 +19,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from drivers.errors import ProfileError
 from drivers.profile_checks import problems_of
@@ -204,7 +205,7 @@ class Profile(BaseModel):
     def _points_fit(self) -> "Profile":
         problems = list(problems_of(self))
         if problems:
-            raise ValueError("; ".join(problems))
+            raise PydanticCustomError("points", "{told}", {"told": "; ".join(problems), "problems": problems})
         return self
 
 

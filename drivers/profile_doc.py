@@ -4,6 +4,7 @@ python -m drivers.profile_doc
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from drivers.profile import Point, Profile, load_profile, shipped_profiles
@@ -20,45 +21,74 @@ SunSpec devices need no profile here: `drivers/sunspec.py` finds models 103, 201
 """
 
 
+@dataclass(frozen=True)
+class Words:
+    """What stands around a profile's own words."""
+
+    source: str = "Source: {source}."
+    modbus: str = "Modbus, at most {most} registers per request"
+    from_one: str = "; the source numbers from 1"
+    columns: tuple[str, ...] = ("Point", "Where", "Encoding", "Unit", "Range", "Class")
+    number: str = "no."
+    bit: str = "bit"
+    unknown: str = "unknown"
+
+
+ENGLISH = Words()
+
+
 def document() -> str:
     profiles = {name: load_profile(name) for name in shipped_profiles()}
     lines = [HEAD, "| Profile | Device | Kind | Points |", "| --- | --- | --- | --- |"]
     for name, profile in profiles.items():
         lines.append(f"| [`{name}`](#{name}) | {profile.model} | {profile.kind} | {len(profile.points)} |")
     for name, profile in profiles.items():
-        lines += ["", *_section(name, profile)]
+        lines += ["", f"## {name}", "", *section(profile, ENGLISH)]
     return "\n".join(lines) + "\n"
 
 
-def _section(name: str, profile: Profile) -> Iterator[str]:
-    yield f"## {name}"
+def section(profile: Profile, words: Words) -> Iterator[str]:
+    """One profile in Markdown, below its heading."""
+    yield f"{profile.model}. {words.source.format(source=profile.source)}"
     yield ""
-    yield f"{profile.model}. Source: {profile.source}."
-    yield ""
-    for caveat in profile.caveats:
-        yield f"- {caveat[0].upper()}{caveat[1:]}."
+    yield from (f"- {caveat}" for caveat in caveats(profile))
     yield ""
     if profile.protocol == "modbus":
-        numbered = "; the source numbers from 1" if profile.numbering == "one" else ""
-        yield f"Modbus, at most {profile.max_registers} registers per request{numbered}."
+        yield protocol(profile, words)
         yield ""
-    yield "| Point | Where | Encoding | Unit | Range | Class |"
-    yield "| --- | --- | --- | --- | --- | --- |"
+    yield "| " + " | ".join(words.columns) + " |"
+    yield "| " + " | ".join("---" for _ in words.columns) + " |"
     for point in profile.points:
-        where = f"`{point.node}`" if point.node else _address(profile, point)
-        low_high = f"{point.range[0]:g} … {point.range[1]:g}" if point.range else ""
-        cells = [f"`{point.name}`", where, _encoding(point), point.unit, low_high, point.scan]
-        yield "| " + " | ".join(cells) + " |"
+        name, where, *rest = cells(profile, point, words)
+        where = f"`{where}`" if point.node else where
+        yield "| " + " | ".join([f"`{name}`", where, *rest]) + " |"
 
 
-def _address(profile: Profile, point: Point) -> str:
+def caveats(profile: Profile) -> Iterator[str]:
+    """As sentences."""
+    return (f"{caveat[0].upper()}{caveat[1:]}." for caveat in profile.caveats if caveat)
+
+
+def protocol(profile: Profile, words: Words) -> str:
+    numbered = words.from_one if profile.numbering == "one" else ""
+    return f"{words.modbus.format(most=profile.max_registers)}{numbered}."
+
+
+def cells(profile: Profile, point: Point, words: Words) -> list[str]:
+    """Name, place, encoding, unit, range and scan class of a point."""
+    low_high = f"{point.range[0]:g} … {point.range[1]:g}" if point.range else ""
+    where = point.node or _address(profile, point, words)
+    return [point.name, where, _encoding(point, words), point.unit, low_high, point.scan]
+
+
+def _address(profile: Profile, point: Point, words: Words) -> str:
     address = point.address or 0
-    printed = f" (no. {profile.printed(address)})" if profile.numbering == "one" else ""
-    bit = f" bit {point.bit}" if point.bit is not None else ""
+    printed = f" ({words.number} {profile.printed(address)})" if profile.numbering == "one" else ""
+    bit = f" {words.bit} {point.bit}" if point.bit is not None else ""
     return f"{profile.table_of(point)} {address} (0x{address:04X}){printed}{bit}"
 
 
-def _encoding(point: Point) -> str:
+def _encoding(point: Point, words: Words) -> str:
     """Type, order, scale and the words for unknown, each only where it says something."""
     parts = [point.type + (f"[{point.length}]" if point.length else "")]
     if point.order != "abcd":
@@ -69,7 +99,7 @@ def _encoding(point: Point) -> str:
         parts.append(f"+ {point.offset:g}")
     if point.scale_from:
         parts.append(f"× 10^{point.scale_from}")
-    parts += [f"unknown 0x{word:X}" for word in point.invalid]
+    parts += [f"{words.unknown} 0x{word:X}" for word in point.invalid]
     return " ".join(parts)
 
 

@@ -168,6 +168,7 @@ class Agent:
             pass
         deadline_s = time.monotonic() + DRAIN_S
         while self._uplink.connected and time.monotonic() < deadline_s:
+            self._sender.hurry()
             try:
                 await self._sender.turn()
             except SpoolError:

@@ -26,23 +26,37 @@ class Named(Protocol):
     def named(self, device: str) -> str: ...
 
 
+class Pack:
+    """What is reckoned with of one battery."""
+
+    def __init__(self, battery: BatteryConfig, loaded: LoadedSite) -> None:
+        model = cell.load_cell(loaded.cell_path(battery.cell))
+        self.params = cell.pack_params(model, battery.series, battery.parallel, battery.capacity_ah)
+        self.wh_per_ah = battery.series * float(np.mean(model.ocv_v))  # from empty to full, at rest
+        self.capacity_ah = battery.capacity_ah or model.capacity_ah * battery.parallel
+        self.target_soc = battery.target_soc
+
+
 class Battery:
-    """State of charge per vessel. Where rows came late the estimator goes over that time once more."""
+    """State of charge per vessel: with the vessel's own pack where the site file has it, else with the device's.
+
+    A vessel of which neither is known has no state of charge here. Where rows came late the estimator goes over
+    that time once more.
+    """
 
     ROW = np.dtype([("t_ns", "i8"), ("source", "i8"), *((name, "f8") for name in POINTS), ("vessel", "S64")])
     point = "soc"  # of events about late rows
 
-    def __init__(self, device: DeviceConfig, battery: BatteryConfig, loaded: LoadedSite, vessels: Named) -> None:
+    def __init__(self, device: DeviceConfig, loaded: LoadedSite, vessels: Named) -> None:
         self._vessels = vessels
         self._device, index = device.name, loaded.profiles[device.name].index
         self._points = [index.get(name) for name in POINTS]
-        model = cell.load_cell(loaded.cell_path(battery.cell))
-        self._params = cell.pack_params(model, battery.series, battery.parallel, battery.capacity_ah)
-        self._wh_per_ah = battery.series * float(np.mean(model.ocv_v))  # from empty to full, at rest
-        self._capacity_ah = battery.capacity_ah or model.capacity_ah * battery.parallel
+        self._packs = {
+            v.name.encode(): Pack(v.battery, loaded) for v in loaded.site.vessel if v.battery is not None
+        }
+        self._pack = Pack(device.battery, loaded) if device.battery is not None else None
         self._states: dict[bytes, NDArray[Any]] = {}
         self._heartbeat, self._beat_ns = NAN, 0
-        self._target_soc = battery.target_soc
         self._current_a, self._current_ns = NAN, 0  # its mean over about a minute
         self._soc = NAN  # the newest estimate
         self.charges: list[tuple[int, float]] = []  # what the last row brought to light, for the berth's calls
@@ -60,14 +74,19 @@ class Battery:
 
     def take(self, given: Input) -> Iterator[Output]:
         t_ns, _, heartbeat, *measured, vessel = given
-        state = self._states.get(vessel)
-        if state is None:
-            state = self._states[vessel] = soc.init(self._params)
         if heartbeat != self._heartbeat:
             self._heartbeat, self._beat_ns = heartbeat, t_ns
+        pack = self._packs.get(vessel, self._pack)
+        if pack is None:
+            self._soc = NAN
+            self.charges.append((t_ns, NAN))
+            return
+        state = self._states.get(vessel)
+        if state is None:
+            state = self._states[vessel] = soc.init(pack.params)
         frozen = np.isfinite(heartbeat) and t_ns - self._beat_ns > STALE_AFTER_S * NS
         voltage_v, current_a, temp_c, soc_bms = [NAN] * 4 if frozen else measured
-        soc.step(state, self._params, t_ns, voltage_v, current_a, temp_c, soc_bms)
+        soc.step(state, pack.params, t_ns, voltage_v, current_a, temp_c, soc_bms)
         self._soc = float(state["soc"][0]) if np.isfinite(voltage_v) else NAN
         self.charges.append((t_ns, self._soc))
         if not np.isfinite(self._soc):
@@ -75,23 +94,23 @@ class Battery:
         capacity_ah = float(state["capacity_ah"][0])
         fields: dict[str, wire.Value] = {
             "soc": self._soc, "soc_low": float(state["soc_low"][0]), "soc_high": float(state["soc_high"][0]),
-            "capacity_wh": capacity_ah * self._wh_per_ah, "soh": capacity_ah / self._capacity_ah,
+            "capacity_wh": capacity_ah * pack.wh_per_ah, "soh": capacity_ah / pack.capacity_ah,
         }  # fmt: skip
-        fields |= self._outlook(state, t_ns, current_a)
+        fields |= self._outlook(pack, state, t_ns, current_a)
         yield Output("soc", self._device, fields, t_ns, {"vessel": vessel.decode()})
 
-    def _outlook(self, state: NDArray[Any], t_ns: int, current_a: float) -> dict[str, wire.Value]:
+    def _outlook(self, pack: Pack, state: NDArray[Any], t_ns: int, current_a: float) -> dict[str, wire.Value]:
         """Energy left, and the time to the target at the mean current of about a minute."""
         if np.isfinite(current_a):
             share = 1.0 - math.exp(min(0, self._current_ns - t_ns) / CURRENT_MEAN_NS)
             known = np.isfinite(self._current_a) and share < 1.0
             self._current_a = self._current_a + share * (current_a - self._current_a) if known else current_a
             self._current_ns = t_ns
-        left = outlook.available_wh(state, self._params)
-        wait = outlook.time_to_s(state, self._params, self._target_soc, self._current_a)
+        left = outlook.available_wh(state, pack.params)
+        wait = outlook.time_to_s(state, pack.params, pack.target_soc, self._current_a)
         return {
             "available_wh": left.value, "available_low_wh": left.low, "available_high_wh": left.high,
-            "target_soc": self._target_soc, "to_target_s": wait.value, "to_target_low_s": wait.low,
+            "target_soc": pack.target_soc, "to_target_s": wait.value, "to_target_low_s": wait.low,
             "to_target_high_s": wait.high,
         }  # fmt: skip
 
@@ -108,9 +127,11 @@ class Battery:
         self._states = {}
         size = 64 + soc.STATE.itemsize
         for at in range(KNOWN.size, len(state), size):
-            part = soc.init(self._params)
-            if load(part, state[at + 64 : at + size]):
-                self._states[state[at : at + 64].rstrip(b"\0")] = part
+            vessel = state[at : at + 64].rstrip(b"\0")
+            pack = self._packs.get(vessel, self._pack)
+            part = None if pack is None else soc.init(pack.params)
+            if part is not None and load(part, state[at + 64 : at + size]):
+                self._states[vessel] = part
 
 
 def layout() -> list[str]:

@@ -9,12 +9,46 @@ import contextlib
 import ctypes
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 TIME_ERROR = 5  # adjtimex(2): the kernel does not hold its clock for synchronised
 STEP_NS = 1_000_000_000  # a larger jump of the wall clock is an event, not a correction
+LASTS_NS = 600 * 1_000_000_000  # a step of the wall clock that stands so long is no mistake
+SHORTER = 8  # an outage may seem by an eighth shorter: meters are allowed 1.2 times their power (dsp.counter)
 SLEW = 0.0005  # small corrections are worked off at 500 ppm, as the kernel does (adjtime)
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """One instant on every clock, kept on disk: from it a start knows how long nobody was there. [ns]
+
+    `wall_ns`: what the machine's clock said; None where no time server saw to it. `steady_ns`: what it would have
+    said without its steps of the last minutes, which may have been wrong.
+    """
+
+    boot: str
+    mono_ns: int
+    utc_ns: int
+    wall_ns: int | None = None
+    steady_ns: int | None = None
+
+    @property
+    def offset_ns(self) -> int:
+        """Our time minus the monotonic clock."""
+        return self.utc_ns - self.mono_ns
+
+    @property
+    def lead_ns(self) -> int:
+        """Our time minus the wall clock, where that is worth anything."""
+        return 0 if self.wall_ns is None else self.utc_ns - self.wall_ns
+
+    def fits(self, other: "Anchor") -> bool:
+        """Whether no clock has stepped between the two."""
+        same = self.boot == other.boot and (self.wall_ns is None) == (other.wall_ns is None)
+        steps_ns = (self.offset_ns - other.offset_ns, self.lead_ns - other.lead_ns)
+        return same and max(map(abs, steps_ns)) <= STEP_NS
 
 
 class Clock(Protocol):
@@ -30,7 +64,8 @@ class Clock(Protocol):
     def wait(self) -> None: ...
     def settle(self) -> None: ...
     def take_step_s(self) -> float: ...
-    def not_before(self, t_ns: int) -> None: ...
+    def anchor(self) -> Anchor: ...
+    def go_on(self, anchor: Anchor | None, t_ns: int) -> None: ...
     async def sleep_until(self, t_ns: int) -> None: ...
 
 
@@ -49,6 +84,8 @@ class WallClock:
         self._utc_ns = self._wall_ns(self._mono_ns)
         self._step_s = 0.0
         self._ahead = False  # of the wall clock, by more than a second
+        self._steady_ns: int | None = None  # wall minus monotonic clock, without steps of the last minutes
+        self._stepped: tuple[int, int] | None = None  # what it is since a step, and since when
         self.known = True
 
     def now_ns(self) -> int:
@@ -92,6 +129,53 @@ class WallClock:
         """The wall clock is right now: follow it. That time moves in this instant is no step."""
         self._mono_ns, self.known = self.mono_ns(), True
         self._utc_ns = self._wall_ns(self._mono_ns)
+
+    def anchor(self) -> Anchor:
+        """This instant; to be asked for every few seconds, so that steps of the wall clock are seen."""
+        utc_ns, mono_ns = self.now_ns(), self._mono_ns
+        if not self._synchronised():
+            return Anchor(self.boot_id(), mono_ns, utc_ns)
+        wall_ns = self._wall_ns(mono_ns)
+        steady_ns = mono_ns + self._steady(mono_ns, wall_ns - mono_ns)
+        return Anchor(self.boot_id(), mono_ns, utc_ns, wall_ns, steady_ns)
+
+    def _steady(self, mono_ns: int, offset_ns: int) -> int:
+        """Wall minus monotonic clock as it was before a step, until the step has lasted. [ns]"""
+        if self._steady_ns is None or abs(offset_ns - self._steady_ns) <= STEP_NS:
+            self._steady_ns, self._stepped = offset_ns, None
+        elif self._stepped is None or abs(offset_ns - self._stepped[0]) > STEP_NS:
+            self._stepped = offset_ns, mono_ns
+        elif mono_ns - self._stepped[1] > LASTS_NS:
+            self._steady_ns, self._stepped = offset_ns, None
+        return self._steady_ns
+
+    def go_on(self, anchor: Anchor | None, t_ns: int) -> None:
+        """Go on as if nobody had been away since that instant, and not before `t_ns`, which rows already have.
+
+        A clock that was set wrong and right again is behind ours: going on from the last row would make an outage
+        take no time. [ns, UTC]
+        """
+        if anchor is not None and anchor.boot == self.boot_id() and anchor.steady_ns is not None:
+            self._steady_ns = anchor.steady_ns - anchor.mono_ns
+        self.not_before(max(t_ns, self._since(anchor) if anchor is not None else 0))
+
+    def _since(self, anchor: Anchor) -> int:
+        """What our time would be now if it had gone on; 0 if the wall clock is right about it. [ns, UTC]
+
+        In the same boot the monotonic clock tells how much time has gone by, else the wall clock, if a time server
+        saw to it at both ends: where it had stepped at the first one, in the way that makes the outage shorter.
+        Only a long outage may seem a little shorter than that, to be done with a clock that is ahead.
+        """
+        mono_ns = self.mono_ns()
+        wall_ns = self._wall_ns(mono_ns)
+        passed_ns = 0
+        if anchor.boot == self.boot_id():
+            passed_ns = mono_ns - anchor.mono_ns
+        elif self._synchronised():
+            walls = [wall for wall in (anchor.wall_ns, anchor.steady_ns) if wall is not None]
+            passed_ns = min((wall_ns - wall for wall in walls if wall < wall_ns), default=0)
+        utc_ns = anchor.utc_ns + passed_ns
+        return utc_ns if utc_ns - wall_ns > max(STEP_NS, passed_ns // SHORTER) else 0
 
     def not_before(self, t_ns: int) -> None:
         """Go on from this instant if the clock is behind it: rows on disk already have that time. [ns, UTC]"""

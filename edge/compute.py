@@ -27,8 +27,8 @@ class Compute:
                 settings = device.meter or MeterConfig()
                 meters[device.name] = meter.Meter(device.name, settings, loaded.profiles[device.name])
                 self._add(f"meter {device.name}", meters[device.name], device.name)
-            elif kind == "battery" and device.battery is not None:
-                pack = battery.Battery(device, device.battery, loaded, self._vessels)
+            elif kind == "battery" and (device.battery is not None or any(v.battery for v in site.vessel)):
+                pack = battery.Battery(device, loaded, self._vessels)
                 batteries[device.name] = pack
                 self._add(f"battery {device.name}", Again(pack, device.name, battery.MAX_GAP_NS), device.name)
             elif kind == "lock" and device.lock is not None:

@@ -226,6 +226,9 @@ class VesselConfig(Table):
     plc_names: tuple[str, ...] = Field((), description="texts by which PLCs name it")
     imo: str = Field("", pattern=r"^(\d{7})?$", description="IMO number, seven digits")
     nox: str | None = Field(None, description="factor id of its auxiliary engines' NOx")
+    battery: BatteryConfig | None = Field(
+        None, description="its own battery, for a berth where several ships call; else that of the device counts"
+    )
 
 
 class Site(Table):

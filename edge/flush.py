@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from edge import wire
-from edge.clock import Clock
+from edge.clock import Anchor, Clock
 from edge.config import SpoolConfig
 from edge.disk import Disk
 from edge.pipeline import Pipeline
@@ -42,6 +42,7 @@ class Flusher:
         self._sender, self._turn, self._may_checkpoint = sender, turn, may_checkpoint
         self._checkpoint_due_s = time.monotonic() + CHECKPOINT_S / clock.speed
         self._short_of_room = False
+        self._anchor: Anchor | None = None  # on disk
         self._telling = 0  # what was dropped up to this number is told by events that wait for their commit
         self.flushed_ns = 0  # all rows up to here are on disk
         self.lost_rows = 0  # that neither disk nor memory could take
@@ -75,7 +76,8 @@ class Flusher:
         state = pipeline.checkpoint() if checkpoint and is_all else None
         told = self._telling if not (pipeline.entries or pipeline.held) else 0
         lanes = self._sender.lanes()
-        commit = self._disk.start(Spool.commit, entries, state, held, 0, told, receipts, lanes)
+        anchor = self._new_anchor(state is not None)
+        commit = self._disk.start(Spool.commit, entries, state, held, 0, told, receipts, lanes, anchor)
         try:
             self._sender.committed(await asyncio.shield(commit), receipts)
         except asyncio.CancelledError:
@@ -94,6 +96,7 @@ class Flusher:
                 )
             return False
         self._telling = 0 if told else self._telling
+        self._anchor = anchor or self._anchor
         if not pipeline.holding:
             self.flushed_ns = now_ns
         if state is not None:
@@ -103,6 +106,13 @@ class Flusher:
             await self._disk.asked(None, Spool.keep_reserve)
             await self._disk.asked(None, Spool.trim, TRIM_PAGES)
         return True
+
+    def _new_anchor(self, due: bool) -> Anchor | None:
+        """Of the clocks, where the disk has none or one of them has stepped since; and with each checkpoint."""
+        if not self._clock.known:
+            return None
+        anchor = self._clock.anchor()
+        return anchor if due or self._anchor is None or not anchor.fits(self._anchor) else None
 
     def _tell(self, dropped: list[Dropped]) -> None:
         """Events, which must be in the commit that takes note of it. Until that is done, nothing more is told."""

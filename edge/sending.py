@@ -103,6 +103,10 @@ class Sender:
 
     # In between.
 
+    def hurry(self) -> None:
+        """At a stop nothing more comes: what is on disk and would be collected for a fuller batch goes now."""
+        self._loose = True
+
     async def turn(self) -> float:
         """Send what is due, within all bounds. Returns: when to come again at the latest. [s]
 

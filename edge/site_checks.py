@@ -15,7 +15,7 @@ from edge.mqtt import host_port, tls_misfits
 from edge.salvage import Place, trusted
 
 if TYPE_CHECKING:
-    from edge.config import BrokerConfig, DeviceConfig, Site
+    from edge.config import BatteryConfig, BrokerConfig, DeviceConfig, Site
 
 
 SCHEMA = 1  # of the files that this version reads and writes; `edge.site_migrate` brings older ones here
@@ -100,6 +100,9 @@ def misfits(
     kinds = {name: profile.kind for name, profile in profiles.items()}
     _berth_misfits(site, kinds, wrong)
     _meter_misfits(site, kinds, wrong)
+    for i, vessel in enumerate(site.vessel):
+        if vessel.battery is not None:
+            _cell_misfits(f"vessel[{i}].battery", vessel.battery, path, wrong)
     named = [text for vessel in site.vessel for text in {vessel.name, *vessel.plc_names}]
     for text in sorted({text for text in named if named.count(text) > 1}):
         wrong("vessel.plc_names", text, "names two vessels; let each text mean one")
@@ -128,15 +131,19 @@ def _device_misfits(device: "DeviceConfig", key: str, profile: Profile, path: Pa
         for part, value, message in lock_site.problems(device.lock, profile):
             wrong(f"{key}.lock.{part}", value, message)
     if device.battery is not None:
-        try:
-            load_cell(cell_path(device.battery.cell, path))
-        except ValueError as error:
-            wrong(f"{key}.battery.cell", device.battery.cell, str(error))
+        _cell_misfits(f"{key}.battery", device.battery, path, wrong)
     for name in device.scan:
         if name not in profile.scans or name == "live":
             known = ", ".join(s for s in profile.scans if s != "live") or "none"
             message = f"no such scan class; use {known} (live is interval_s)"
             wrong(f"{key}.scan.{name}", device.scan[name], message)
+
+
+def _cell_misfits(key: str, battery: "BatteryConfig", path: Path, wrong: Wrong) -> None:
+    try:
+        load_cell(cell_path(battery.cell, path))
+    except ValueError as error:
+        wrong(f"{key}.cell", battery.cell, str(error))
 
 
 def _berth_misfits(site: "Site", kinds: dict[str, Kind], wrong: Wrong) -> None:

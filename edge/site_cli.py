@@ -126,12 +126,12 @@ def _complete(draft: "SiteDraft", folder: Path, texts: "Texts") -> None:
     begun = bool(draft.devices)
     ask_device, ask_berth = (texts("site_new.ask_device", example=DEVICE_EXAMPLE),
                              texts("site_new.ask_berth", example=BERTH_EXAMPLE))  # fmt: skip
-    while not begun and (found := _asked(ask_device, parse_device, folder)):
+    while not begun and (found := asked(ask_device, parse_device, folder)):
         draft.devices.append(found)
     for lock in unmeasured_locks(draft, folder):
-        if area := _asked(texts("site_new.ask_chamber", lock=lock), partial(_chamber, lock)):
+        if area := asked(texts("site_new.ask_chamber", lock=lock), partial(_chamber, lock)):
             draft.chambers |= dict([area])
-    while not begun and draft.devices and (berth := _asked(ask_berth, parse_berth)):
+    while not begun and draft.devices and (berth := asked(ask_berth, parse_berth)):
         draft.berths |= dict([berth])
 
 
@@ -141,7 +141,7 @@ def _chamber(lock: str, area: str) -> tuple[str, float]:
     return parse_chamber(f"{lock}={area}")
 
 
-def _asked(question: str, parse: Callable[[str], T], folder: Path | None = None) -> T | None:
+def asked(question: str, parse: Callable[[str], T], folder: Path | None = None) -> T | None:
     """An answer that can be used; None for an empty one."""
     from drivers.errors import ProfileError
     from drivers.profile import load_profile

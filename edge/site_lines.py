@@ -16,7 +16,7 @@ def located(problems: Iterable[str], path: Path, text: str, table: dict[str, Any
 
     The line is that of the key, or of the table in which it is missing; without either it is left out.
     """
-    lines = _lines_of(text)
+    lines = lines_of(text)
     return [_located(problem, f"{path}: ", lines, table) for problem in problems]
 
 
@@ -48,7 +48,7 @@ def _place(key: str) -> Place:
     return tuple(int(step) if step.isdigit() else step for step in re.findall(r"[^.\[\]]+", key))
 
 
-def _lines_of(text: str) -> dict[Place, int]:
+def lines_of(text: str) -> dict[Place, int]:
     """Line of each table and key that stands on a line of its own; the first is 1."""
     lines: dict[Place, int] = {}
     counts: dict[Place, int] = {}

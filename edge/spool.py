@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from edge import wire
+from edge.clock import Anchor
 from edge.spool_base import Batch, Committed, Dropped, Entry, Held, HeldBoot, SpoolFile, Tally
 from edge.spool_file import (
     SpoolDamagedError,
@@ -45,6 +46,7 @@ class Spool(SpoolFile):
     def commit(
         self, entries: Sequence[Entry], checkpoint: bytes | None = None, held: Sequence[Held] = (),
         released: int = 0, told: int = 0, receipts: Iterable[wire.Receipt] = (), seal: Iterable[str] = (),
+        anchor: Anchor | None = None,
     ) -> Committed:  # fmt: skip
         """Make rows durable, and with them the state that they led to. One transaction, one sync, for all of it.
 
@@ -54,6 +56,7 @@ class Spool(SpoolFile):
             told: Of what was dropped up to this number (`Dropped.last`) the entries speak.
             receipts: Free the batches that they name.
             seal: Lanes whose rows go into a batch at once.
+            anchor: What the clocks say to the times of these rows.
 
         Raises: SpoolError; nothing is kept.
         """
@@ -75,6 +78,8 @@ class Spool(SpoolFile):
                 self._db.execute("DELETE FROM gone WHERE told AND seq < ?", (told - LATE_RECEIPTS,))
             if checkpoint is not None:
                 self._keep(checkpoint)
+            if anchor is not None:
+                self._keep_anchor(anchor)
         return Committed(freed, sealed)
 
     def _insert(self, entries: Sequence[Entry], lanes: tuple[str, ...]) -> list[Batch]:

@@ -7,11 +7,12 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from edge import wire
+from edge.clock import Anchor
 from edge.spool_file import (
     SpoolDamagedError,
     SpoolError,
@@ -221,17 +222,20 @@ class SpoolFile:
     def _set(self, key: str, value: Any) -> None:
         self._db.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
 
-    def anchor(self) -> dict[str, Any] | None:
-        """What was last known of the clock: boot, mono_ns, utc_ns."""
+    def anchor(self) -> Anchor | None:
+        """What was last known of the clock."""
         text = self._meta("anchor")
         try:
-            return dict(json.loads(text)) if text else None
+            return Anchor(**json.loads(text)) if text else None
         except (ValueError, TypeError):
             return None
 
-    def set_anchor(self, anchor: dict[str, Any]) -> None:
+    def set_anchor(self, anchor: Anchor) -> None:
         with writing(self._db, self.path):
-            self._set("anchor", json.dumps(anchor))
+            self._keep_anchor(anchor)
+
+    def _keep_anchor(self, anchor: Anchor) -> None:
+        self._set("anchor", json.dumps(asdict(anchor)))
 
     def used_bytes(self) -> int:
         """Bytes in use inside the file; freed pages do not count."""

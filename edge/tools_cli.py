@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -11,7 +12,9 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from drivers.probe_opcua import Tree
     from drivers.profile import Table
+    from edge.profile_draft import ProfileDraft
     from edge.texts import Texts
 
 REFRESH_S, LOOK_S = 0.5, 1.0
@@ -90,6 +93,15 @@ def probe(
         str, typer.Option(help="Read all points of a profile instead, and say which are implausible.")
     ] = "",
     once: OnceOption = False,
+    draft: Annotated[
+        Path | None, typer.Option(help="Look once and write a profile of what was seen, as in my-meter.toml.")
+    ] = None,
+    take: Annotated[
+        list[str] | None,
+        typer.Option(help="With --draft: NAME=REGISTER or NAME=NODE, or as --point of profile new; repeatable."),
+    ] = None,
+    kind: Annotated[str, typer.Option(help="With --draft: charger, meter, battery or lock.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="With --draft: write over a file that is there.")] = False,
     site: Annotated[
         Path | None, typer.Option(help="Site file of the agent to look through; else any that runs here.")
     ] = None,
@@ -131,6 +143,8 @@ def probe(
         known = load_profile(profile) if profile else None
         if known is not None and (known.protocol == "opcua") != url.startswith("opc.tcp://"):
             raise ValueError(texts("probe.other_protocol", profile=profile, protocol=known.protocol, url=url))
+        if draft is not None and known is not None:
+            raise ValueError(texts("probe.draft_or_profile", profile=profile))
         if known is not None and known.protocol == "opcua":
             raise ValueError(texts("probe.opcua_profile", profile=profile))
     except (DriverError, ValueError) as error:
@@ -140,10 +154,13 @@ def probe(
             "security_policy": security_policy, "mode": mode, "server_fingerprint": server_fingerprint,
             "username": username, "password_file": password_file,
         }  # fmt: skip
-        _probe_opcua(url, settings, identity, site, device, (node, depth, most), max(4.0, timeout_s), lang)
+        to_file = partial(_write_opcua_draft, url, draft, take or [], kind, force) if draft is not None else None
+        span_of_tree = (node, depth, most)
+        _probe_opcua(url, settings, identity, site, device, span_of_tree, max(4.0, timeout_s), lang, to_file)
         return
     try:
         from edge.probe_command import Wanted, probing
+        from edge.probe_draft import modbus_draft
         from edge.probe_view import WIDTH, view
 
         first, count = _range(span, texts)
@@ -156,11 +173,15 @@ def probe(
 
     async def show() -> int:
         async with probing(wanted) as (looker, found):
-            console = _console(WIDTH if once else None)
+            console = _console(WIDTH if once or draft is not None else None)
             if looker is None:
                 console.print(view(found, texts))
                 return 4
             await looker.look()
+            if draft is not None:
+                console.print(view(found, texts))
+                _write_draft(modbus_draft(found, take or [], kind, texts), draft, force, texts)
+                return 0
             if once:
                 console.print(view(found, texts))
                 return 1 if found.reading is not None and found.reading.doubts else 0
@@ -177,6 +198,8 @@ def probe(
         raise fail(texts("watch.not_ours", path=error.filename), 2) from error
     except (AgentGone, DriverError) as error:
         raise fail(texts("probe.no_device", why=error), 4) from error
+    except ValueError as error:  # of the draft
+        raise fail(str(error), 2) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     if code:
@@ -185,7 +208,7 @@ def probe(
 
 def _probe_opcua(
     url: str, given: dict[str, Any], identity: Path | None, site: Path | None, device: str,
-    span: tuple[str, int, int], timeout_s: float, lang: str,
+    span: tuple[str, int, int], timeout_s: float, lang: str, to_file: "Callable[[Tree, Texts], None] | None",
 ) -> None:  # fmt: skip
     """A session of its own: OPC UA servers take several."""
     from pydantic import ValidationError
@@ -211,7 +234,10 @@ def _probe_opcua(
                 raise
             raise DeviceUnreachable(texts("probe.is_modbus", why=error, url=other)) from error
         console.print(endpoints_view(ways_in, texts))
-        console.print(tree_view(await tree(url, settings, *span, timeout_s=timeout_s), texts))
+        seen = await tree(url, settings, *span, timeout_s=timeout_s)
+        console.print(tree_view(seen, texts))
+        if to_file is not None:
+            to_file(seen, texts)
 
     try:
         texts = texts_for(lang)
@@ -233,6 +259,29 @@ def _probe_opcua(
         raise fail(texts("probe.no_device", why=error), 4) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def _write_opcua_draft(
+    url: str, file: Path, takes: list[str], kind: str, force: bool, seen: "Tree", texts: "Texts"
+) -> None:
+    from edge.probe_draft import opcua_draft
+
+    _write_draft(opcua_draft(seen, url, takes, kind, texts), file, force, texts)
+
+
+def _write_draft(made: "ProfileDraft", file: Path, force: bool, texts: "Texts") -> None:
+    """Raises: ProfileError, ValueError."""
+    from drivers.errors import ProfileError
+    from drivers.profile import parse_profile
+    from edge.profile_cli import write_profile
+    from edge.profile_draft import profile_text
+
+    text = profile_text(made, str(file), texts)
+    try:
+        parse_profile(text, str(file))
+    except ProfileError as error:
+        raise ValueError(str(error)) from error
+    write_profile(text, file, force, texts)
 
 
 def _range(text: str, texts: "Texts") -> tuple[int, int]:

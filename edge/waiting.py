@@ -11,10 +11,10 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from edge.clock import Clock
+from edge.clock import Anchor, Clock
 from edge.disk import Disk
 from edge.pipeline import Pipeline
-from edge.spool import Entry, Held, HeldBoot, Spool, SpoolError
+from edge.spool import Entry, Held, HeldBoot, Spool, SpoolError, SpoolFullError
 
 log = logging.getLogger(__name__)
 NS = 1_000_000_000
@@ -69,6 +69,7 @@ class Waiting:
         self._clock, self._pipeline, self._disk = clock, pipeline, disk
         self._turn, self._shift = turn, shift
         self._anchors: dict[str, int] = {}
+        self._last: Anchor | None = None  # on disk when we came
         self._since_ns = 0
         self._shifted_ns, self._shifted_at_ns = 0, 0
         self.torn = False  # the computations have seen rows that still wait on disk: no checkpoint now
@@ -77,9 +78,9 @@ class Waiting:
         """Find out whether rows have to wait. Before any is taken."""
         clock = self._clock
         self._since_ns = clock.mono_ns()
-        anchor = await self._disk.insist(Spool.anchor)
+        anchor = self._last = await self._disk.insist(Spool.anchor)
         if anchor is not None:
-            self._anchors[str(anchor["boot"])] = int(anchor["utc_ns"]) - int(anchor["mono_ns"])
+            self._anchors[anchor.boot] = anchor.offset_ns
         if require and not clock.trusted() and clock.boot_id() not in self._anchors:
             clock.wait()
             self._pipeline.hold(clock.boot_id(), clock.now_ns() - clock.mono_ns())
@@ -88,7 +89,7 @@ class Waiting:
                 " rows are kept until then (on a network without one: [clock] require = false)'"
             )
             return
-        clock.not_before(self._pipeline.newest_ns())
+        self._go_on(0)
         if await self._disk.insist(Spool.held_count):
             await self._know()
 
@@ -101,9 +102,10 @@ class Waiting:
     async def look(self) -> None:
         clock = self._clock
         if not clock.known and clock.trusted():
+            waited_ns = await self._waited_ns()
             before_ns = clock.now_ns()
             clock.settle()
-            clock.not_before(self._pipeline.newest_ns())
+            self._go_on(waited_ns)
             self._shifted_at_ns = clock.mono_ns()
             self._shifted_ns = clock.now_ns() - before_ns
             self._shift(self._shifted_ns)
@@ -112,13 +114,24 @@ class Waiting:
         if clock.known and self._pipeline.holding:
             await self._release()
 
+    async def _waited_ns(self) -> int:
+        """Since the first row of this boot that waits: all of them come after those that have a time."""
+        boots = await self._disk.insist(Spool.held_boots)
+        firsts = [boot.first_ns for boot in boots if boot.boot == self._clock.boot_id()]
+        return self._clock.mono_ns() - min([*firsts, self._since_ns])
+
+    def _go_on(self, waited_ns: int) -> None:
+        """Never before a row that is there, and as long after the last ones as nobody was there."""
+        newest_ns = self._pipeline.newest_ns()
+        self._clock.go_on(self._last, newest_ns + waited_ns if newest_ns else 0)
+
     async def _know(self) -> None:
         """From here on rows have a time; yet they wait behind those that are there."""
         clock, boot = self._clock, self._clock.boot_id()
-        mono_ns, utc_ns = clock.mono_ns(), clock.now_ns()
-        self._anchors[boot] = utc_ns - mono_ns
-        self._pipeline.hold(boot, utc_ns - mono_ns)
-        await self._disk.insist(Spool.set_anchor, {"boot": boot, "mono_ns": mono_ns, "utc_ns": utc_ns})
+        anchor = clock.anchor()
+        self._anchors[boot] = anchor.offset_ns
+        self._pipeline.hold(boot, anchor.offset_ns)
+        await self._disk.insist(Spool.set_anchor, anchor)
 
     def corrected_ns(self, t_ns: int) -> int:
         """A time that was told before the clock was known, and comes only now, as some protocols do it."""
@@ -167,7 +180,9 @@ class Waiting:
                 await asyncio.wait([commit])
                 self.torn = commit.exception() is not None
                 raise
-            except SpoolError:
+            except SpoolError as error:
+                if isinstance(error, SpoolFullError):  # no rows are dropped here: these have been computed with
+                    await self._disk.asked(None, Spool.spend_reserve)
                 await asyncio.sleep(LOOK_S)
 
 

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from firmware_sim.build import lock_size
+from firmware_sim.build import ship as pack_size
 from firmware_sim.scenario import Loaded, ScenarioError
-from firmware_sim.scenario_tables import BerthTable, DeviceTable, PointTable
+from firmware_sim.scenario_tables import BerthTable, DeviceTable, PointTable, ShipTable
 
+CELLS = ("nmc", "lfp")  # chemistries of which the product ships a cell model
 _HEAD = """\
 # Written by bollard sim site {name}. A site file like any other: bollard edge check --site THIS
 # The devices are there after: bollard sim run {name} --port-base {port_base}
@@ -28,7 +30,7 @@ require = false  # a simulation runs wherever it is tried; a gateway waits for i
 def site_toml(loaded: Loaded, folder: Path, host: str, port_base: int) -> str:
     """The text of the site file.
 
-    A ferry's battery has no cell model in it: which one is moored, and what its cells are, says its owner.
+    A ferry of a known chemistry has its pack with it, as its owner would give it: the estimator follows the ship.
 
     Args:
         folder: Where the scenario's own profiles are searched from.
@@ -52,11 +54,23 @@ def site_toml(loaded: Loaded, folder: Path, host: str, port_base: int) -> str:
         if "charger" in found and "meter" in found:
             parts = {"name": berth.name} | {k: found[k] for k in ("charger", "meter", "battery") if k in found}
             tables.append("\n".join(["[[berth]]", *(f'{key} = "{value}"' for key, value in parts.items())]))
-    ships = [ship.name for ship in scenario.ship] + [berth.vessel for berth in scenario.berth if berth.vessel]
-    for name in dict.fromkeys(ships):
-        slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-        tables.append(f'[[vessel]]\nname = "{slug}"\nplc_names = ["{name}"]')
+    ships = {ship.name: ship for ship in scenario.ship}
+    names = [*ships, *(berth.vessel for berth in scenario.berth if berth.vessel)]
+    tables += ["\n".join(_vessel(name, ships.get(name))) for name in dict.fromkeys(names)]
     return "\n\n".join(table.strip("\n") for table in tables) + "\n"
+
+
+def _vessel(name: str, ship: ShipTable | None) -> Iterator[str]:
+    yield "[[vessel]]"
+    yield f'name = "{re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")}"'
+    yield f'plc_names = ["{name}"]'
+    if ship is not None and ship.chemistry in CELLS:
+        pack = pack_size(ship)
+        yield "[vessel.battery]"
+        yield f'cell = "{ship.chemistry}"'
+        yield f"series = {pack.series}"
+        yield f"parallel = {pack.parallel}"
+        yield f"capacity_ah = {round(pack.parallel * pack.cell_ah, 1)}"
 
 
 def _device(loaded: Loaded, device: DeviceTable, folder: Path, host: str, port: int) -> Iterator[str]:

@@ -12,6 +12,7 @@ GROUPS = {  # command -> (module, attribute, help)
     "demo": ("gateway.demo_cli", "demo", "A berth and a lock on this machine, from PLC to monthly report."),
     "edge": ("edge.cli", "app", "The service on the gateway: run it, check its site file."),
     "site": ("edge.site_cli", "app", "The site file: begin one, its JSON Schema, older ones brought up to date."),
+    "profile": ("edge.profile_cli", "app", "The profile of a device: begin one, check it, its register sheet."),
     "sim": ("firmware_sim.cli", "app", "Simulated PLCs on real sockets."),
     "hil": ("firmware_sim.hil.cli", "app", "Acceptance tests of a device, simulated or real. Reads only."),
     "ingest": ("gateway.ingest_cli", "ingest", "The shore side: takes batches, stores them, confirms them."),

@@ -12,6 +12,7 @@ from edge.mqtt import HOST_PORT, Access, host_port, tls_files, tls_misfits
 from gateway.errors import ConfigError
 from gateway.perimeter import Company, Group, Name, Operator, Perimeter, Port
 from gateway.perimeter import Table as _Table
+from gateway.web.notices import MailSettings, NoticeSettings
 from gateway.web.settings import WebSettings
 
 if TYPE_CHECKING:
@@ -233,13 +234,7 @@ def parse_shore(table: dict[str, Any], file: Path, secrets: bool = True) -> Shor
     intensity = tuple(file.parent / path for path in report.grid_intensity)
     changed["report"] = report.model_copy(update={**anchored_files, "grid_intensity": intensity})
     if settings.web is not None:
-        changed["web"] = settings.web.model_copy(
-            update={
-                key: file.parent / path
-                for key in ("tls_cert", "tls_key", "reports")
-                if (path := getattr(settings.web, key)) is not None
-            }
-        )
+        changed["web"] = settings.web.beside(file.parent)
     return settings.model_copy(update=changed)
 
 
@@ -287,7 +282,8 @@ def _fields_at(place: tuple[int | str, ...]) -> dict[str, str | None]:
     tables: dict[str, type[BaseModel]] = {
         "": ShoreSettings, "store": StoreSettings, "store.influx": InfluxSettings, "broker": BrokerSettings,
         "book": BookSettings, "http": HttpSettings, "group": Group, "port": Port, "operator": Operator,
-        "company": Company, "report": ReportSettings, "web": WebSettings,
+        "company": Company, "report": ReportSettings, "web": WebSettings, "web.notice": NoticeSettings,
+        "web.notice.mail": MailSettings,
     }  # fmt: skip
     model = tables.get(".".join(part for part in place if isinstance(part, str)))
     fields = model.model_fields if model else {}

@@ -19,10 +19,9 @@ from gateway.demo_files import GATEWAY, SITE, DemoOptions, broker_of
 from gateway.demo_result import Result, conclude, lines
 from gateway.demo_view import Observer, render
 from gateway.errors import GatewayError
-from gateway.report.html import render_html
-from gateway.report.markdown import render_markdown
-from gateway.report.model import build
+from gateway.report.issue import Format, issue
 from gateway.store import Store
+from gateway.texts import LANGS
 
 MONTH = "2026-10"  # of the demo's epoch
 LAST_MINUTE_S = 70.0  # simulated time after the span, so that its last minute closes
@@ -194,13 +193,10 @@ def _open_store(out: Path) -> Store:
 def _reports(store: Store, out: Path) -> list[Path]:
     book = Book(out / "book.db")
     try:
-        report = build(store, book, MONTH, SITE)
+        made = issue(store, book, MONTH, SITE)
     finally:
         book.close()
-    paths = []
-    for language in ("fr", "en"):
-        for ending, rendered in (("md", render_markdown), ("html", render_html)):
-            path = out / f"report-{SITE}-{MONTH}.{language}.{ending}"
-            path.write_text(rendered(report, language), encoding="utf-8")
-            paths.append(path)
-    return paths
+    names = {made.name(kind, language): (kind, language) for language in LANGS for kind in Format}
+    for name, (kind, language) in names.items():
+        (out / name).write_bytes(made.render(kind, language))
+    return [out / name for name in names]

@@ -109,5 +109,5 @@ class Process:
         self._signal(signal.SIGKILL)  # what it may have left behind
         self.child.wait(5)
         self._reader.join(5)
-        if self.child.stdout is not None:
-            self.child.stdout.close()
+        if self.child.stdout is not None and not self._reader.is_alive():
+            self.child.stdout.close()  # while the reader waits in it (a grandchild holds the pipe) this never ends

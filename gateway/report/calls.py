@@ -3,15 +3,16 @@
 A call belongs to the month in which it ends; energy belongs to its minutes.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gateway.report.energy import MINUTE_NS, Minutes, Window, Windows, peak_between
+from gateway.report.energy import MINUTE_NS, Minutes, Window, Windows, peaks_between
 from gateway.report.month import NS, Month
 from gateway.report.source import tag
 from gateway.store.base import Columns, Store
@@ -68,7 +69,7 @@ class Call:
         """The instant whose month the call belongs to: the ship's departure, else the end of the connection."""
         return self.end_ns if self.stay is None else self.stay.departure_ns
 
-    @property
+    @cached_property
     def covered(self) -> Fraction | None:
         """Share of the call in which the meter's power was seen; of an end that nobody saw, all of it was not."""
         if self.covered_s is None:
@@ -116,7 +117,7 @@ def read_calls(
         since_ns - LONGEST_NS, month.stop_ns, site=site,
     )  # fmt: skip
     calls = []
-    column = {name: [_known(value) for value in rows[name].tolist()] for name in CALL_FIELDS}
+    column = {name: _known(rows[name]) for name in CALL_FIELDS}
     vessels, origins = tag(rows, "vessel"), tag(rows, "origin")
     for i, end_ns in _ends(rows):
         if end_ns <= since_ns:
@@ -154,13 +155,13 @@ def beside_minutes(calls: Sequence[Call], minutes: Minutes, found: Windows) -> l
     wholly_wh = before_wh[inner_stop] - before_wh[inner]
     touched_wh = before_wh[np.maximum(low, high)] - before_wh[low]
     missing = expected - (high - low)
+    peaks = peaks_between(found, start_ns, end_ns)
     return [
         replace(
-            call, minutes_low_wh=wholly, minutes_high_wh=touched, minutes_missing=lack,
-            peak_10min=peak_between(found, call.start_ns, call.end_ns),
+            call, minutes_low_wh=wholly, minutes_high_wh=touched, minutes_missing=lack, peak_10min=peak,
         )
-        for call, wholly, touched, lack in zip(
-            calls, wholly_wh.tolist(), touched_wh.tolist(), missing.tolist(), strict=True
+        for call, wholly, touched, lack, peak in zip(
+            calls, wholly_wh.tolist(), touched_wh.tolist(), missing.tolist(), peaks, strict=True
         )
     ]  # fmt: skip
 
@@ -169,9 +170,10 @@ def reconcile(meter: str, minutes: Minutes, calls: Sequence[Call], month: Month)
     """`calls`: those of the meter that touch the month; `minutes`: those of the month."""
     outside = np.ones(len(minutes), bool)
     t_ns, import_wh = minutes.t_ns, minutes.import_wh
-    for call in calls:
-        low, high = np.searchsorted(t_ns, (call.start_ns - MINUTE_NS + 1, call.end_ns))
-        outside[low:high] = False
+    low = np.searchsorted(t_ns, [call.start_ns - MINUTE_NS + 1 for call in calls])
+    high = np.searchsorted(t_ns, [call.end_ns for call in calls])
+    for first, stop in zip(low.tolist(), high.tolist(), strict=True):
+        outside[first:stop] = False
     return Reconciliation(
         meter=meter,
         minutes_wh=int(import_wh.sum()),
@@ -192,8 +194,11 @@ def _ends(rows: Columns) -> list[tuple[int, int]]:
     return [(int(i), int(end_ns[i])) for i in np.flatnonzero(there)]
 
 
-def _known(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+def _known(column: NDArray[np.float64]) -> list[float | None]:
+    values: list[float | None] = column.tolist()
+    for i in np.flatnonzero(~np.isfinite(column)).tolist():
+        values[i] = None
+    return values
 
 
 def _unseen_s(number: Mapping[str, float | None]) -> float | None:

@@ -25,12 +25,21 @@ from gateway.report.option_files import load_options
 from gateway.report.options import Options
 from gateway.report.period import Period
 from gateway.report.rollup import Rollup
-from gateway.report.rollup_cli import chosen_sites, not_whole, rolled_up, rollup_files, write_all
+from gateway.report.rollup_cli import (
+    chosen_sites,
+    not_whole,
+    rolled_up,
+    rollup_files,
+    see_that_it_is_final,
+    write_all,
+)
 from gateway.report.sections_quality import problem_texts
 from gateway.report.source import site_settings
 from gateway.report.trace import trace
+from gateway.report.trace_rollup import trace_rollup
 from gateway.report.verify import read_report, seal, seal_path, verify
-from gateway.report.words import Words
+from gateway.report.verify_rollup import verify_rollup
+from gateway.report.words import PeriodWords, Words
 from gateway.store import Store, open_store
 from gateway.texts import load_texts
 
@@ -130,13 +139,11 @@ def report_command(
             for name in named:
                 alone = len(named) == 1
                 whole &= _make_month(rows, book, name, str(when), out, lang, kinds, final, options, alone)
-        elif final:
-            raise WrongInput(
-                "a roll-up is never final: what is filed are the reports of its months; leave out --final"
-            )
         else:
             found = rolled_up(rows, book, settings, str(when), named if group is None else (), group, options)
-            for path in write_all(rollup_files(found, lang, kinds), out):
+            if final:
+                see_that_it_is_final(found, book, time.time_ns())
+            for path in write_all(rollup_files(found, lang, kinds, final), out):
                 print(path)
             whole = tell_not_whole(found)
     if not whole:
@@ -239,8 +246,11 @@ def _tell_not_over(when: Month | Period) -> bool:
 @app.command("trace")
 def trace_command(
     key: Annotated[str, typer.Argument(help="Of the figure, as in energy.import_wh/meter=meter-1.")],
-    site: Annotated[str | None, typer.Option(help="The site's name.")] = None,
-    month: Annotated[str | None, typer.Option(help="As in 2026-10.")] = None,
+    site: Annotated[
+        list[str] | None, typer.Option(help="The site's name; several times for their roll-up.")
+    ] = None,
+    group: Annotated[str | None, typer.Option(help="A group of the shore file, for its roll-up.")] = None,
+    month: Annotated[str | None, typer.Option(help="As in 2026-10; 2026-H2 or 2026 for a roll-up.")] = None,
     rows: Annotated[Path | None, typer.Option(help="Frozen rows of a final issue, instead of a store.")] = None,
     shore: ShoreOption = SHORE,
     store: StoreOption = None,
@@ -262,17 +272,27 @@ def trace_command(
     """
     with explained(), _source(rows, shore, store) as (found, book):
         if isinstance(found, FrozenStore):
-            site, month = found.raw["site"], found.raw["month"]
-            options = found.options
+            lines = _chain(found, book, found.raw["site"], found.raw["month"], found.options, key, lang, whole)
         else:
+            settings, named = load_shore(shore), list(site or [])
             given = _given(factors, contracts, grid_factor, gwp, eua, pollutants)
-            options = load_options(load_shore(shore).report.model_copy(update=given), allow_unverified)
-        if site is None or month is None:
-            raise WrongInput("give --site and --month, as in --site calais --month 2026-10, or --rows FILE")
-        report = build(found, book, month, site, options)
-        words = Words(report, load_texts(lang))
-        for line in trace(report, found, book.catalogues(site), key, words, whole):
+            options = load_options(settings.report.model_copy(update=given), allow_unverified)
+            if month is None or not (named or group):
+                raise WrongInput("give --site and --month, as in --site calais --month 2026-10, or --rows FILE")
+            if group is None and len(named) == 1 and Period.parse(month, "UTC").span == "month":
+                lines = _chain(found, book, named[0], month, options, key, lang, whole)
+            else:
+                rollup = rolled_up(found, book, settings, month, named, group, options)
+                lines = trace_rollup(rollup, key, PeriodWords(rollup, load_texts(lang)), whole)
+        for line in lines:
             print(line)
+
+
+def _chain(
+    store: Store, book: Book, site: str, month: str, options: Options, key: str, lang: str, whole: bool
+) -> Iterator[str]:
+    report = build(store, book, month, site, options)
+    return trace(report, store, book.catalogues(site), key, Words(report, load_texts(lang)), whole)
 
 
 @contextmanager
@@ -301,12 +321,18 @@ def verify_command(
     with explained(), ExitStack() as stack:
         if not file.is_file():
             raise WrongInput(f"{file}: no such file; give the PDF or JSON of a final issue")
-        manifest = read_report(file)["manifest"]
-        frozen = rows or file.with_name(rows_name(manifest["site"], manifest["month"]))
-        if not frozen.exists():
-            raise WrongInput(f"{frozen}: no such file; give the frozen rows of this report with --rows")
-        other = None if store is None else stack.enter_context(closing(open_store(store, create=False)))
-        findings = verify(file, frozen, other)
+        data = read_report(file)
+        manifest = data["manifest"]
+        if "months" not in manifest:
+            frozen = rows or file.with_name(rows_name(manifest["site"], manifest["month"]))
+            if not frozen.exists():
+                raise WrongInput(f"{frozen}: no such file; give the frozen rows of this report with --rows")
+            other = None if store is None else stack.enter_context(closing(open_store(store, create=False)))
+            findings = verify(file, frozen, other)
+        elif rows is None and store is None:
+            findings = verify_rollup(file, data)
+        else:
+            raise WrongInput(f"{file} is a roll-up: the frozen rows of its months lie beside it; give FILE alone")
     texts = load_texts(lang)
     for finding in findings:
         print(f"{'  ' if finding.ok else '! '}{texts(f'report.verify.{finding.code}', **finding.values)}")

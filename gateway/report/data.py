@@ -1,17 +1,17 @@
 """A report for machines: JSON by `gateway/schema/report.schema.json`, and its figures as CSV. No locale, UTC."""
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any
 
 from gateway.report.factors import Factor
 from gateway.report.figure import Figure, RowRange
 from gateway.report.model import Report
+from gateway.report.month import utc
 
 SCHEMA = 1
 CSV_COLUMNS = (
@@ -26,6 +26,10 @@ def figure_lines(report: Report) -> list[str]:
     """Each figure as a line of JSON: what the report holds and its manifest hashes."""
     write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
     return [write(figure_json(figure)) for figure in report.figures()]
+
+
+def lines_hash(lines: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def render_json(report: Report, manifest: Mapping[str, Any], lines: Sequence[str]) -> bytes:
@@ -106,7 +110,7 @@ def _csv_line(figure: Figure) -> list[str]:
 
 
 def number(value: int | Fraction | None) -> int | float | None:
-    if isinstance(value, Fraction):
+    if type(value) is not int and isinstance(value, Fraction):  # which asks its abstract bases: slow
         return value.numerator if value.denominator == 1 else float(value)
     return value
 
@@ -114,14 +118,6 @@ def number(value: int | Fraction | None) -> int | float | None:
 def text(value: int | Fraction | None) -> str:
     found = number(value)
     return "" if found is None else repr(found)
-
-
-@lru_cache(maxsize=4096)  # the same few ends of months and hours come again and again
-def utc(t_ns: int) -> str:
-    """ISO 8601 with as many decimals of a second as there are."""
-    seconds, ns = divmod(t_ns, 1_000_000_000)
-    whole = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{whole}.{ns:09d}".rstrip("0").rstrip(".") + "Z" if ns else f"{whole}Z"
 
 
 def _rows_json(rows: RowRange) -> dict[str, str]:

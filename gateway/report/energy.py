@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
+from functools import cached_property
 from typing import overload
 
 import numpy as np
@@ -132,11 +133,15 @@ class Windows(Sequence[Window]):
     @property
     def highest(self) -> Window | None:
         """The first of the highest; of equal ones a complete one."""
-        if not len(self):
-            return None
-        top = np.flatnonzero(self.power_w == self.power_w.max())
-        whole = top[self.complete[top]]
-        return self[int(whole[0] if len(whole) else top[0])]
+        return None if not len(self) else self[int(self.rank.argmax())]
+
+    @cached_property
+    def rank(self) -> NDArray[np.int64]:
+        """By power, of equal ones the complete."""
+        return 2 * self.power_w + self.complete
+
+    def since(self, start_ns: int) -> "Windows":
+        return self[int(np.searchsorted(self.start_ns, start_ns)) :]
 
 
 @dataclass(frozen=True)
@@ -243,31 +248,35 @@ def windows(minutes: Minutes, month: Month) -> Windows:
     offset = month.zone.utcoffset(datetime(month.year, month.month, 1)) or timedelta()
     phase_ns = offset // timedelta(seconds=1) * NS % WINDOW_NS
     start_ns = (minutes.t_ns + phase_ns) // WINDOW_NS * WINDOW_NS - phase_ns
-    starts, first = np.unique(start_ns, return_index=True)
-    certain_wh = np.maximum(minutes.import_wh - minutes.estimated_wh, 0)
+    first = np.flatnonzero(np.diff(start_ns, prepend=start_ns[0] - WINDOW_NS))  # they are in order of time
+    starts = start_ns[first]
+    estimated_wh = minutes.estimated_wh
+    certain_wh = np.maximum(minutes.import_wh - estimated_wh, 0)
     energy_wh = np.add.reduceat(certain_wh, first)
-    whole_minute = (minutes.covered_ns >= MINUTE_NS) & (minutes.estimated_wh == 0)
+    whole_minute = (minutes.covered_ns >= MINUTE_NS) & (estimated_wh == 0)
     complete = np.add.reduceat(whole_minute.astype(np.int64), first) == WINDOW_NS // MINUTE_NS
     per_hour = 3600 * NS // WINDOW_NS
     return Windows(starts, energy_wh * per_hour, complete)
 
 
-def peak_between(found: Windows, start_ns: int, stop_ns: int) -> Window | None:
-    """The highest window that touches [start_ns, stop_ns)."""
-    low, high = np.searchsorted(found.start_ns, (start_ns - WINDOW_NS + 1, stop_ns))
-    return found[int(low) : int(high)].highest
+def peaks_between(found: Windows, start_ns: NDArray[np.int64], stop_ns: NDArray[np.int64]) -> list[Window | None]:
+    """The highest window that touches each [start_ns, stop_ns)."""
+    low = np.searchsorted(found.start_ns, start_ns - WINDOW_NS + 1).tolist()
+    high = np.searchsorted(found.start_ns, stop_ns).tolist()
+    rank = found.rank
+    return [found[a + int(rank[a:b].argmax())] if a < b else None for a, b in zip(low, high, strict=True)]
 
 
 def gaps(minutes: Minutes, span_stop_ns: int) -> tuple[Gap, ...]:
     """Where coverage lacks between the first minute and `span_stop_ns`."""
     if not len(minutes):
         return ()
-    count = (span_stop_ns - int(minutes.t_ns[0])) // MINUTE_NS
-    missing_ns = np.full(count, MINUTE_NS, np.int64)
-    missing_ns[(minutes.t_ns - minutes.t_ns[0]) // MINUTE_NS] -= minutes.covered_ns
+    t_ns = minutes.t_ns
+    origin_ns = int(t_ns[0])
+    missing_ns = np.full((span_stop_ns - origin_ns) // MINUTE_NS, MINUTE_NS, np.int64)
+    missing_ns[(t_ns - origin_ns) // MINUTE_NS] -= minutes.covered_ns
     thin = np.concatenate(([0], (missing_ns > 0).astype(np.int8), [0]))
     edges = np.flatnonzero(np.diff(thin))
-    origin_ns = int(minutes.t_ns[0])
     return tuple(
         Gap(origin_ns + int(a) * MINUTE_NS, origin_ns + int(b) * MINUTE_NS, int(missing_ns[a:b].sum()))
         for a, b in zip(edges[::2], edges[1::2], strict=True)
@@ -279,28 +288,27 @@ def register_spans(before: Minutes, minutes: Minutes) -> tuple[RegisterSpan, ...
 
     A reading from `before` the month opens it, if it belongs to the same epoch; else the first in it.
     """
-    found = []
-    for direction in ("import", "export"):
-        register = np.concatenate([getattr(m, f"register_{direction}_wh") for m in (before, minutes)])
-        t_ns = np.concatenate([before.register_t_ns, minutes.register_t_ns])
-        epoch = np.concatenate([before.epoch, minutes.epoch])
-        energy_wh = np.concatenate([getattr(m, f"{direction}_wh") for m in (before, minutes)])
-        start_ns = np.concatenate([before.t_ns, minutes.t_ns])
 
-        for number in np.unique(minutes.epoch):
-            rows = np.flatnonzero((epoch == number) & (register >= 0))
-            earlier, inside = rows[rows < len(before)], rows[rows >= len(before)]
-            if not len(inside):
+    def both(name: str) -> NDArray[np.int64]:
+        return np.concatenate([getattr(before, name), getattr(minutes, name)])
+
+    found = []
+    epoch, t_ns, start_ns = both("epoch"), both("register_t_ns"), both("t_ns")
+    inside = epoch[len(before) :]
+    begins = inside[np.flatnonzero(np.diff(inside, prepend=inside[:1] - 1))]
+    in_epoch = {number: epoch == number for number in sorted(set(begins.tolist()))}
+    for direction in ("import", "export"):
+        register, energy_wh = both(f"register_{direction}_wh"), both(f"{direction}_wh")
+        for number, belongs in in_epoch.items():
+            rows = np.flatnonzero(belongs & (register >= 0))
+            split = int(np.searchsorted(rows, len(before)))
+            if split == len(rows):
                 continue
-            first, last = int(earlier[-1] if len(earlier) else inside[0]), int(inside[-1])
-            between = np.arange(first + 1, last + 1)
-            between = between[epoch[between] == number]
-            readings = register[rows[rows >= first]]
+            rows = rows[max(split - 1, 0) :]
+            first, last = int(rows[0]), int(rows[-1])
             opening, closing = (Reading(int(t_ns[i]), int(register[i]), int(start_ns[i])) for i in (first, last))
-            found.append(
-                RegisterSpan(
-                    direction, int(number), opening, closing,
-                    int(energy_wh[between].sum()), bool((np.diff(readings) < 0).any()),
-                )
-            )  # fmt: skip
+            between = slice(first + 1, last + 1)
+            wrapped = bool((np.diff(register[rows]) < 0).any())
+            minutes_wh = int(energy_wh[between].sum(where=belongs[between]))
+            found.append(RegisterSpan(direction, number, opening, closing, minutes_wh, wrapped))
     return tuple(found)

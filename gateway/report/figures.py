@@ -1,6 +1,6 @@
 """What the charts of a report show."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from fractions import Fraction
 from itertools import pairwise
@@ -78,7 +78,7 @@ def site_load(w: Words) -> Drawing | None:
     step_ns = WINDOW_NS if short else HALF_HOUR_NS
     first_ns, values = _site_power_kw(w, step_ns, None if short else _midnight_ns(w))
     spans = [((c.start_ns - first_ns) / step_ns, (c.end_ns - first_ns) / step_ns) for c in r.calls]
-    within = [(max(a, 0.0), min(b, float(len(values)))) for a, b in spans if b > 0 and a < len(values)]
+    within = _joined((max(a, 0.0), min(b, float(len(values)))) for a, b in spans if b > 0 and a < len(values))
     known = [v for v in values if v is not None]
     caption = w("figure.load", minutes=step_ns // MINUTE_NS)
     alt = w("figure.load_alt", n=len(r.calls), most=w.t.quantity(Fraction(max(known)), "kW", 1))
@@ -89,6 +89,17 @@ def site_load(w: Words) -> Drawing | None:
         return Drawing(caption, alt, chart.load_curve(alt, "kW", scale, labels, values, within, named))
     week = 7 * 24 * HOUR_NS // step_ns
     return Drawing(caption, alt, chart.load_strips(alt, "kW", scale, labels, values, within, named, week))
+
+
+def _joined(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Spans that share time as one: many berths would be drawn over each other."""
+    found: list[tuple[float, float]] = []
+    for start, stop in sorted(spans):
+        if found and start < found[-1][1]:
+            found[-1] = found[-1][0], max(found[-1][1], stop)
+        else:
+            found.append((start, stop))
+    return found
 
 
 def duration(w: Words) -> Drawing | None:

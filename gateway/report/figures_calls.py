@@ -1,7 +1,6 @@
 """Figures of the calls: how many, how long, how much energy."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.report.calls import Call
 from gateway.report.energy import WINDOW_NS
 from gateway.report.figure import Figure, RowRange, key_of
-from gateway.report.month import NS
+from gateway.report.month import NS, utc
 
 if TYPE_CHECKING:
     from gateway.report.model import Report
@@ -22,7 +21,7 @@ def call_key(name: str, call: Call) -> str:
 
 @lru_cache(maxsize=65_536)  # a call is named by each of its figures and of those made of them
 def _where(berth: str, start_s: int) -> str:
-    return key_of("", berth=berth, start=datetime.fromtimestamp(start_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    return key_of("", berth=berth, start=utc(start_s * NS))
 
 
 def call_figures(report: "Report") -> Iterator[Figure]:

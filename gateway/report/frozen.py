@@ -57,6 +57,11 @@ class Answer:
         return hashlib.sha256(encoded(dict(self.columns))).hexdigest()
 
 
+def report_stem(site: str, month: str) -> str:
+    """What the names of a month's files begin with."""
+    return f"report-{site}-{month}"
+
+
 def rows_hash(answers: Sequence[Answer]) -> str:
     """One hash for all rows. An answer without rows says nothing: a device that came later changes no month."""
     found = [[a.kind, a.device, a.start_ns, a.stop_ns, a.sha256] for a in answers if a.rows]
@@ -95,11 +100,11 @@ class Recorder:
             self.answers.append(answer)
         return rows
 
-    def series(self) -> list[Series]:
+    def series(self, counted: bool = False) -> list[Series]:
         """Of the site alone: what other sites send must not change a frozen report."""
         if self._series is None:
-            self._series = [s for s in self._store.series() if s.tags.get("site") == self._site]
-        return self._series or self._store.series()  # of other sites only to name them in an error
+            self._series = [s for s in self._store.series(counted) if s.tags.get("site") == self._site]
+        return self._series or self._store.series(counted)  # of other sites only to name them in an error
 
     def catalogues(self, site: str | None = None) -> list[Catalogue]:
         self._catalogues = self._book.catalogues(site)
@@ -218,7 +223,7 @@ class FrozenStore:
     def options(self) -> Options:
         return Options(**self.raw["options"])
 
-    def series(self) -> list[Series]:
+    def series(self, counted: bool = False) -> list[Series]:
         return [Series(*series) for series in self.raw["series"]]
 
     def journal(self, site: str | None = None) -> list[Entry]:
@@ -271,6 +276,9 @@ def _texts(column: Array) -> bytes:
     """Runs of equal texts: [[text, count], …]."""
     if not len(column):
         return b"[]"
+    texts = column.tolist()
+    if texts.count(texts[0]) == len(texts):  # of a tag mostly; one look at each is all it takes
+        return encoded([[texts[0], len(texts)]])
     edges = np.flatnonzero(np.concatenate(([True], column[1:] != column[:-1], [True])))
     return encoded([[column[a], int(b - a)] for a, b in pairwise(edges)])
 

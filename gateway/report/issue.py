@@ -1,6 +1,5 @@
 """An issue of a report: the figures, the manifest that says what they stand on, and every format of it."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,10 +12,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from gateway.book import Book, Filed
-from gateway.report.data import figure_lines, render_csv, render_json
+from gateway.report.data import figure_lines, lines_hash, render_csv, render_json
 from gateway.report.document import Document, Earlier, Edition
 from gateway.report.errors import WrongInput
-from gateway.report.frozen import Answer, Archive, FrozenStore, Recorder, rows_hash
+from gateway.report.frozen import Answer, Archive, FrozenStore, Recorder, report_stem, rows_hash
 from gateway.report.html import html_of
 from gateway.report.markdown import markdown_of
 from gateway.report.memory import give_back
@@ -48,7 +47,7 @@ MACHINE = (Format.CSV, Format.SHIPS, Format.JSON)  # the same in every language
 
 def rows_name(site: str, month: str) -> str:
     """Of the file that holds a final issue's frozen rows."""
-    return f"report-{site}-{month}.rows.zip"
+    return f"{report_stem(site, month)}.rows.zip"
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Issue:
 
     def name(self, kind: Format, lang: str) -> str:
         """File name; machine formats have no language."""
-        stem = f"report-{self.report.site}-{self.report.month}"
+        stem = report_stem(self.report.site, str(self.report.month))
         return f"{stem}.{kind}" if kind in MACHINE else f"{stem}.{lang}.{kind}"
 
     @cached_property
@@ -182,7 +181,7 @@ def manifest_of(
         "journal": source.journal_digest,
         "options": source.options.digest,
         "rows_sha256": rows_hash(source.answers),
-        "figures_sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+        "figures_sha256": lines_hash(lines),
         "rows": [
             {"kind": a.kind, "device": a.device, "rows": a.rows, "sha256": a.sha256}
             for a in source.answers

@@ -18,6 +18,7 @@ from gateway.report.energy import (
     WINDOW_NS,
     MeterMonth,
     Minutes,
+    Windows,
     gaps,
     register_spans,
     windows,
@@ -138,9 +139,11 @@ def build(store: Store, book: Book, month: str, site: str, options: Options = PL
     """
     settings = site_settings(book.catalogues(site))
     when = Month.parse(month, settings["timezone"])
-    series = [s for s in store.series() if s.tags.get("site") == site]
+    series = [s for s in store.series(counted=False) if s.tags.get("site") == site]
     if not series and not settings["hashes"]:
-        known = ", ".join(sorted({s.tags["site"] for s in store.series() if "site" in s.tags})) or "none"
+        known = (
+            ", ".join(sorted({s.tags["site"] for s in store.series(counted=False) if "site" in s.tags})) or "none"
+        )
         raise WrongInput(f"site {site!r} has no rows in the store; sites there: {known}")
 
     def devices(kind: str) -> list[str]:
@@ -184,11 +187,14 @@ def build(store: Store, book: Book, month: str, site: str, options: Options = PL
     doubtful = {r.meter for r in replaced if not r.known}
     meters = tuple(
         replace(
-            _meter_month(device, rows, read[device], when, settings["device"], device in counted, span_stop_ns),
+            _meter_month(
+                device, rows, read[device], found[device].since(when.start_ns), when, settings["device"],
+                device in counted, span_stop_ns,
+            ),
             doubtful=device in doubtful,
         )
         for device, rows in minutes.items()
-    )
+    )  # fmt: skip
     origins = {o for m in minutes.values() for o in m.origins}
     if ended:  # their state of charge is in the report too
         here = [s for s in series if s.kind == "soc" and s.first_ns < when.stop_ns and s.last_ns >= when.start_ns]
@@ -310,6 +316,7 @@ def _meter_month(
     device: str,
     rows: Minutes,
     read: Minutes,
+    found: Windows,
     month: Month,
     devices: Mapping[str, Any],
     counted: bool,
@@ -336,7 +343,7 @@ def _meter_month(
         coverage_span=Fraction(covered_ns, span_stop_ns - first_ns),
         registers=register_spans(read.within(0, month.start_ns), rows),
         gaps=gaps(rows, span_stop_ns),
-        windows=windows(rows, month),
+        windows=found,
     )
 
 

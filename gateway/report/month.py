@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from zoneinfo import ZoneInfo
 
 from gateway.report.errors import WrongInput
@@ -55,3 +55,11 @@ class Month:
     def _midnight_ns(self, year: int, month: int) -> int:
         since = datetime(year, month, 1, tzinfo=self.zone).astimezone(UTC) - EPOCH
         return since // timedelta(microseconds=1) * 1000
+
+
+@lru_cache(maxsize=4096)  # the same few ends of months and hours come again and again
+def utc(t_ns: int) -> str:
+    """ISO 8601 with as many decimals of a second as there are."""
+    seconds, ns = divmod(t_ns, 1_000_000_000)
+    whole = datetime.fromtimestamp(seconds, UTC).isoformat().removesuffix("+00:00")
+    return f"{whole}.{ns:09d}".rstrip("0").rstrip(".") + "Z" if ns else f"{whole}Z"

@@ -179,6 +179,7 @@ def outages(
     silent = {m.device: [g for g in m.gaps if g.missing_ns >= NS] for m in meters}
     found = []
     for meter in meters:
+        t_ns, estimated_wh = minutes[meter.device].t_ns, minutes[meter.device].estimated_wh
         for gap in silent[meter.device]:
             near = [
                 str(codes[i]) for i in telling
@@ -188,9 +189,9 @@ def outages(
             others = (gaps for name, gaps in silent.items() if name != meter.device)
             shared = len(silent) > 1 and all(_touched(gap, gaps) for gaps in others)
             alone = "all_silent" if shared else "meter_silent"
-            inside = minutes[meter.device].within(gap.start_ns, gap.stop_ns)
+            low, high = np.searchsorted(t_ns, (gap.start_ns, gap.stop_ns))
             reason = near[0] if near else alone
-            found.append(Outage(meter.device, gap, reason, int(inside.estimated_wh.sum())))
+            found.append(Outage(meter.device, gap, reason, int(estimated_wh[low:high].sum())))
     return tuple(found)
 
 

@@ -8,14 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Literal
+from typing import Literal, cast
 
-from gateway.book import Book
+from gateway.book import Book, Filed
 from gateway.perimeter import Perimeter
+from gateway.report.data import figure_lines, lines_hash
 from gateway.report.errors import NoData
 from gateway.report.factors import Factor
 from gateway.report.figure import Figure, key_of
 from gateway.report.figures_locks import figures_of_group, figures_of_lock
+from gateway.report.figures_ships import ship_key
+from gateway.report.frozen import Recorder, report_stem, rows_hash
 from gateway.report.lock_time import Share
 from gateway.report.locks import LockFacts, cycles_in, together
 from gateway.report.model import Report, build, read_locks
@@ -39,6 +42,7 @@ class VesselMonth:
     calls: int
     measured: int  # of them, with their energy
     energy_wh: int
+    inputs: tuple[str, ...] = ()  # where the months' reports say it: `<report>:<vessel and use>`
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,16 @@ class Slice:
     has_meter: bool = False
     gateways: tuple[tuple[str, str], ...] = ()
     factors: tuple[Factor, ...] = ()
+    rows_sha256: str = ""  # as in the manifest of the month's report
+    figures_sha256: str = ""
+
+    def names(self, key: str) -> str:
+        """A figure of the month's report, from outside of it: `report-calais-2026-10:energy.import_wh`."""
+        return f"{report_stem(self.site, str(self.month))}:{key}"
+
+    def is_of(self, filed: Filed) -> bool:
+        """Is that an issue of these rows and figures?"""
+        return (filed.rows_sha256, filed.figures_sha256) == (self.rows_sha256, self.figures_sha256)
 
 
 @dataclass(frozen=True)
@@ -69,6 +83,7 @@ class Rollup:
     slices: tuple[Slice, ...]
     locks: tuple[LockFacts, ...]  # each over the whole period, named site.lock
     targets: tuple[Target, ...] = ()
+    options: Options = PLAIN
 
     @property
     def month(self) -> Period:
@@ -157,6 +172,7 @@ class Rollup:
                     before.calls + month.calls,
                     before.measured + month.measured,
                     before.energy_wh + month.energy_wh,
+                    before.inputs + month.inputs,
                 )
         return dict(sorted(found.items()))
 
@@ -183,7 +199,7 @@ class Rollup:
                 yield from self._sums([slice_], {"site": site, "month": str(slice_.month)})
         yield from self._of_companies()
         for lock in self.locks:
-            yield from figures_of_lock(lock)
+            yield from self._of_lock(lock)
         yield from figures_of_group(self.locks)
         yield from self._progress()
 
@@ -205,8 +221,16 @@ class Rollup:
                 value=sum(f.value or 0 for _, f in told) if told else None,
                 unit=first.unit, perimeter=first.perimeter, formula="rollup.sum",
                 factors=tuple(dict.fromkeys(factor for _, f in found for factor in f.factors)),
-                coverage=_share(covered, whole), open=first.open,
+                coverage=_share(covered, whole), open=first.open, inputs=_inputs(found, key),
             )  # fmt: skip
+
+    def _of_lock(self, lock: LockFacts) -> Iterator[Figure]:
+        """Over the whole period, with the same figures of its months."""
+        site, _, name = lock.device.partition(".")
+        months = [s for s in self.chosen("site", site) if name in {k.device for k in s.locks} and not s.missing]
+        for figure in figures_of_lock(lock):
+            key = figure.key.replace(f"lock={lock.device}", f"lock={name}")
+            yield replace(figure, rows=(), inputs=(*figure.inputs, *(s.names(key) for s in months)))
 
     def _of_companies(self) -> Iterator[Figure]:
         for company, found in self.companies().items():
@@ -218,16 +242,21 @@ class Rollup:
                 yield Figure(
                     key=key_of(f"company.{name}", company=company), value=value, unit=unit, perimeter="company",
                     formula=f"rollup.company_{name}", coverage=seen,
+                    inputs=tuple(ship.replace(":", f":ship.{name}/", 1) for ship in found.inputs),
                 )  # fmt: skip
 
     def _progress(self) -> Iterator[Figure]:
         """How teleoperation came along, month by month, over all locks."""
         for month in self.names("month") if self.locks else ():
-            shares = [lock.modes["REMOTE"] for s in self.chosen("month", month) for lock in s.locks]
+            locks = [(s, lock) for s in self.chosen("month", month) for lock in s.locks]
+            shares = [lock.modes["REMOTE"] for _, lock in locks]
             share = sum((s for s in shares if s is not None), Share(0, 0, 0))
             yield Figure(
                 key=key_of("locks.remote_share", month=month), value=share.value, unit="1", perimeter="locks",
                 formula="lock.locks_remote_share", coverage=share.coverage, open=True,
+                inputs=tuple(
+                    s.names(key_of("lock.remote_share", lock=k.device)) for s, k in locks if not s.missing
+                ),
             )  # fmt: skip
 
 
@@ -247,12 +276,12 @@ def roll_up(
     slices, locks = [], []
     for site in sites:
         when = Period.parse(period, site_settings(book.catalogues(site))["timezone"])
-        months = [_slice(store, book, site, month, options) for month in when.months]
+        months = [month_of(store, book, site, month, options) for month in when.months]
         slices += months
         locks += [_over(store, site, when, months, lock) for lock in _lock_names(months)]
     when = Period.parse(period, site_settings(book.catalogues(sites[0]))["timezone"])
     targets = parse_targets(options.targets) if options.targets else ()
-    found = Rollup(name or ", ".join(sites), when, perimeter, tuple(slices), tuple(locks), targets)
+    found = Rollup(name or ", ".join(sites), when, perimeter, tuple(slices), tuple(locks), targets, options)
     if len(found.missing) == len(found.slices):
         raise NoData(
             f"{found.name} has no row in {period}: none of {', '.join(sites)} has a minute, call or lockage;"
@@ -261,26 +290,33 @@ def roll_up(
     return found
 
 
-def _slice(store: Store, book: Book, site: str, month: Month, options: Options) -> Slice:
+def month_of(store: Store, book: Book, site: str, month: Month, options: Options) -> Slice:
+    """Reckon a month of a site and keep what adds up."""
+    recorder = Recorder(store, book, site, str(month), options)
     try:
-        report = build(store, book, str(month), site, options)
+        report = build(cast(Store, recorder), cast(Book, recorder), str(month), site, options)  # it only reads
     except NoData:
         locks = tuple(lock.facts for lock in read_locks(store, book, site, month))  # their time is not seen
         return Slice(site, month, missing=True, coverage=Fraction(0), locks=locks)
+    stem = report_stem(site, str(month))
     vessels = {
-        vessel: _vessel([c.energy_wh for c in report.calls if c.vessel == vessel])
+        vessel: _vessel(
+            [c.energy_wh for c in report.calls if c.vessel == vessel],
+            [f"{stem}:{ship_key('', s).partition('/')[2]}" for s in report.ships.ships if s.vessel == vessel],
+        )
         for vessel in sorted({c.vessel for c in report.calls})
     }
     return Slice(
         site, month, missing=False, coverage=report.coverage, complete=report.complete, figures=_adding(report),
         locks=tuple(lock.facts for lock in report.locks), vessels=vessels, origins=frozenset(report.origins),
         has_meter=bool(report.counted), gateways=report.gateways, factors=report.factors,
+        rows_sha256=rows_hash(recorder.answers), figures_sha256=lines_hash(figure_lines(report)),
     )  # fmt: skip
 
 
-def _vessel(energies_wh: Sequence[int | None]) -> VesselMonth:
+def _vessel(energies_wh: Sequence[int | None], inputs: Sequence[str]) -> VesselMonth:
     known = [wh for wh in energies_wh if wh is not None]
-    return VesselMonth(len(energies_wh), len(known), sum(known))
+    return VesselMonth(len(energies_wh), len(known), sum(known), tuple(inputs))
 
 
 def _adding(report: Report) -> dict[str, Figure]:
@@ -307,9 +343,20 @@ def _folded(key: str, figures: Sequence[Figure]) -> Figure:
     coverage = [f.coverage for f in figures if f.coverage is not None]
     return replace(
         figures[0], key=key, value=sum(known) if len(known) == len(values) else None,
+        inputs=tuple(f.key for f in figures),
         factors=tuple(dict.fromkeys(factor for f in figures for factor in f.factors)),
         coverage=min(coverage, default=None),
     )  # fmt: skip
+
+
+def _inputs(found: Sequence[tuple[Slice, Figure]], key: str) -> tuple[str, ...]:
+    """Of a month of a site: its own report's figures; of a sum: the months of sites that it adds up."""
+    if len(found) == 1:
+        slice_, figure = found[0]
+        return tuple(slice_.names(name) for name in figure.inputs)
+    name, _, where = key.partition("/")
+    parts = dict(pair.split("=") for pair in where.split(",") if pair)
+    return tuple(key_of(name, site=s.site, month=s.month, **parts) for s, _ in found)
 
 
 def _share(parts: Sequence[tuple[Slice, Fraction]], whole: Sequence[Slice]) -> Fraction:

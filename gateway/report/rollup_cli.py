@@ -9,7 +9,7 @@ from gateway.report.errors import WrongInput
 from gateway.report.issue import Format
 from gateway.report.options import Options
 from gateway.report.publish import dictionary_csv, open_csv, open_figures
-from gateway.report.rollup import Rollup, roll_up
+from gateway.report.rollup import Rollup, Slice, roll_up
 from gateway.report.rollup_issue import RollupIssue
 from gateway.store import Store
 
@@ -41,9 +41,9 @@ def rolled_up(
     return roll_up(store, book, period, chosen, shore.perimeter, name, options)
 
 
-def rollup_files(rollup: Rollup, lang: str, kinds: Sequence[Format]) -> dict[str, bytes]:
+def rollup_files(rollup: Rollup, lang: str, kinds: Sequence[Format], final: bool = False) -> dict[str, bytes]:
     """File name -> content. The ships' connections are those of the months, in their own reports."""
-    issue = RollupIssue(rollup)
+    issue = RollupIssue(rollup, final)
     return {issue.name(kind, lang): issue.render(kind, lang) for kind in kinds if kind != Format.SHIPS}
 
 
@@ -64,6 +64,33 @@ def not_whole(rollup: Rollup) -> list[str]:
     thin = [s for s in rollup.slices if not s.missing and not s.complete]
     said += [f"{s.site} in {s.month} is not complete; see the report of that month" for s in thin]
     return said
+
+
+def see_that_it_is_final(rollup: Rollup, book: Book, now_ns: int) -> None:
+    """Raises: WrongInput if a month's report is not final, or no longer says what it said when it was filed."""
+    if rollup.period.stop_ns > now_ns:
+        raise WrongInput(
+            f"{rollup.period} is not over: only what can no longer grow can be final; leave out --final"
+        )
+    lacks = [why for s in rollup.slices if (why := _not_final(s, book))]
+    if lacks:
+        raise WrongInput("\n".join([f"{rollup.name} {rollup.period} cannot be final:", *lacks]))
+
+
+def _not_final(month: Slice, book: Book) -> str:
+    """Why this month of a site stands in the way, if it does."""
+    site, when = month.site, str(month.month)
+    if month.missing:
+        return f"{site} has no row in {when}, so it has no report; leave out --final"
+    filed = [issue for issue in book.filed(site, when) if issue.status == "final"]
+    if not filed:
+        return f"{site} {when} has no final report yet; make it: bollard report {when} --site {site} --final"
+    if not any(month.is_of(issue) for issue in filed):
+        return (
+            f"{site} {when} was filed with other rows or other figures; give the same factors and options,"
+            f" or file it anew in another folder: bollard report {when} --site {site} --final --out FOLDER"
+        )
+    return ""
 
 
 def write_all(files: dict[str, bytes], out: Path) -> list[Path]:

@@ -7,13 +7,15 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any, cast
 
-from gateway.report.data import factor_json, figure_json, render_csv, utc
+from gateway.report.data import factor_json, figure_json, render_csv
+from gateway.report.document import Edition
 from gateway.report.errors import WrongInput
 from gateway.report.frozen import encoded
 from gateway.report.html import html_of
-from gateway.report.issue import MACHINE, Format
+from gateway.report.issue import MACHINE, MANIFEST, Format
 from gateway.report.markdown import markdown_of
 from gateway.report.model import Report
+from gateway.report.month import utc
 from gateway.report.pdf import Attachment, render_pdf
 from gateway.report.rollup import Rollup
 from gateway.report.sections_rollup import compose_rollup
@@ -26,18 +28,40 @@ SCHEMA = 1  # of gateway/schema/rollup.schema.json
 
 @dataclass(frozen=True)
 class RollupIssue:
-    """A roll-up and its files; always provisional: what is filed are the reports of its months."""
+    """A roll-up and its files. Final: the reports of all its months are, with these very rows and figures."""
 
     rollup: Rollup
+    final: bool = False
 
     @property
+    def edition(self) -> Edition:
+        return Edition(self.final)
+
+    @property
+    def status(self) -> str:
+        return "final" if self.final else "provisional"
+
+    @cached_property
     def manifest(self) -> dict[str, Any]:
-        figures = [figure_json(figure) for figure in self.rollup.figures()]
+        """What it stands on: the months' rows and figures, by the hashes of their own manifests."""
+        r = self.rollup
+        figures = [figure_json(figure) for figure in r.figures()]
+        months = [
+            {"site": s.site, "month": str(s.month), "rows_sha256": s.rows_sha256,
+             "figures_sha256": s.figures_sha256}
+            for s in r.slices
+        ]  # fmt: skip
         return {
+            "manifest": MANIFEST,
             "software": f"bollard {version('bollard')}",
-            "status": "provisional",
-            "site_files": dict(self.rollup.gateways),
-            "rows_sha256": "",
+            "name": r.name,
+            "period": str(r.period),
+            "status": self.status,
+            "site_files": dict(r.gateways),
+            "factors": {f.cited: str(f.value) for f in r.factors},
+            "options": r.options.digest,
+            "months": months,
+            "rows_sha256": hashlib.sha256(encoded(months)).hexdigest(),
             "figures_sha256": hashlib.sha256(encoded(figures)).hexdigest(),
         }
 
@@ -58,7 +82,7 @@ class RollupIssue:
             "stop": utc(r.period.stop_ns),
             "sites": list(r.sites),
             "missing": [{"site": s.site, "month": str(s.month)} for s in r.missing],
-            "status": "provisional",
+            "status": self.status,
             "origins": list(r.origins),
             "simulated": r.simulated,
             "complete": r.complete,
@@ -76,7 +100,7 @@ class RollupIssue:
     def render(self, kind: Format, lang: str) -> bytes:
         """Same rows and version: same bytes."""
         texts = load_texts(lang)
-        words = PeriodWords(self.rollup, texts)
+        words = PeriodWords(self.rollup, texts, self.edition)
         match kind:
             case Format.JSON:
                 return self.json
@@ -87,12 +111,12 @@ class RollupIssue:
             case Format.XLSX:
                 return render_xlsx(cast(Report, self.rollup), self.manifest, words)  # it has what is asked of it
             case Format.HTML:
-                return html_of(compose_rollup(self.rollup, texts)).encode()
+                return html_of(compose_rollup(self.rollup, texts, self.edition)).encode()
             case Format.MD:
-                return markdown_of(compose_rollup(self.rollup, texts)).encode()
+                return markdown_of(compose_rollup(self.rollup, texts, self.edition)).encode()
             case Format.PDF:
                 attached = [
                     Attachment(self.name(Format.JSON, lang), self.json, "application/json", words("pdf.json")),
                     Attachment(self.name(Format.CSV, lang), self.csv, "text/csv", words("pdf.csv")),
                 ]
-                return render_pdf(compose_rollup(self.rollup, texts), words, attached)
+                return render_pdf(compose_rollup(self.rollup, texts, self.edition), words, attached)

@@ -2,7 +2,18 @@
 
 from collections.abc import Mapping
 
-from gateway.report.document import Align, Block, Bullets, Document, Facts, Heading, Paragraph, Table
+from gateway.report.document import (
+    PROVISIONAL,
+    Align,
+    Block,
+    Bullets,
+    Document,
+    Edition,
+    Facts,
+    Heading,
+    Paragraph,
+    Table,
+)
 from gateway.report.figure import Figure, by_key
 from gateway.report.model import WHOLE_ENOUGH
 from gateway.report.rollup import YEAR_BEFORE, Rollup, Scope
@@ -12,18 +23,19 @@ from gateway.report.words import PeriodWords
 from gateway.texts import Texts
 
 ENERGY = ("energy.import_wh", YEAR_BEFORE, "energy.export_wh", "calls.count", "calls.energy_wh")
+METHOD = ("sum", "missing", "rights", "trace")
 SCOPES: tuple[Scope, ...] = ("site", "month", "port", "operator")
 
 
-def compose_rollup(rollup: Rollup, texts: Texts) -> Document:
+def compose_rollup(rollup: Rollup, texts: Texts, edition: Edition = PROVISIONAL) -> Document:
     """The whole document."""
-    w = PeriodWords(rollup, texts)
+    w = PeriodWords(rollup, texts, edition)
     figures = by_key(rollup.figures())
     blocks = [
         *_header(w, rollup), *_reserves(w, rollup), *_energy(w, rollup, figures), *_companies(w, rollup, figures),
         *_balance(w, figures), *_carbon(w, figures), *lock_sections(w, rollup.locks),
         *_progress(w, rollup, figures), *target_section(w, rollup.deviations),
-        Heading(w("method.heading")), Bullets([w(f"rollup.method.{m}") for m in ("sum", "missing", "rights")]),
+        Heading(w("method.heading")), Bullets([w(f"rollup.method.{m}") for m in METHOD]),
     ]  # fmt: skip
     return Document(
         lang=texts.lang,

@@ -4,17 +4,18 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
 
 from gateway.report.calls import Call
 from gateway.report.co2 import Replaced, chain, gas_of, mass_kg, replaced_by
 from gateway.report.factors import Factor, Factors
-from gateway.report.month import NS
+from gateway.report.month import NS, utc
 from gateway.report.stays import Stay
 
+KWH_PER_WH = Fraction(1, 1000)
 MJ_PER_KWH = Fraction(36, 10)
+MJ_PER_WH = MJ_PER_KWH * KWH_PER_WH
 AT_BERTH = Fraction(1)  # share of emissions at a berth in an EU port that the ETS counts
 LAST_PHASE_IN = 2026  # from then on all of them
 POLLUTANTS = {"so2": "aux.mgo.so2.s01", "pm10": "aux.mgo.pm10.s01", "pm25": "aux.mgo.pm25.s01"}
@@ -25,7 +26,15 @@ COLUMNS = (
     "baseline", "efficiency", "fuel_avoided_kg", "grid_kgco2e", "avoided_kgco2e", "net_kgco2e",
     "avoided_combustion_kgco2", "ets_value_eur", "nox_kg", "so2_kg", "pm10_kg", "pm25_kg", "covered", "origin",
 )  # fmt: skip
-AMOUNTS = ("fuel_kg", "avoided_kg", "net_kg", "combustion_kg", "ets_eur")  # of an effect, beside the grid's
+AMOUNTS = (
+    "fuel_kg",
+    "grid_kg",
+    "avoided_kg",
+    "net_kg",
+    "combustion_kg",
+    "ets_eur",
+)  # of an effect, in the columns' order
+POLLUTANT_COLUMNS = ("nox", "so2", "pm10", "pm25")
 
 
 @dataclass(frozen=True)
@@ -42,13 +51,6 @@ class Effect:
     combustion_kg: Fraction | None = None
     ets_eur: Fraction | None = None
     pollutants: tuple[tuple[str, Fraction], ...] = ()  # so2, pm10, pm25, nox
-
-    def times(self, n: int) -> "Effect":
-        """Of n times the energy: every line is energy x its factors."""
-        amounts = {name: None if (kg := getattr(self, name)) is None else kg * n for name in AMOUNTS}
-        return Effect(
-            self.grid_kg * n, **amounts, pollutants=tuple((name, kg * n) for name, kg in self.pollutants)
-        )
 
 
 @dataclass(frozen=True)
@@ -172,51 +174,45 @@ def ships_csv(view: ShipView) -> bytes:
     rows = [(stay.arrival_ns, _line(view.method, stay)) for stay in view.unconnected]
     for ship in view.ships:
         per_wh = view.method.effect(1, ship.replaced, ship.vessel)
-        rows += [
-            (c.start_ns, _line(view.method, c.stay, c, ship.replaced, _effect(per_wh, c))) for c in ship.calls
-        ]
+        rows += [(c.start_ns, _line(view.method, c.stay, c, ship.replaced, per_wh)) for c in ship.calls]
     lines.writerows(line for _, line in sorted(rows))
     return out.getvalue().encode()
 
 
-def _effect(per_wh: Effect, call: Call) -> Effect | None:
-    return None if call.energy_wh is None else per_wh.times(call.energy_wh)
-
-
 def _line(
     method: Method, stay: Stay | None, call: Call | None = None, replaced: Replaced | None = None,
-    effect: Effect | None = None,
+    per_wh: Effect | None = None,
 ) -> list[str]:  # fmt: skip
-    energy_kwh = None if call is None or call.energy_wh is None else Fraction(call.energy_wh, 1000)
-    kilograms = dict(effect.pollutants) if effect is not None else {}
-    amounts = ("fuel_kg", "grid_kg", "avoided_kg", "net_kg", "combustion_kg", "ets_eur")
+    """Every amount is the call's energy times that of 1 Wh."""
+    energy_wh = None if call is None else call.energy_wh
+    kilograms = dict(per_wh.pollutants) if per_wh is not None else {}
     return [
         method.imo(call) if call is not None else stay.imo if stay else "",
         call.vessel if call is not None else stay.name if stay else "",
         call.berth if call is not None else stay.berth if stay else "",
         call.charger if call is not None else "",
-        _utc(stay.arrival_ns) if stay else "", _utc(stay.departure_ns) if stay else "",
+        _second(stay.arrival_ns) if stay else "", _second(stay.departure_ns) if stay else "",
         _number(stay.lasted_s / 3600) if stay else "",
         ("yes" if stay.under_two_hours else "no") if stay else "",
-        _utc(call.start_ns) if call else "", _utc(call.end_ns) if call else "",
+        _second(call.start_ns) if call else "", _second(call.end_ns) if call else "",
         _number(Fraction(call.connected_s) / 3600) if call and call.connected_s is not None else "",
-        _number(energy_kwh), _number(None if energy_kwh is None else energy_kwh * MJ_PER_KWH),
+        _number(KWH_PER_WH, energy_wh), _number(MJ_PER_WH, energy_wh),
         call.use if call else "",
         replaced.baseline if replaced else "", _number(replaced.efficiency) if replaced else "",
-        *(_number(getattr(effect, name) if effect is not None else None) for name in amounts),
-        *(_number(kilograms.get(name)) for name in ("nox", "so2", "pm10", "pm25")),
+        *(_number(getattr(per_wh, name, None), energy_wh) for name in AMOUNTS),
+        *(_number(kilograms.get(name), energy_wh) for name in POLLUTANT_COLUMNS),
         _number(call.covered) if call else "", call.origin if call else "",
     ]  # fmt: skip
 
 
-def _utc(t_ns: int) -> str:
-    return datetime.fromtimestamp(t_ns // NS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _second(t_ns: int) -> str:
+    return utc(t_ns // NS * NS)
 
 
-def _number(value: Fraction | None) -> str:
-    if value is None:
+def _number(value: Fraction | None, times: int | None = 1) -> str:
+    if value is None or times is None:
         return ""
-    numerator = value.numerator
+    numerator = value.numerator * times
     whole, part = divmod(abs(numerator) * 10**6 // value.denominator, 10**6)  # cut, toward zero
     text = f"{whole}.{part:06d}".rstrip("0").rstrip(".")
     return f"-{text}" if numerator < 0 and text != "0" else text

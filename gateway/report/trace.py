@@ -6,13 +6,14 @@ from difflib import get_close_matches
 import numpy as np
 
 from edge.wire import COMPUTED, Catalogue
-from gateway.report.data import number, utc
+from gateway.report.data import number
 from gateway.report.errors import WrongInput
 from gateway.report.factors import Factor
 from gateway.report.figure import Figure, RowRange, by_key
 from gateway.report.lock_signals import LockPoints
 from gateway.report.lock_time import raw_rows
 from gateway.report.model import Report
+from gateway.report.month import utc
 from gateway.report.words import Words
 from gateway.store.base import UNKNOWN, Array, Columns, Store
 
@@ -25,10 +26,22 @@ def trace(
 ) -> Iterator[str]:
     """Lines of the chain. `whole`: every input and row. Raises: WrongInput if there is no such key."""
     figures = by_key(report.figures())
+    known_key(key, figures, f"{report.site} {report.month}")
+    yield from _Tracer(report, store, catalogues, figures, w, whole).lines(key, 0)
+
+
+def known_key(key: str, figures: Mapping[str, Figure], report: str) -> None:
+    """Raises: WrongInput, with the keys that are near it."""
     if key not in figures:
         near = get_close_matches(key, figures, 3, 0.5) or list(figures)[:3]
-        raise WrongInput(f"no figure {key!r} in {report.site} {report.month}; near it: {'; '.join(near)}")
-    yield from _Tracer(report, store, catalogues, figures, w, whole).lines(key, 0)
+        raise WrongInput(f"no figure {key!r} in {report}; near it: {'; '.join(near)}")
+
+
+def some(found: tuple[str, ...], whole: bool) -> tuple[tuple[str, ...], int]:
+    """The first and the last of many, and how many are left out."""
+    if whole or len(found) <= MOST:
+        return found, 0
+    return found[: MOST - MOST // 2] + found[-(MOST // 2) :], len(found) - MOST
 
 
 class _Tracer:
@@ -61,7 +74,7 @@ class _Tracer:
             yield f"{pad}  {w('trace.registers')}"
         for name in beside:
             yield from self.lines(name, depth + 2)
-        shown, left = self._some(figure.inputs)
+        shown, left = some(figure.inputs, self._whole)
         for i, name in enumerate(shown):
             if left and i == len(shown) - len(shown) // 2:
                 yield f"{pad}  {w('trace.more', n=left)}"
@@ -79,11 +92,6 @@ class _Tracer:
     def _factor(self, name: str) -> str:
         f = self._factors.get(name)
         return name if f is None else f"{name} = {self._w.t.factor(f.value)} {f.unit}; {f.source} [{f.certainty}]"
-
-    def _some(self, found: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
-        if self._whole or len(found) <= MOST:
-            return found, 0
-        return found[: MOST - MOST // 2] + found[-(MOST // 2) :], len(found) - MOST
 
     def _rows(self, asked: RowRange, figure: Figure, pad: str) -> Iterator[str]:
         """The rows of a range: how many, what they sum up to, and the first and last of them."""

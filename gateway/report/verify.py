@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gateway.report.attach import packed_here
 from gateway.report.data import figure_json
 from gateway.report.errors import WrongInput
 from gateway.report.frozen import Answer, FrozenStore, column_of, rows_hash
@@ -191,14 +192,20 @@ def _figures(data: Mapping[str, Any], made: Issue) -> Finding:
 
 
 def _file(path: Path, made: Issue, manifest: Mapping[str, Any]) -> Finding:
-    """The file itself, byte by byte, where the same software made it."""
+    """The file itself, byte by byte but for how its attachments are packed, where the same software made it."""
     values = {"file": path.name, "software": manifest["software"]}
     if made.manifest["software"] != manifest["software"]:
         return Finding(True, "file_other_version", values)
     seen = path.read_bytes()
     kind = Format.PDF if seen.startswith(b"%PDF") else Format.JSON
-    same = any(made.render(kind, lang) == seen for lang in LANGS)
-    return Finding(same, "file_same" if same else "file_differs", values)
+    rendered = [made.render(kind, lang) for lang in LANGS]
+    if seen in rendered:
+        return Finding(True, "file_same", values)
+    try:
+        repacked = kind == Format.PDF and packed_here(seen) in rendered
+    except ValueError:
+        repacked = False
+    return Finding(repacked, "file_packed_otherwise" if repacked else "file_differs", values)
 
 
 def _utc(t_ns: int) -> str:

@@ -59,8 +59,8 @@ class Words:
 class PeriodWords(Words):
     """The same for a longer period: anything that has `month` with a time zone, as a roll-up."""
 
-    def __init__(self, rollup: Any, texts: Texts) -> None:
-        super().__init__(rollup, texts)
+    def __init__(self, rollup: Any, texts: Texts, edition: Edition = PROVISIONAL) -> None:
+        super().__init__(rollup, texts, edition)
         self.month = texts.period(rollup.period.year, rollup.period.month, rollup.period.span)
 
     def value(self, figure: Figure | None) -> str:

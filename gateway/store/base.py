@@ -115,8 +115,11 @@ class Store(Protocol):
         Raises: StoreUnavailable, StoreError.
         """
 
-    def series(self) -> list[Series]:
-        """Everything there is, ordered by kind and tags. Raises: StoreUnavailable, StoreError."""
+    def series(self, counted: bool = True) -> list[Series]:
+        """Everything there is, ordered by kind and tags. Raises: StoreUnavailable, StoreError.
+
+        Not `counted`: `rows` stay 0. To count millions of rows is to read them.
+        """
 
     def count(self, site: str, gateway: str) -> int:
         """Rows held for a gateway, every revision counted. Raises: StoreUnavailable, StoreError."""

@@ -148,17 +148,22 @@ class InfluxStore:
             pieces.append(Piece(tags, table.columns["_time"], known))
         return join(kind, fields, pieces, all_revisions)
 
-    def series(self) -> list[Series]:
+    def series(self, counted: bool = True) -> list[Series]:
         found: dict[tuple[str, ...], dict[str, int]] = {}
+        asked = f"instants{_COUNT}{_ENDS}" if counted else _ENDS
         for suffix in dict.fromkeys(BUCKETS.values()):
-            for table in self._tables(_instants(f"{self._bucket}-{suffix}") + _SUMMARY):
+            for table in self._tables(_instants(f"{self._bucket}-{suffix}") + asked):
                 for i, kind in enumerate(table.columns["_measurement"]):
                     tags = [(table.columns[tag][i] or "") if tag in table.columns else "" for tag in TAGS]
                     value = table.columns["_value"][i]
                     found.setdefault((kind, *tags), {})[table.result] = int(value)
         return [
             Series(
-                kind, {tag: v for tag, v in zip(TAGS, tags, strict=True) if v}, s["first"], s["last"], s["rows"]
+                kind,
+                {tag: v for tag, v in zip(TAGS, tags, strict=True) if v},
+                s["first"],
+                s["last"],
+                s.get("rows", 0),
             )
             for (kind, *tags), s in sorted(found.items())
         ]
@@ -343,7 +348,7 @@ _COUNT = (  # a time cannot be counted, a text can
     ' |> set(key: "row", value: "1") |> count(column: "row") |> rename(columns: {row: "_value"})'
     ' |> yield(name: "rows")\n'
 )
-_SUMMARY = f'instants{_COUNT}instants |> min() |> yield(name: "first")\ninstants |> max() |> yield(name: "last")\n'
+_ENDS = 'instants |> min() |> yield(name: "first")\ninstants |> max() |> yield(name: "last")\n'
 
 
 def _results(answer: bytes) -> Iterable[Mapping[str, Any]]:

@@ -113,19 +113,20 @@ class SqliteStore:
             ]
         return join(kind, fields, pieces, all_revisions)
 
-    def series(self) -> list[Series]:
+    def series(self, counted: bool = True) -> list[Series]:
         found = []
+        rows_of = "count(*)" if counted else "0"
         with self._reading, explained(self._path, "store"):
             for (kind,) in self._reader.execute("SELECT DISTINCT kind FROM series").fetchall():
                 looked_up = ", ".join(  # three look-ups, not a walk over all columns
                     f'(SELECT {what} FROM {_table(kind)} WHERE "@series" = id)'
-                    for what in ('min("@t_ns")', 'max("@t_ns")', "count(*)")
+                    for what in ('min("@t_ns")', 'max("@t_ns")', rows_of)
                 )
-                counted = self._reader.execute(
+                there = self._reader.execute(
                     f"SELECT {looked_up}, {', '.join(TAGS)} FROM series WHERE kind = ?", (kind,)
                 ).fetchall()
-                for first_ns, last_ns, rows, *tags in counted:
-                    if not rows:
+                for first_ns, last_ns, rows, *tags in there:
+                    if first_ns is None:
                         continue  # all of it was pruned
                     known = {tag: value for tag, value in zip(TAGS, tags, strict=True) if value}
                     found.append(Series(kind, known, first_ns, last_ns, rows))

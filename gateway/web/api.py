@@ -13,99 +13,43 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from edge.wire import COMPUTED, RowLine, encode_row
 from gateway.errors import StoreError, StoreUnavailable
+from gateway.journal import CallEntry, in_force
 from gateway.live import NS
-from gateway.web.alarms import Entry, NotPossible
-from gateway.web.history import MINUTES_FROM_NS, MOST_PIXELS, curves
-from gateway.web.hub import Hub, sentences
+from gateway.web.alarms import NotPossible
+from gateway.web.alarms_api import alarms, journal, note, shelve, unshelve
+from gateway.web.asks import (
+    LONGEST_NS,
+    Asked,
+    AskHistory,
+    AskJournal,
+    AskLock,
+    AskRows,
+    AskSite,
+    Note,
+    Nothing,
+    Problem,
+    Shelve,
+    may_see,
+    span_of,
+)
+from gateway.web.history import MINUTES_FROM_NS, curves
+from gateway.web.hub import Hub
+from gateway.web.lock_month import lock_month
 from gateway.web.people import Role, User
+from gateway.web.plc import plc_journal
+from gateway.web.states import sentences
+from gateway.web.subscribed import subscribed
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,80}$")]
-LONGEST_NS = 20 * 366 * 86_400 * NS
-FIRST_MS, LAST_MS = 0, 4_102_444_800_000  # 1970 to 2100
-MOST_ROWS = 5000
 REPORT = re.compile(r"[A-Za-z0-9._-]{1,120}\.(pdf|xlsx|csv|json|html|md)")
-
-
-class Problem(Exception):
-    """A request that cannot be answered: an HTTP status and one sentence."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class _Asked(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Nothing(_Asked):
-    """No parameters."""
-
-
-class AskSite(_Asked):
-    site: Name | None = Field(None, description="one site; all that the user may see if left out")
-
-
-class AskHistory(_Asked):
-    site: Name = Field(description="the site's name")
-    device: Name = Field(description="the device's name")
-    fields: str = Field(
-        pattern=r"^[a-z0-9_]{1,80}(,[a-z0-9_]{1,80}){0,7}$", description="1 to 8 field names with commas between"
-    )
-    kind: Name | None = Field(None, description="kind of rows, as in soc; the device's own if left out")
-    start_ms: int = Field(ge=FIRST_MS, le=LAST_MS, description="first instant, milliseconds UTC")
-    stop_ms: int = Field(ge=FIRST_MS, le=LAST_MS, description="first instant that is left out, milliseconds UTC")
-    pixels: int = Field(
-        800, ge=10, le=MOST_PIXELS, description="width of the drawing: two points for each at most"
-    )
-    format: Annotated[str, StringConstraints(pattern="^(json|csv)$")] = Field("json", description="json or csv")
-
-
-class AskRows(_Asked):
-    site: Name = Field(description="the site's name")
-    device: Name | None = Field(None, description="one device; all of the site if left out")
-    start_ms: int | None = Field(
-        None, ge=FIRST_MS, le=LAST_MS, description="first instant; 7 days ago if left out"
-    )
-    stop_ms: int | None = Field(
-        None, ge=FIRST_MS, le=LAST_MS, description="first instant left out; now if left out"
-    )
-    most: int = Field(200, ge=1, le=MOST_ROWS, description="the newest so many")
-
-
-class AskJournal(_Asked):
-    site: Name | None = Field(None, description="one site")
-    device: Name | None = Field(None, description="one device")
-    most: int = Field(200, ge=1, le=MOST_ROWS, description="the newest so many")
-
-
-class Note(_Asked):
-    site: Name = Field(description="the alarm's site")
-    device: Annotated[str, StringConstraints(max_length=80)] = Field(description="its device or gateway")
-    code: Name = Field(description="its code")
-    point: Annotated[str, StringConstraints(max_length=80)] = Field("", description="its point, if it has one")
-    comment: Annotated[str, StringConstraints(max_length=500, strip_whitespace=True)] = Field(
-        "", description="what the person has to say"
-    )
-
-    @property
-    def key(self) -> tuple[str, str, str, str]:
-        return self.site, self.device, self.code, self.point
-
-
-class Shelve(Note):
-    minutes: float = Field(ge=1, le=720, description="how long it is put aside")
-
-
 Handler = Callable[[Hub, User, Any, Request], Awaitable[Response]]
 
 
@@ -116,13 +60,16 @@ class Endpoint:
     method: str
     path: str
     summary: str
-    asks: type[_Asked]
+    asks: type[Asked]
     handler: Handler
     role: Role = "viewer"
 
 
 async def sites(hub: Hub, user: User, asked: Nothing, _: Request) -> Response:
-    """What is declared: sites with their gateways, devices, points, locks and berths, in the site file's order."""
+    """What is declared: sites with gateways, devices, points, locks and berths, and the groups of the shore file.
+
+    Sites come in the order of their groups, the others after them by name; devices as the site file has them.
+    """
     found: dict[str, dict[str, Any]] = {}
     for (site, name), device in hub.live.devices.items():
         if not user.sees(site):
@@ -140,24 +87,27 @@ async def sites(hub: Hub, user: User, asked: Nothing, _: Request) -> Response:
                 "meter": device.settings.get("meter"), "origin": device.declared.get("origin"),
             }
         )  # fmt: skip
-    return JSONResponse({"sites": list(found.values())})
+    groups = [{"name": g.name, "sites": [s for s in g.sites if s in found]} for g in hub.groups]
+    order = list(dict.fromkeys([s for g in groups for s in g["sites"]] + sorted(found)))
+    shown = [g for g in groups if g["sites"]]
+    return JSONResponse({"sites": [found[name] for name in order], "groups": shown})
 
 
 async def latest(hub: Hub, user: User, asked: AskSite, _: Request) -> Response:
     """What is known now of every device, gateway and alarm."""
-    _may_see(user, asked.site)
+    may_see(user, asked.site)
     return JSONResponse(hub.everything(User(user.name, user.role, (asked.site,)) if asked.site else user))
 
 
-async def stream(hub: Hub, user: User, asked: Nothing, _: Request) -> Response:
-    """Server-sent events: first everything as `latest` has it, then what changes."""
-    events: AsyncIterator[str] = hub.stream(user)
+async def stream(hub: Hub, user: User, asked: Nothing, request: Request) -> Response:
+    """Server-sent events: first everything as `latest` has it, then what changes; ends with the session."""
+    events: AsyncIterator[str] = hub.stream(user, request.state.still)
     return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
 async def history(hub: Hub, user: User, asked: AskHistory, request: Request) -> Response:
     """Curves, thinned so that no peak is lost; as CSV every row, unthinned. A silence stands as null between."""
-    _may_see(user, asked.site)
+    may_see(user, asked.site)
     start_ns, stop_ns = asked.start_ms * 1_000_000, asked.stop_ms * 1_000_000
     if not start_ns < stop_ns:
         raise Problem(400, f"start_ms {asked.start_ms} is not before stop_ms {asked.stop_ms}")
@@ -216,64 +166,29 @@ def _cell(value: Any) -> str:
     return str(value) if isinstance(value, str) else f"{float(value):.15g}"
 
 
-async def alarms(hub: Hub, user: User, asked: AskSite, _: Request) -> Response:
-    """Alarms that are not normal, those that need somebody first, and how many began in the last ten minutes."""
-    _may_see(user, asked.site)
-    listed = [a for a in hub.alarm_list(user) if asked.site in (None, a["site"])]
-    return JSONResponse({"alarms": listed, "rate_10min": hub.alarms.rate(hub.clock.now_ns())})
+async def calls(hub: Hub, user: User, asked: AskRows, _: Request) -> Response:
+    """Ships at berths as people wrote them into the journal, with arrival and departure, the latest first."""
+    may_see(user, asked.site)
+    start_ns, stop_ns = span_of(asked, hub.clock.now_ns())
+    entries = await asyncio.to_thread(hub.book.journal, asked.site)
+    bodies = [body for entry in in_force(entries) if isinstance(body := entry.body, CallEntry)]
+    bodies = [b for b in bodies if _ns_of(b.departure) >= start_ns and _ns_of(b.arrival) < stop_ns]
+    said = [
+        {"berth": b.berth, "imo": b.imo, "vessel": b.vessel, "arrival_ms": _ns_of(b.arrival) // 1_000_000,
+         "departure_ms": _ns_of(b.departure) // 1_000_000}
+        for b in sorted(bodies, key=lambda b: b.arrival, reverse=True)
+    ]  # fmt: skip
+    return JSONResponse({"rows": said[: asked.most]})
 
 
-async def journal(hub: Hub, user: User, asked: AskJournal, _: Request) -> Response:
-    """What alarms did and what people did about them, the latest first."""
-    _may_see(user, asked.site)
-    await hub.write()
-    entries = await asyncio.to_thread(hub.journal.entries, asked.site, asked.device, asked.most)
-    return JSONResponse({"entries": [entry_state(e) for e in reversed(entries) if user.sees(e.key[0])]})
-
-
-def entry_state(entry: Entry) -> dict[str, Any]:
-    site, device, code, point = entry.key
-    said = sentences(entry.key, entry.event) if entry.event or code in ("stale", "gateway_offline") else None
-    return {
-        "number": entry.number, "t_ms": entry.t_ns // 1_000_000, "uncertain_ms": entry.uncertain_ns / 1e6,
-        "site": site, "device": device, "code": code, "point": point, "action": entry.action, "who": entry.who,
-        "comment": entry.comment, "text": said,
-        "until_ms": entry.until_ns // 1_000_000 if entry.until_ns else None,
-    }  # fmt: skip
-
-
-async def note(hub: Hub, user: User, asked: Note, _: Request) -> Response:
-    """Take note of an alarm of bollard. It acknowledges nothing in a SCADA."""
-    return await _act(hub, user, asked, hub.alarms.note(hub.clock.now_ns(), asked.key, user.name, asked.comment))
-
-
-async def shelve(hub: Hub, user: User, asked: Shelve, _: Request) -> Response:
-    """Put an alarm aside for a time, with a reason."""
-    span_s = 60.0 * asked.minutes
-    entry = hub.alarms.shelve(hub.clock.now_ns(), asked.key, user.name, asked.comment, span_s)
-    return await _act(hub, user, asked, entry)
-
-
-async def unshelve(hub: Hub, user: User, asked: Note, _: Request) -> Response:
-    """Take it back from the shelf."""
-    entry = hub.alarms.unshelve(hub.clock.now_ns(), asked.key, user.name, asked.comment)
-    return await _act(hub, user, asked, entry)
-
-
-async def _act(hub: Hub, user: User, asked: Note, entry: Entry) -> Response:
-    await hub.act(entry)
-    await asyncio.to_thread(hub.people_audit, user.name, f"alarm_{entry.action}", "/".join(asked.key))
-    return JSONResponse(hub.alarm_state(hub.alarms.alarms[asked.key]))
+def _ns_of(at: datetime) -> int:
+    return round(at.timestamp()) * NS
 
 
 async def rows_of(kind: str, hub: Hub, user: User, asked: AskRows, _: Request) -> Response:
     """Rows of a computed kind, the latest first."""
-    _may_see(user, asked.site)
-    now_ns = hub.clock.now_ns()
-    stop_ns = asked.stop_ms * 1_000_000 if asked.stop_ms is not None else now_ns + NS
-    start_ns = asked.start_ms * 1_000_000 if asked.start_ms is not None else stop_ns - 7 * 86_400 * NS
-    if not start_ns < stop_ns:
-        raise Problem(400, "start_ms is not before stop_ms")
+    may_see(user, asked.site)
+    start_ns, stop_ns = span_of(asked, hub.clock.now_ns())
     fields = list(COMPUTED[kind])
     found = await asyncio.to_thread(hub.store.columns, kind, asked.device, fields, start_ns, stop_ns, asked.site)
     newest = range(len(found) - 1, max(-1, len(found) - 1 - asked.most), -1)
@@ -298,11 +213,8 @@ def _shown(name: str, value: Any) -> Any:
 
 async def events(hub: Hub, user: User, asked: AskRows, _: Request) -> Response:
     """Events with their sentences in French and English, the latest first."""
-    _may_see(user, asked.site)
-    stop_ns = asked.stop_ms * 1_000_000 if asked.stop_ms is not None else hub.clock.now_ns() + NS
-    start_ns = asked.start_ms * 1_000_000 if asked.start_ms is not None else stop_ns - 7 * 86_400 * NS
-    if not start_ns < stop_ns:
-        raise Problem(400, "start_ms is not before stop_ms")
+    may_see(user, asked.site)
+    start_ns, stop_ns = span_of(asked, hub.clock.now_ns())
     found = await asyncio.to_thread(hub.events, asked.site, asked.device, start_ns, stop_ns)
     return JSONResponse({"rows": [_event(row) for row in reversed(found[-asked.most :])]})
 
@@ -360,11 +272,6 @@ async def audit(hub: Hub, user: User, asked: Nothing, _: Request) -> Response:
     return JSONResponse({"entries": said})
 
 
-def _may_see(user: User, site: str | None) -> None:
-    if site is not None and not user.sees(site):
-        raise Problem(403, f"user {user.name!r} may not see site {site!r}")
-
-
 BASE = "/api/1"
 ENDPOINTS = (
     Endpoint("GET", f"{BASE}/me", "Who asks", Nothing, me),
@@ -378,8 +285,12 @@ ENDPOINTS = (
     Endpoint("POST", f"{BASE}/alarms/shelve", "Put an alarm aside", Shelve, shelve, "supervisor"),
     Endpoint("POST", f"{BASE}/alarms/unshelve", "Take an alarm back", Note, unshelve, "supervisor"),
     Endpoint("GET", f"{BASE}/sessions", "Calls at berths", AskRows, partial(rows_of, "session")),
+    Endpoint("GET", f"{BASE}/calls", "Calls that people wrote down", AskRows, calls),
+    Endpoint("GET", f"{BASE}/subscribed", "Subscribed power now", AskSite, subscribed),
     Endpoint("GET", f"{BASE}/minutes", "Energy by the minute", AskRows, partial(rows_of, "energy_1m")),
     Endpoint("GET", f"{BASE}/lockages", "Lockages", AskRows, partial(rows_of, "lock_cycle")),
+    Endpoint("GET", f"{BASE}/lockages/month", "Teleoperation of a lock this month", AskLock, lock_month),
+    Endpoint("GET", f"{BASE}/plc-alarms", "What PLCs say, bit by bit", AskRows, plc_journal),
     Endpoint("GET", f"{BASE}/trends", "How locks age", AskRows, partial(rows_of, "lock_trend")),
     Endpoint("GET", f"{BASE}/events", "Events", AskRows, events),
     Endpoint("GET", f"{BASE}/reports", "Reports", Nothing, reports),
@@ -400,7 +311,7 @@ async def answer(endpoint: Endpoint, hub: Hub, user: User | None, request: Reque
         else:
             asked = endpoint.asks.model_validate_json(await request.body())
         if isinstance(asked, Note):
-            _may_see(user, asked.site)
+            may_see(user, asked.site)
         return await endpoint.handler(hub, user, asked, request)
     except Problem as problem:
         return refusal(problem.status, str(problem))

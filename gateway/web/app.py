@@ -72,11 +72,17 @@ class Page:
         """The user of a session, of a token, or that a trusted proxy names."""
         header = self.settings.proxy_header
         if header and (name := request.headers.get(header)):
-            known = await asyncio.to_thread(self.people.users)
-            return next((u for u in known if u.name == name), None)
+            request.state.still = lambda: self._named(name) is not None
+            return await asyncio.to_thread(self._named, name)
         kind, _, token = request.headers.get("authorization", "").partition(" ")
-        secret = token.strip() if kind.lower() == "bearer" else request.cookies.get(self.cookie, "")
-        return await asyncio.to_thread(self.people.by_secret, secret) if secret else None
+        bearer = kind.lower() == "bearer"
+        secret = token.strip() if bearer else request.cookies.get(self.cookie, "")
+        request.state.still = lambda: self.people.holds(secret)
+        known = self.people.by_secret if bearer else self.people.by_cookie
+        return await asyncio.to_thread(known, secret) if secret else None
+
+    def _named(self, name: str) -> User | None:
+        return next((u for u in self.people.users() if u.name == name), None)
 
     def _endpoint(self, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
         async def handle(request: Request) -> Response:

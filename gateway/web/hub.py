@@ -11,8 +11,9 @@ import logging
 import math
 import os
 import socket
+import time
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,22 @@ from edge.wire import (
 from gateway.book import Book
 from gateway.config import BrokerSettings
 from gateway.errors import StoreError, StoreUnavailable
-from gateway.events import sentence
-from gateway.live import NS, Device, Gateway, Key, Live, is_stale
+from gateway.live import NS, Device, Key, Live, is_stale
+from gateway.perimeter import Group
 from gateway.store import Store
-from gateway.texts import LANGS, load_texts
 from gateway.web.alarm_book import AlarmBook
 from gateway.web.alarms import Alarm, Alarms, Entry
 from gateway.web.clock import WebClock
+from gateway.web.month_cache import MonthCache
+from gateway.web.notices import Notice
 from gateway.web.people import User
+from gateway.web.states import alarm_state, computed_state, gateway_state, ms
 
 log = logging.getLogger(__name__)
 TICK_S = 0.25
 SIGN_OF_LIFE_S = 2.0  # a page that hears nothing for longer says so
+STILL_S = 30.0  # how long somebody may go on looking who has been removed, or whose session has expired
+MOST_ALARMS = 200  # of one message, the most urgent; the others are counted
 MOST_WAITING = 64  # messages that a client may be behind
 LOOK_BACK_NS = 3 * 86_400 * NS  # events of the store that a start catches up with
 
@@ -57,12 +62,18 @@ class Hub:
         self.alarms = Alarms(self.journal.entries())
         self.connection: Connection | None = None
         self.problem = ""  # why the book cannot be written now
+        self.notices: Sequence[
+            Notice
+        ] = ()  # set once the journal has been caught up with: what is over is no news
         self._unwritten: list[Entry] = []
         self._sent: dict[Key, tuple[int, bool]] = {}  # device -> version and staleness of what was sent
         self._sent_gateways: dict[Key, int] = {}
         self._sent_alarms = self._sent_catalogues = -1
         self._clients: dict[asyncio.Queue[str | None], User] = {}
         self.reports = Path("reports")  # the folder whose reports the page lists
+        self.groups: Sequence[Group] = ()  # sites shown together, in the order of the waterway
+        self.months = MonthCache()
+        self.contracts = ""  # text of the contracts' file, checked at the start; empty: there is none
         self.people_audit: Callable[[str, str, str], None] = lambda who, action, detail: None
         self.people_audited: Callable[[], list[tuple[int, str, str, str]]] = list
         self.live.on_event = self._hear
@@ -113,6 +124,11 @@ class Hub:
     def _take(self, entry: Entry) -> None:
         self.alarms.apply(entry)
         self._unwritten.append(entry)
+        alarm = self.alarms.alarms[entry.key]
+        if self.notices and entry.action in ("begin", "told") and alarm.state != "shelved":
+            zone = self.live.zones.get(entry.key[0], "Europe/Paris")
+            for notice in self.notices:
+                notice.take(alarm_state(alarm), zone)
 
     def _catch_up(self) -> None:
         """Events that came while nobody was here: from the store, since the journal's last one of the site."""
@@ -194,8 +210,17 @@ class Hub:
                 silent = now_ns - device.newest_ns > 2 * device.limit_s(self.clock.speed) * NS
                 gone = self._online(device) is False  # one alarm for the gateway is enough
                 self._own(now_ns, (site, name, "stale", ""), silent and not gone)
-        for entry in list(self.alarms.expired(now_ns)):
+        for entry in [*self.alarms.expired(now_ns), *self._gone(now_ns)]:
             self._take(entry)
+
+    def _gone(self, now_ns: int) -> Iterator[Entry]:
+        """Ends of alarms whose device its site no longer declares: nobody else will ever end them."""
+        sites = {site for site, _ in self.live.devices}
+        for key, alarm in self.alarms.alarms.items():
+            place = key[:2]
+            known = place in self.live.devices or place in self.live.gateways
+            if alarm.active and key[1] and key[0] in sites and not known:
+                yield Entry(now_ns, key, "end")
 
     def _own(self, now_ns: int, key: tuple[str, str, str, str], active: bool) -> None:
         entry = self.alarms.own(now_ns, key, active)
@@ -245,14 +270,18 @@ class Hub:
         alarms: bool, catalogues: bool,
     ) -> dict[str, Any]:  # fmt: skip
         said: dict[str, Any] = {
-            "now_ms": _ms(now_ns),
+            "now_ms": ms(now_ns),
             "broker": self.connection is not None and self.connection.connected,
             "problem": bool(self.problem),
+            "unsent": any(notice.problem for notice in self.notices),
             "devices": {"/".join(key): state for key, state in devices.items() if user.sees(key[0])},
             "gateways": {"/".join(key): state for key, state in gateways.items() if user.sees(key[0])},
         }
         if alarms:
-            said["alarms"] = self.alarm_list(user)
+            listed = self.alarms_of(user)
+            said["alarms"] = [alarm_state(alarm) for alarm in listed[:MOST_ALARMS]]
+            said["alarms_in_all"] = len(listed)
+            said["asking"] = sum(alarm.state in ("unacknowledged", "returned") for alarm in listed)
             said["alarm_rate"] = self.alarms.rate(now_ns)
         if catalogues:
             said["catalogues"] = self.live.catalogues
@@ -268,13 +297,18 @@ class Hub:
         gateways = {key: gateway_state(g) for key, g in self.live.gateways.items()}
         return self._frame(now_ns, user, devices, gateways, alarms=True, catalogues=True)
 
-    async def stream(self, user: User) -> AsyncIterator[str]:
-        """Server-sent events for one client, the first with everything."""
+    async def stream(self, user: User, still: Callable[[], bool] = lambda: True) -> AsyncIterator[str]:
+        """Server-sent events for one client, the first with all. `still`: asked now and then, in a thread."""
         queue: asyncio.Queue[str | None] = asyncio.Queue()
         self._clients[queue] = user
+        asked_s = time.monotonic()
         try:
             yield f"retry: 1000\nevent: state\ndata: {_json(self.everything(user))}\n\n"
             while (text := await queue.get()) is not None:
+                if time.monotonic() - asked_s > STILL_S:
+                    if not await asyncio.to_thread(still):
+                        return
+                    asked_s = time.monotonic()
                 yield text
         finally:
             self._clients.pop(queue, None)
@@ -295,76 +329,29 @@ class Hub:
     def device_state(self, device: Device, stale: bool) -> dict[str, Any]:
         why = "" if not stale else "offline" if self._online(device) is False else "silent"
         return {
-            "t_ms": _ms(device.newest_ns) if device.newest_ns else None,
+            "t_ms": ms(device.newest_ns) if device.newest_ns else None,
             "stale": stale,
             "why": why if device.newest_ns else "never",
             "origin": device.origin or str(device.declared.get("origin", "")),
             "vessel": device.vessel,
-            "readings": {n: [r.value, r.quality, _ms(r.t_ns)] for n, r in device.readings.items()},
+            "readings": {n: [r.value, r.quality, ms(r.t_ns)] for n, r in device.readings.items()},
             "computed": {
-                kind: _computed(row) for kind, row in device.computed.items()
+                kind: computed_state(row) for kind, row in device.computed.items()
             },
         }  # fmt: skip
 
-    def alarm_list(self, user: User) -> list[dict[str, Any]]:
+    def alarms_of(self, user: User) -> list[Alarm]:
         """Alarms that are not normal, those that need somebody first."""
         shown = [a for a in self.alarms.alarms.values() if a.state != "normal" and user.sees(a.key[0])]
-        return [self.alarm_state(a) for a in sorted(shown, key=_urgency)]
+        return sorted(shown, key=_urgency)
 
-    def alarm_state(self, alarm: Alarm) -> dict[str, Any]:
-        site, device, code, point = alarm.key
-        return {
-            "site": site, "device": device, "code": code, "point": point, "state": alarm.state,
-            "priority": alarm.priority, "active": alarm.active, "since_ms": _ms(alarm.since_ns),
-            "ended_ms": _ms(alarm.ended_ns) if alarm.ended_ns else None, "times": alarm.times,
-            "uncertain_ms": alarm.uncertain_ns / 1e6, "who": alarm.who, "comment": alarm.comment,
-            "noted_ms": _ms(alarm.noted_ns) if alarm.noted_ns else None,
-            "shelved_until_ms": _ms(alarm.shelved_until_ns) if alarm.shelved_until_ns else None,
-            "text": sentences(alarm.key, alarm.event),
-        }  # fmt: skip
-
-
-def sentences(key: Sequence[str], event: str) -> dict[str, str]:
-    """What happened, in each language."""
-    site, device, code, _ = key
-    said = {}
-    for lang in LANGS:
-        texts = load_texts(lang)
-        own = texts.template(f"web.own.{code}")
-        said[lang] = own.format(device=device, site=site) if own else sentence(decode_row(event), texts)
-    return said
-
-
-def _computed(row: RowLine) -> dict[str, Any]:
-    """Its fields; instants in milliseconds."""
-    said: dict[str, Any] = {"t_ms": _ms(row.t_ns)}
-    for name, value in row.fields.items():
-        whole = name.endswith("_ns") and isinstance(value, int)
-        said[name.replace("_ns", "_ms") if whole else name] = _ms(int(value)) if whole else value
-    return said
-
-
-def gateway_state(gateway: Gateway) -> dict[str, Any]:
-    said = gateway.status
-    until_ns = said.get("confirmed_until_ns")
-    return {
-        "online": gateway.online,
-        "clock_trusted": bool(said.get("clock_trusted")),
-        "confirmed_until_ms": _ms(until_ns) if isinstance(until_ns, int) else None,
-        "waiting": said.get("waiting"),
-        "dropped": said.get("dropped"),
-        "version": str(said.get("version", "")),
-    }
+    def alarm_list(self, user: User) -> list[dict[str, Any]]:
+        return [alarm_state(a) for a in self.alarms_of(user)]
 
 
 def _urgency(alarm: Alarm) -> tuple[int, int, int]:
     order = {"unacknowledged": 0, "returned": 1, "acknowledged": 2, "suppressed": 3, "shelved": 4, "normal": 5}
     return order[alarm.state], ("high", "medium", "low").index(alarm.priority), -alarm.since_ns
-
-
-def _ms(t_ns: int) -> int:
-    """Milliseconds: what a browser's clock counts in, exact in its numbers."""
-    return t_ns // 1_000_000
 
 
 def _json(said: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from argon2 import PasswordHasher
@@ -133,7 +133,29 @@ class People:
 
     def by_secret(self, secret: str) -> User | None:
         """Whose session or token it is; None if there is none, or it has expired. Keeps a session alive."""
-        now_ns = time.time_ns()
+        found = self._session(secret)
+        if found is None:
+            return None
+        user, idle_s, lasting = found
+        if not lasting and idle_s > 60.0:  # not a write per request
+            with self._book.writing() as db:
+                db.execute(
+                    "UPDATE web_session SET seen_ns = ? WHERE digest = ?", (time.time_ns(), _digest(secret))
+                )
+        return user
+
+    def by_cookie(self, secret: str) -> User | None:
+        """The same for what a browser keeps; a token that it keeps is a wall display's, which may only look."""
+        user = self.by_secret(secret)
+        lasting = user is not None and (found := self._session(secret)) is not None and found[2]
+        return replace(user, role="viewer") if user is not None and lasting else user
+
+    def holds(self, secret: str) -> bool:
+        """Whether session or token still is one; keeps nothing alive."""
+        return self._session(secret) is not None
+
+    def _session(self, secret: str) -> tuple[User, float, bool] | None:
+        """User, idle time in seconds, and whether it lasts; an expired session ends here."""
         with self._book.reading() as db:
             found = db.execute(
                 "SELECT person.name, role, sites, seen_ns, lasting FROM web_session JOIN person USING (name)"
@@ -143,14 +165,11 @@ class People:
         if found is None:
             return None
         name, role, sites, seen_ns, lasting = found
-        idle_s = (now_ns - seen_ns) / 1e9
+        idle_s = (time.time_ns() - seen_ns) / 1e9
         if not lasting and idle_s > SESSION_S:
             self.sign_out(secret)
             return None
-        if not lasting and idle_s > 60.0:  # not a write per request
-            with self._book.writing() as db:
-                db.execute("UPDATE web_session SET seen_ns = ? WHERE digest = ?", (now_ns, _digest(secret)))
-        return User(name, role, tuple(json.loads(sites)))
+        return User(name, role, tuple(json.loads(sites))), idle_s, bool(lasting)
 
     def _begin(self, name: str, address: str, lasting: bool) -> str:
         secret = secrets.token_urlsafe(32)

@@ -15,12 +15,14 @@ import uvicorn
 
 from gateway.book import Book
 from gateway.config import ShoreSettings, load_shore
-from gateway.errors import GatewayError
+from gateway.errors import ConfigError, GatewayError
 from gateway.log import log_to_stderr
+from gateway.report.contracts import parse_contracts
 from gateway.signals import until_signalled
 from gateway.web.app import Page
 from gateway.web.clock import WebClock
 from gateway.web.hub import Hub
+from gateway.web.notices import Notice
 from gateway.web.people import People
 from gateway.web.settings import WebSettings
 
@@ -70,6 +72,10 @@ async def run_page(
         people = People(book)
         hub = Hub(store, book, settings.sites, clock)
         hub.reports, hub.people_audit, hub.people_audited = web.reports, people.audit, people.audited
+        hub.groups = settings.group
+        if settings.report.contracts:
+            hub.contracts = _contracts(settings.report.contracts)
+        hub.notices = _notices(web)
         connection = hub.connect(settings.broker)
         stack.push_async_callback(connection.stop)
         server = _Server(
@@ -86,12 +92,35 @@ async def run_page(
                 group.create_task(hub.run(), name="hub"),
                 group.create_task(connection.lasting(), name="broker"),
                 group.create_task(_served(server, line, ready), name="http"),
+                *(group.create_task(notice.run(), name="notices") for notice in hub.notices),
             ]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 hub.close()
                 server.should_exit = True
+
+
+def _contracts(file: Path) -> str:
+    """Raises: GatewayError."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{file}: contracts cannot be read: {why}; check [report] contracts") from error
+    parse_contracts(text, "")
+    return text
+
+
+def _notices(web: WebSettings) -> list[Notice]:
+    """Raises: ConfigError for a password that is not there: the first alarm is no time to find out."""
+    for i, notice in enumerate(web.notice):
+        file = notice.mail.password_file if notice.mail else None
+        if file is not None and not file.is_file():
+            raise ConfigError(
+                f"web.notice[{i}].mail.password_file = {str(file)!r}: is not there; make it, mode 0600"
+            )
+    return [Notice(notice) for notice in web.notice]
 
 
 class _Server(uvicorn.Server):

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from gateway.web.notices import NoticeSettings
+
 
 class WebSettings(BaseModel):
     """Where the supervisors' page listens, and how people are known."""
@@ -19,6 +21,9 @@ class WebSettings(BaseModel):
         description="a header in which a reverse proxy on this machine names who has signed in, as in Remote-User",
     )  # fmt: skip
     reports: Path = Field(Path("reports"), description="folder whose reports the page lists")
+    notice: tuple[NoticeSettings, ...] = Field(
+        (), description="who is told of alarms: tables with priorities, and mail or webhook; nobody if left out"
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> "WebSettings":
@@ -29,3 +34,11 @@ class WebSettings(BaseModel):
         if self.host not in ("127.0.0.1", "localhost", "::1") and self.tls_cert is None:
             raise ValueError("without TLS the page listens on loopback only; give tls_cert and tls_key")
         return self
+
+    def beside(self, folder: Path) -> "WebSettings":
+        """The same with the paths of a file in that folder."""
+        named = {key: getattr(self, key) for key in ("tls_cert", "tls_key", "reports")}
+        notices = tuple(notice.beside(folder) for notice in self.notice)
+        return self.model_copy(
+            update={key: folder / path for key, path in named.items() if path is not None} | {"notice": notices}
+        )

@@ -16,6 +16,7 @@ from gateway.book import Book
 from gateway.store import open_store
 
 KEPT = os.environ.get("BOLLARD_CHAOS_OUT")  # a folder for plan, report and logs
+START_S = 300.0  # and to judge; a run that takes longer hangs
 RECOVERY_S = 240.0  # back-offs reach 30 s, twice in a row; a busy machine takes its time
 
 
@@ -26,7 +27,7 @@ async def run(folder: Path, seed: int, count: int) -> report.Run:
     print(f"plan of seed {seed}, kept in {folder}:\n{report.plan_text(faults)}", flush=True)
     made = report.Run(seed, faults)
     began_s = time.monotonic()
-    async with running(folder) as system:
+    async with asyncio.timeout(START_S + 2 * faults[-1].at_s + 2 * RECOVERY_S), running(folder) as system:
         switch = Faults(system, seed)
         await _hit(system, switch, faults)
         await system.settle(RECOVERY_S)
@@ -35,7 +36,9 @@ async def run(folder: Path, seed: int, count: int) -> report.Run:
         made.figures |= {
             "deaths of agents": sum(len(agent.deaths) for agent in system.agents()),
             "deaths of workers": sum(len(worker.deaths) for worker in system.workers.values()),
-            "ends that nobody asked for": sum(len(child.codes) for child in system.children()),
+            "ends that nobody asked for": ", ".join(ends(system)) or "none",
+            "booted while the clock was wrong": ", ".join(g.name for g in system.gateways.values() if g.guesses)
+            or "none",
             "pages lost by power cuts": switch.pages_lost,
             "messages doubled": sum(way.doubled for way in system.ways()),
             "messages reordered": sum(way.swapped for way in system.ways()),
@@ -76,21 +79,24 @@ async def judge(system: System, made: report.Run) -> None:
             loaded = oracle.load(gateway.folder)
             held = await asyncio.to_thread(oracle.held_rows, store, loaded)
             verdict = oracle.judge_ledger(gateway.name, sealed, held, refused)
-            oracle.judge_computations(verdict, sealed, loaded, gateway.stepped)
+            oracle.judge_computations(verdict, sealed, loaded, gateway.guesses)
             deaths = [tuple(map(system.simulated_ns, death)) for death in gateway.agent.deaths]
             meters = [device.name for device in loaded.site.device if device.meter is not None]
             if not gateway.stepped:  # else nobody knows where in its time it was dead
                 oracle.judge_coverage(verdict, held, meters, deaths)
-            await _judge_registers(system, verdict, sealed, meters, gateway.stepped)
+            most_ahead_s = site.STEP_S if gateway.stepped else 0.0
+            await _judge_registers(
+                system, verdict, sealed, meters, site.FOREVER_S if gateway.guesses else most_ahead_s
+            )
             made.verdicts.append(verdict)
 
 
 async def _judge_registers(
-    system: System, verdict: oracle.Verdict, sealed: journal.Journal, meters: list[str], stepped: bool
+    system: System, verdict: oracle.Verdict, sealed: journal.Journal, meters: list[str], most_ahead_s: float
 ) -> None:
     """What was read is what the plant's register showed while the answer was on its way."""
     late_ns = int(ON_THE_WAY_S * site.SPEED * 1e9)
-    ahead_ns = int(site.STEP_S * 1e9) if stepped else 0  # the most; an outage takes some of it back
+    ahead_ns = int(most_ahead_s * 1e9)  # the agent's time; an outage takes some of it back
     for device in meters:
         readings = list(oracle.register_readings(sealed, device))
         times = [max(site.START_NS, t) for t_ns, _ in readings for t in (t_ns - ahead_ns - late_ns, t_ns)]
@@ -101,6 +107,11 @@ async def _judge_registers(
             if not least_wh <= read_wh <= most_wh
         ]
         verdict.complain("readings that the plant's register did not show", wrong)
+
+
+def ends(system: System) -> list[str]:
+    """Who has ended by itself, and with what code."""
+    return [f"{child.name} {code}" for child in system.children() for code in child.codes]
 
 
 ON_THE_WAY_S = float(os.environ.get("BOLLARD_CHAOS_LATE_S", "2.0"))  # real; the agent's deadline for an answer

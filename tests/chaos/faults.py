@@ -1,6 +1,7 @@
 """What each kind of fault does to the running system, and how it ends. `plan.py` says when."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random
@@ -13,6 +14,7 @@ from chaos.system import System
 from chaos.tcp_proxy import TcpProxy
 
 SOON_S = 60.0  # by then a process has come up, on a busy machine
+NOTED_S = 20.0  # by then an agent has noted on disk what its clocks say, also one that was dead or had a full disk
 SLOW_S = 0.4  # what each piece of data takes longer
 
 
@@ -101,22 +103,26 @@ class Faults:
         gateway = self._system.gateways[name]
         gateway.stepped = True
         gateway.clock["step_s"] = self._chance.choice((-STEP_S, STEP_S))
+        gateway.wrong_until_s = float("inf")
         self._system.set_clock(gateway)
         yield
         gateway.clock["step_s"] = 0.0
         self._system.set_clock(gateway)
+        gateway.wrong_until_s = time.monotonic() + NOTED_S
 
     @asynccontextmanager
     async def _boot_without_time(self, name: str) -> AsyncIterator[None]:
         """The machine starts anew with a clock that is weeks behind, and hears of no time server for a while."""
         gateway = self._system.gateways[name]
         gateway.agent.held = True
+        gateway.guesses |= time.monotonic() < gateway.wrong_until_s
         await asyncio.to_thread(gateway.agent.kill)
         gateway.clock |= {"trusted": False, "error_s": -self._chance.uniform(1e4, 3e6), "boot": str(uuid4())}
         self._system.set_clock(gateway)
         starts, gateway.agent.held = gateway.agent.starts, False
         await gateway.agent.started(starts + 1, SOON_S)
         yield
+        gateway.guesses |= time.monotonic() < gateway.wrong_until_s
         gateway.clock["trusted"] = True
         self._system.set_clock(gateway)
 

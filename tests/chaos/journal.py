@@ -4,6 +4,9 @@ The agent runs unchanged and knows nothing of them. A copy is exactly as durable
 none, a power cut rolls both back. So the journal is what the spool answers for, and what the store holds beyond it
 was published before it was safe. A row that the file itself forgets in between is found by its number: a gap in
 `seq` below the highest one.
+
+A row that waits for a trusted clock (`held`) comes among the others with its time, once that is known. One that is
+dropped before has no time, and no line that could be compared: it is counted.
 """
 
 import sqlite3
@@ -27,8 +30,14 @@ CREATE TRIGGER chaos_batched AFTER UPDATE OF batch ON row BEGIN
   UPDATE chaos_row SET batch = NEW.batch WHERE seq = NEW.seq; END;
 CREATE TRIGGER chaos_freed_ AFTER DELETE ON batch BEGIN
   INSERT INTO chaos_freed (id, dropped) VALUES (OLD.id, 0); END;
-CREATE TRIGGER chaos_dropped AFTER UPDATE OF dropped ON tally WHEN NEW.dropped > OLD.dropped BEGIN
-  UPDATE chaos_freed SET dropped = 1 WHERE n = (SELECT max(n) FROM chaos_freed); END;
+CREATE TRIGGER chaos_dropped AFTER INSERT ON gone WHEN NEW.batch IS NOT NULL BEGIN
+  UPDATE chaos_freed SET dropped = 1 WHERE id = NEW.batch; END;
+CREATE TABLE chaos_held (seq INTEGER PRIMARY KEY, lane INTEGER, dropped INTEGER);
+CREATE TRIGGER chaos_unheld AFTER DELETE ON held BEGIN
+  INSERT INTO chaos_held VALUES (OLD.seq, OLD.lane, 0); END;
+CREATE TRIGGER chaos_untimed AFTER INSERT ON gone WHEN NEW.batch IS NULL BEGIN
+  UPDATE chaos_held SET dropped = 1 WHERE seq IN
+    (SELECT seq FROM chaos_held WHERE lane = NEW.lane ORDER BY seq DESC LIMIT NEW.rows); END;
 """
 
 
@@ -51,6 +60,7 @@ class Journal:
     tally: Tally
     checkpoint: bytes | None
     missing: int  # numbers below the highest that no row has
+    untimed: int = 0  # rows that were dropped while they waited for a trusted clock
 
 
 def install(path: Path, owner: str) -> None:
@@ -92,8 +102,17 @@ def read(path: Path, owner: str) -> Journal:
                 for line in _lines(body)
                 if line not in known
             ]
-        highest = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'row'").fetchone()
-    return Journal(name, _in_order(rows), tally, checkpoint, (highest[0] if highest else 0) - count)
+        missing = _numbered(db, "row") - count
+        held = "SELECT (SELECT count(*) FROM chaos_held) + (SELECT count(*) FROM held)"
+        missing += _numbered(db, "held") - db.execute(held).fetchone()[0]
+        untimed = db.execute("SELECT count(*) FROM chaos_held WHERE dropped").fetchone()[0]
+    return Journal(name, _in_order(rows), tally, checkpoint, missing, untimed)
+
+
+def _numbered(db: sqlite3.Connection, table: str) -> int:
+    """The highest number that a row of a table has ever had."""
+    found = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+    return int(found[0]) if found else 0
 
 
 def _lines(body: bytes) -> list[str]:

@@ -58,7 +58,7 @@ def judge_ledger(
 
     An empty text is as good as none: no store tells them apart.
     """
-    verdict = Verdict(gateway)
+    verdict = Verdict(gateway, sealed=journal.untimed, dropped=journal.untimed)
     own = {(r.batch, r.text) for r in refused if r.gateway == gateway and r.spool == journal.spool}
     seen: set[Key] = set()
     twice, lost, wrong = [], [], []
@@ -155,11 +155,11 @@ def recompute(journal: Journal, loaded: LoadedSite) -> tuple[Compute, list[RowLi
     return compute, made
 
 
-def judge_computations(verdict: Verdict, journal: Journal, loaded: LoadedSite, stepped: bool) -> None:
+def judge_computations(verdict: Verdict, journal: Journal, loaded: LoadedSite, guesses: bool) -> None:
     """What the agent computed between its deaths is what one run over the same rows computes; so is its state.
 
     Args:
-        stepped: Its clock has been set wrong while it was trusted.
+        guesses: It has booted while its clock was set wrong: how long that took no clock can tell.
     """
     compute, made = recompute(journal, loaded)
     units = {row.kind for row in made} | set(wire.REVISED) | {"soc", "lock_trend"}
@@ -182,7 +182,7 @@ def judge_computations(verdict: Verdict, journal: Journal, loaded: LoadedSite, s
         now.restore({name: b64decode(text) for name, text in saved.items()})
         odd = [name for name, state in compute.states().items() if now.states()[name] != state]
         verdict.complain("states that differ from a recomputation's", odd)
-    _judge_energy(verdict, compute, ours, sealed, journal, stepped)
+    _judge_energy(verdict, compute, ours, sealed, journal, guesses)
 
 
 def _alike(ours: Fields, again: Fields) -> bool:
@@ -206,7 +206,7 @@ def _event(row: RowLine) -> tuple[object, ...]:
 
 def _judge_energy(
     verdict: Verdict, compute: Compute, minutes: Mapping[Key, Fields], sealed: Sequence[RowLine],
-    journal: Journal, stepped: bool,
+    journal: Journal, guesses: bool,
 ) -> None:  # fmt: skip
     """Of each meter: its minutes, and those still open, add up to what its register moved, to the Wh."""
     for name, unit in compute._units.items():
@@ -223,7 +223,7 @@ def _judge_energy(
         moved_wh = readings[-1][1] - readings[0][1] if readings else 0
         epochs = {int(f["epoch"]) for f in own}
         verdict.figures[f"{device} Wh"] = moved_wh
-        if stepped and len(epochs) > 1:  # time stood still while energy flowed: told as such, and not counted
+        if guesses and len(epochs) > 1:  # time stood still while energy flowed: told as such, and not counted
             codes = {
                 row.tags["code"] for row in sealed if row.kind == "event" and row.tags.get("device") == device
             }

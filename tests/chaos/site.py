@@ -16,6 +16,7 @@ MAX_GAP_S = 90.0  # a second and a half of real time: shorter than any start of 
 START = "2027-06-01T00:00:00Z"
 START_NS = int(datetime.fromisoformat(START).timestamp()) * 10**9
 STEP_S = 3600.0  # by which a clock is set wrong
+FOREVER_S = 86_400.0  # longer than any run
 BERTHS, LOCKS = 5, 4
 SHIPS = ("AURELIE", "BELLE ETOILE", "CAP GRISET", "DUNE BLANCHE", "ESTRAN")
 SHARE = {  # which gateway reads which plants

@@ -30,6 +30,7 @@ LEAD_NS = 500_000_000
 WORKERS = ("ingest-1", "ingest-2")
 AGENT_RESTART_S = 1.0 + site.MAX_GAP_S / site.SPEED  # a death that no meter's power bridges
 FEW_ROWS = 500  # that are on their way at any time
+ANSWER_S = 120.0  # of the simulator, on a busy machine
 MOST_STARTS = 500  # of one process: it is not to die by itself again and again
 BROKER = """\
 user {user}
@@ -84,6 +85,7 @@ class Child:
     def kill(self) -> None:
         """At once, as the kernel does when memory is out."""
         if self._process is not None and self.alive():
+            self._killed_ns = time.monotonic_ns()  # the supervisor may look in between
             self._process.kill()
             self._process.wait()
             self._killed_ns = time.monotonic_ns()
@@ -149,6 +151,8 @@ class Gateway:
         self.tls = name in site.SPOKEN_TLS
         self.clock: dict[str, object] = {}  # what is wrong with it; see edge.clock.SimulatedClock
         self.stepped = False  # its clock has been set wrong while it was trusted
+        self.wrong_until_s = 0.0  # monotonic: its clock was wrong, and nobody may have noted yet that it is right
+        self.guesses = False  # it has booted meanwhile: how long that took no clock can tell
         self.uplink: MqttProxy
         self.agent: Child
 
@@ -287,9 +291,10 @@ class System:
 
     async def ask(self, **request: object) -> dict[str, object]:
         """One question to the simulator's control port."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.control, limit=2**24)
-        writer.write(json.dumps(request).encode() + b"\n")
-        answer: dict[str, object] = json.loads(await reader.readline())
+        async with asyncio.timeout(ANSWER_S):
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.control, limit=2**24)
+            writer.write(json.dumps(request).encode() + b"\n")
+            answer: dict[str, object] = json.loads(await reader.readline())
         writer.close()
         assert "error" not in answer, answer
         return answer

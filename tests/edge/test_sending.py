@@ -204,3 +204,19 @@ async def test_the_backlog_keeps_its_pace_and_new_rows_do_not_wait(tmp_path: Pat
     await site.sender.turn()
     assert site.line.take() == [f"live {5 * ROWS_IN_BATCH}"]
     await site.disk.close()
+
+
+async def test_a_stop_sends_what_would_have_been_collected_for_a_fuller_batch(tmp_path: Path) -> None:
+    site = Site(tmp_path, window=16, collect_s=60.0)
+    await site.rows(1)  # goes at once; the next batch is due in a minute
+    await site.sender.turn()
+    await site.rows(5)
+    await site.rows(2, "detail")
+    await site.sender.turn()
+    await site.confirm()
+    assert await site.waiting() > 0
+    site.sender.hurry()
+    await site.sender.turn()
+    await site.confirm()
+    assert await site.waiting() == 0
+    await site.disk.close()

@@ -9,6 +9,7 @@ from edge_rows import NS, START_NS, a_call, row
 
 from drivers.row import Row
 from edge import wire
+from edge.clock import Anchor
 from edge.config import LoadedSite
 from edge.disk import Disk
 from edge.pipeline import Pipeline
@@ -54,7 +55,10 @@ class Machine:
     def settle(self) -> None:
         self.known = True
 
-    def not_before(self, t_ns: int) -> None:
+    def anchor(self) -> Anchor:
+        return Anchor(self.boot, self._mono_ns, self.now_ns())
+
+    def go_on(self, anchor: Anchor | None, t_ns: int) -> None:
         pass
 
     def take_step_s(self) -> float:

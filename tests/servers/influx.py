@@ -14,7 +14,7 @@ from typing import Any, Self
 from processes import free_port
 
 ORG, TOKEN = "port", "test-token-that-opens-nothing-else"
-READY_S = 30.0
+READY_S = 120.0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Self
 
 from processes import free_port
 
-READY_S = 10.0
+READY_S = 60.0
 
 
 class Mosquitto:
@@ -77,4 +77,4 @@ class Mosquitto:
     def _end(self, signum: int) -> None:
         if self._child is not None and self._child.poll() is None:
             self._child.send_signal(signum)
-            self._child.wait(10)
+            self._child.wait(READY_S)

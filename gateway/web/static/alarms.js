@@ -74,16 +74,16 @@ function detail(alarm) {
 }
 
 /** Alarms as a table; nothing at all is said as well. */
-export function alarmTable(alarms) {
+export function alarmTable(alarms, where = true) {
   if (!alarms.length) return h("p", { class: "calm" }, t("alarm.none"));
   return h("table", { class: "alarms" },
-    h("thead", {}, h("tr", {}, ["state", "where", "what", "since", "do"].map((c) => h("th", { scope: "col" }, t(`alarm.col.${c}`))))),
+    h("thead", {}, h("tr", {}, ["state", where ? "where" : null, "what", "since", MAY ? "do" : null].filter(Boolean).map((c) => h("th", { scope: "col" }, t(`alarm.col.${c}`))))),
     h("tbody", {}, alarms.map((alarm) => h("tr", { class: `${alarm.state} ${alarm.priority}` },
       h("td", {}, h("span", { class: "badge" }, t(`alarm.priority.${alarm.priority}`)), " ", t(`alarm.state.${alarm.state}`)),
-      h("td", {}, link(alarm), h("span", { class: "detail" }, alarm.site)),
+      where ? h("td", { class: "nowrap" }, link(alarm), h("span", { class: "detail" }, alarm.site)) : null,
       h("td", {}, alarm.text[lang], h("span", { class: "detail" }, detail(alarm))),
-      h("td", {}, when(alarm.since_ms, alarm.uncertain_ms, alarm.site), alarm.times > 1 ? h("span", { class: "detail" }, t("alarm.times", { n: alarm.times })) : null),
-      h("td", {}, actions(alarm))))));
+      h("td", { class: "nowrap" }, when(alarm.since_ms, alarm.uncertain_ms, alarm.site), alarm.times > 1 ? h("span", { class: "detail" }, t("alarm.times", { n: alarm.times })) : null),
+      MAY ? h("td", {}, actions(alarm)) : null))));
 }
 
 const GROUPED_FROM = 12; // more of one kind than that are one line that opens
@@ -112,7 +112,8 @@ export function alarmsView(root) {
   function draw() {
     flood.textContent = state.rate > 10 ? t("alarm.flood", { n: state.rate }) : t("alarm.rate", { n: state.rate });
     flood.className = state.rate > 10 ? "flood" : "calm";
-    show(list, grouped(state.alarms));
+    const more = state.alarmsInAll - state.alarms.length;
+    show(list, grouped(state.alarms), more > 0 ? h("p", { class: "flood" }, t("overview.more", { n: more })) : null);
     const mark = JSON.stringify(state.alarms.map((a) => [a.state, a.since_ms]));
     if (mark !== marked) {
       marked = mark;

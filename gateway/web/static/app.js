@@ -1,8 +1,12 @@
 // The page: what is at which address, the frame around it, and what holds for all of it.
 
 import { alarmsView } from "./alarms.js";
+import { berthView } from "./berth.js";
 import { ask, h, instant, lang, me, number, show, t, wall } from "./dom.js";
-import { berthView, historyView, lockView, overviewView } from "./places.js";
+import { historyView } from "./history.js";
+import { lockView } from "./lock.js";
+import { overviewView } from "./overview.js";
+import { soundButton, soundFor } from "./sound.js";
 import { begin, now, onChange, state } from "./state.js";
 
 const app = document.getElementById("app");
@@ -34,7 +38,7 @@ function header() {
     h("nav", { "aria-label": t("nav.title") }, h("a", { href: "/", class: "brand" }, "bollard"), h("a", { href: "/" }, t("nav.overview")),
       h("a", { href: "/alarms" }, t("nav.alarms"), " ", badge), h("a", { href: "/reports" }, t("nav.reports")),
       me.role === "admin" ? h("a", { href: "/audit" }, t("nav.audit")) : null),
-    h("div", { class: "row" }, clock, theme, tongue, h("span", { class: "who" }, `${me.name} (${t(`role.${me.role}`)})`),
+    h("div", { class: "row" }, clock, soundButton(), theme, tongue, h("span", { class: "who" }, `${me.name} (${t(`role.${me.role}`)})`),
       h("form", { method: "post", action: "/logout" }, h("button", { class: "quiet" }, t("logout")))));
 }
 
@@ -96,13 +100,16 @@ function frame() {
     simulated ? h("p", { class: "simulation" }, t("simulation")) : null,
     state.linked ? null : h("p", { class: "fault" }, t("banner.unlinked")),
     state.linked && !state.broker ? h("p", { class: "fault" }, t("banner.broker")) : null,
-    state.linked && state.problem ? h("p", { class: "fault" }, t("banner.book")) : null);
+    state.linked && state.problem ? h("p", { class: "fault" }, t("banner.book")) : null,
+    state.linked && state.unsent ? h("p", { class: "fault" }, t("banner.unsent")) : null);
   clock.textContent = state.nowMs ? instant(Math.floor(now() / 1000) * 1000, state.sites[0]?.timezone ?? "Europe/Paris") : "";
-  const asking = state.alarms.filter((a) => ["unacknowledged", "returned"].includes(a.state)).length;
-  badge.textContent = asking ? String(asking) : "";
-  badge.hidden = !asking;
+  const { asking } = state;
+  if (state.nowMs) soundFor(state.alarms);
+  badge.textContent = String(asking);
+  badge.classList.toggle("none", !asking); // keeps its place: the frame must not move either
 }
 
+document.body.classList.toggle("onwall", wall);
 app.replaceChildren(wall ? "" : header(), banner, main, h("footer", { class: "standing" }, t("standing")));
 onChange(frame);
 setInterval(frame, 1000);

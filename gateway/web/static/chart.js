@@ -2,7 +2,8 @@
 
 import { number, s, t } from "./dom.js";
 
-const W = 900, H = 260, LEFT = 64, RIGHT = 150, TOP = 14, BOTTOM = 28;
+const W = innerWidth > 1000 ? 1400 : 800, H = 300, // so that its letters are those of the page
+  LEFT = 64, RIGHT = 150, TOP = 14, BOTTOM = 28;
 
 function ticks(low, high, most) {
   const raw = (high - low) / most || 1;

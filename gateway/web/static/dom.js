@@ -15,7 +15,7 @@ export const has = (key) => words["web." + key] !== undefined;
 function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes ?? {})) {
     if (value === null || value === undefined || value === false) continue;
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    if (name.startsWith("on")) element[name] = value; // a property, so that `show` can hand it on
     else element.setAttribute(name, value === true ? "" : value);
   }
   for (const child of children.flat(Infinity)) {
@@ -62,12 +62,29 @@ export function instant(ms, zone, nowMs) {
   return nowMs !== undefined && day(ms) === day(nowMs) ? clock : `${day(ms)} ${clock}`;
 }
 
-/** Put new children where the old ones were, but leave alone what has not changed. */
+const HANDLERS = ["onclick", "onchange", "onsubmit"];
+
+/** Make one node like another, so that focus, a finger that is down and what is open stay where they are. */
+function become(node, made) {
+  if (node.nodeName !== made.nodeName) return node.replaceWith(made);
+  if (node.nodeType === Node.TEXT_NODE) {
+    if (node.data !== made.data) node.data = made.data;
+    return undefined;
+  }
+  for (const { name } of [...node.attributes]) if (!made.hasAttribute(name) && name !== "open") node.removeAttribute(name);
+  for (const { name, value } of made.attributes) if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+  for (const name of HANDLERS) if (node[name] !== made[name]) node[name] = made[name];
+  const children = [...made.childNodes];
+  while (node.childNodes.length > children.length) node.lastChild.remove();
+  children.forEach((child, i) => (i < node.childNodes.length ? become(node.childNodes[i], child) : node.append(child)));
+  return undefined;
+}
+
+/** Put new children where the old ones were; what has not changed is left alone. */
 export function show(parent, ...children) {
-  const made = fill(document.createElement("div"), {}, children);
-  const same = parent.childNodes.length === made.childNodes.length &&
-    [...parent.childNodes].every((node, i) => node.isEqualNode(made.childNodes[i]));
-  if (!same) parent.replaceChildren(...made.childNodes);
+  const made = parent.cloneNode(false);
+  for (const name of HANDLERS) made[name] = parent[name];
+  become(parent, fill(made, {}, children));
 }
 
 export async function ask(path, query = {}) {
@@ -75,7 +92,7 @@ export async function ask(path, query = {}) {
   const reply = await fetch(`/api/1/${path}?${text}`);
   if (reply.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname)}`);
   const said = await reply.json();
-  if (!reply.ok) throw new Error(said.error);
+  if (!reply.ok) throw new Error(reply.status === 503 ? t("banner.store") : said.error);
   return said;
 }
 

@@ -1,101 +1,59 @@
-// The overview, a lock, a berth: what a supervisor looks at.
+// What pages of several kinds show: age, link, mode, phase, the PLC's journal.
 
-import { alarmTable, when } from "./alarms.js";
-import { chart } from "./chart.js";
-import { ask, duration, h, has, instant, lang, locale, number, percent, quantity, show, t, wattHours, watts } from "./dom.js";
-import { alarmsOf, code, declared, deviceOf, gatewayOf, now, onChange, siteOf, state, value } from "./state.js";
-import { headOf, partsOf, synoptic } from "./synoptic.js";
+import { when } from "./alarms.js";
+import { duration, h, has, instant, number, percent, quantity, t } from "./dom.js";
+import { code, deviceOf, gatewayOf, now, value } from "./state.js";
 
-const HOUR = 3600e3;
-const MODES = { LOCAL: "local", REMOTE: "remote", MAINTENANCE: "maintenance", AUTO: "auto" };
+export const HOUR = 3600e3;
+export const MODES = { LOCAL: "local", REMOTE: "remote", MAINTENANCE: "maintenance", AUTO: "auto" };
 
-/** "il y a 12 s", and a class that greys all that is old. */
-function age(device) {
-  if (!device || device.why === "never") return t("age.never");
-  const seconds = (now() - device.t_ms) / 1000;
-  return device.stale ? t("age.stale", { for: duration(seconds) }) : t("age.fresh", { ago: duration(seconds) });
+/** "il y a 12 s", with the instant of the newest row for programs. */
+export function age(device) {
+  if (!device || device.why === "never") return h("span", {}, t("age.never"));
+  const told = duration((now() - device.t_ms) / 1000);
+  return h("time", { datetime: new Date(device.t_ms).toISOString() }, device.stale ? t("age.stale", { for: told }) : t("age.fresh", { ago: told }));
 }
 
-function mode(site, name) {
+export function mode(site, name) {
   const seen = code(site, name, "mode");
   return seen === null ? t("unknown") : t(`mode.${MODES[seen] ?? "other"}`);
 }
 
-function phase(site, name) {
+export function phase(site, name) {
   const row = deviceOf(site, name)?.computed.lock_phase;
   if (!row) return { word: t("phase.unknown"), key: "unknown", sinceMs: null };
   return { word: t(`phase.${row.phase}`), key: row.phase, sinceMs: row.since_ms ?? row.t_ms, direction: row.direction };
 }
 
-const worst = (alarms) =>
-  ["high", "medium", "low"].find((p) => alarms.some((a) => a.priority === p && ["unacknowledged", "acknowledged"].includes(a.state))) ?? "none";
-const open = (alarms) => alarms.filter((a) => ["unacknowledged", "returned"].includes(a.state)).length;
+/** Parts of a lock that an alarm names, as long as its cause is there. */
+export const oddParts = (alarms) => alarms.filter((a) => a.active && a.state !== "suppressed").flatMap((a) => a.parts);
 
-function tileFrame(kind, site, name, names, device, body) {
-  const alarms = alarmsOf(site, ...names);
-  const count = open(alarms);
-  return h("a", { href: `/${kind}/${site}/${name}`, class: `tile ${kind} alarm-${worst(alarms)}${!device || device.stale ? " stale" : ""}` },
-    h("div", { class: "tile-head" }, h("strong", {}, name), count ? h("span", { class: "badge" }, t("alarm.count", { n: count })) : null),
-    body, h("div", { class: "age" }, age(device)));
+/** How the link to a PLC is: its round trip, or that requests fail. */
+export function linkQuality(device) {
+  const row = device?.computed.link;
+  if (!row) return h("span", { class: "link" }, t("link.short_unknown"));
+  const errors = (row.errors_unreachable ?? 0) + (row.errors_refused ?? 0) + (row.errors_rejected ?? 0);
+  return errors ? h("span", { class: "link slow" }, t("link.short_errors", { n: number(errors) }))
+    : h("span", { class: "link" }, t("link.short_good", { ms: number(row.round_trip_ms) }));
 }
 
-function lockTile(site, device) {
-  const now_ = deviceOf(site.name, device.name);
-  const at = phase(site.name, device.name);
-  return tileFrame("lock", site.name, device.name, [device.name], now_, [
-    synoptic(site.name, device.name, device.points, true),
-    h("div", { class: "facts" }, h("span", { class: "phase" }, at.word),
-      h("span", { class: value(site.name, device.name, "mode") === 2 ? "mode maintenance" : "mode" }, mode(site.name, device.name)))]);
+export const STATES = (site, charger) => code(site, charger, "state");
+export const stateWord = (seen) => (seen === null ? t("unknown") : t(`charger.${seen.toLowerCase()}`));
+
+/** The BMS's own figure as a fraction: some send percent. */
+export function bmsSoc(site, battery) {
+  const bms = value(site, battery, "soc_bms");
+  return typeof bms === "number" ? bms / (bms > 1.5 ? 100 : 1) : null;
 }
 
-const STATES = (site, charger) => code(site, charger, "state");
-const stateWord = (seen) => (seen === null ? t("unknown") : t(`charger.${seen.toLowerCase()}`));
-
-function berthTile(site, berth) {
-  const device = deviceOf(site.name, berth.charger ?? berth.meter);
-  const power = value(site.name, berth.charger, "power_w") ?? value(site.name, berth.meter, "power_w");
-  const limit = value(site.name, berth.charger, "limit_w");
-  const soc = deviceOf(site.name, berth.battery)?.computed.soc?.soc;
-  return tileFrame("berth", site.name, berth.name, [berth.charger, berth.meter, berth.battery].filter(Boolean), device, [
-    h("div", { class: "facts" }, h("span", { class: "phase" }, stateWord(STATES(site.name, berth.charger))),
-      h("span", { class: "vessel" }, device?.vessel && device.vessel !== "unknown" ? device.vessel : "")),
-    h("div", { class: "big" }, watts(power)), bar(power, limit, t("berth.limit", { limit: watts(limit) })),
-    h("div", { class: "facts" }, h("span", {}, `${t("soc.short")} ${percent(soc)}`))]);
-}
-
-function bar(part, whole, label) {
+export function bar(part, whole, label) {
   const share = typeof part === "number" && whole ? Math.max(0, Math.min(1, part / whole)) : 0;
   return h("progress", { value: share, max: 1, "aria-label": label, title: label });
 }
 
-export function overviewView(root, { wallDisplay = false } = {}) {
-  const strip = h("section", { class: "strip", "aria-label": t("overview.attention"), "aria-live": "polite" });
-  const tiles = h("section", { class: wallDisplay ? "tiles wall" : "tiles" });
-  root.append(h("h1", { class: wallDisplay ? "hidden" : null }, t("overview.title")), strip, tiles);
-  function draw() {
-    const asking = state.alarms.filter((a) => ["unacknowledged", "returned"].includes(a.state));
-    show(strip, asking.length
-      ? [h("ul", {}, asking.slice(0, 5).map((a) => h("li", { class: a.priority },
-        h("span", { class: "badge" }, t(`alarm.priority.${a.priority}`)), " ", h("strong", {}, a.device), " ", a.text[lang], " ",
-        h("span", { class: "detail" }, when(a.since_ms, a.uncertain_ms, a.site))))),
-      asking.length > 5 ? h("a", { href: "/alarms" }, t("overview.more", { n: asking.length - 5 })) : null]
-      : h("p", { class: "calm" }, t("overview.calm")));
-    show(tiles, state.sites.length ? state.sites.map((site) => {
-      const locks = site.devices.filter((d) => d.kind === "lock");
-      return h("div", { class: "site" }, h("h2", {}, site.name),
-        locks.length ? h("div", { class: "grid" }, locks.map((d) => lockTile(site, d))) : null,
-        site.berths.length ? h("div", { class: "grid" }, site.berths.map((b) => berthTile(site, b))) : null);
-    }) : h("p", { class: "calm" }, t("overview.nothing")));
-  }
-  draw();
-  const timer = setInterval(draw, 1000);
-  const off = onChange(draw);
-  return () => { clearInterval(timer); off(); };
-}
+export const fact = (name, told, extra) => h("div", { class: "fact" }, h("dt", {}, name), h("dd", { class: extra }, told));
 
-const fact = (name, told, extra) => h("div", { class: "fact" }, h("dt", {}, name), h("dd", { class: extra }, told));
-
-function linkFacts(site, device) {
+export function linkFacts(site, device) {
   const at = deviceOf(site.name, device.name), gateway = gatewayOf(site.name, device.gateway);
   const row = at?.computed.link;
   return h("dl", { class: "facts-list" },
@@ -108,231 +66,14 @@ function linkFacts(site, device) {
     fact(t("link.clock"), gateway ? (gateway.clock_trusted ? t("link.trusted") : t("link.untrusted")) : t("unknown")));
 }
 
-function median(values) {
-  const known = values.filter((v) => typeof v === "number").sort((a, b) => a - b);
-  return known.length ? known[Math.floor(known.length / 2)] : null;
-}
-const PHASE_FIELD = { entry: "entry_s", closing: "closing_s", levelling: "levelling_s", opening: "opening_s", exit: "exit_s" };
+export const bitName = (text) => (has(`bit.${text}`) ? t(`bit.${text}`) : text);
 
-function phaseFacts(site, device, lockages) {
-  const at = phase(site.name, device.name);
-  const field = PHASE_FIELD[at.key];
-  const usual = field ? median(lockages.filter((l) => !at.direction || l.direction === at.direction).map((l) => l[field])) : null;
-  const elapsed = at.sinceMs ? (now() - at.sinceMs) / 1000 : null;
-  const up = value(site.name, device.name, "level_upstream_m"), down = value(site.name, device.name, "level_downstream_m");
-  const chamber = value(site.name, device.name, "level_chamber_m");
-  const gap = (a, b) => (a === null || b === null ? t("unknown") : quantity(Math.abs(a - b), "m", 2));
-  return h("dl", { class: "facts-list" },
-    fact(t("phase.title"), at.word, usual && elapsed > 2 * usual ? "slow" : null),
-    fact(t("phase.elapsed"), duration(elapsed)), fact(t("phase.usual"), duration(usual)),
-    fact(t("mode.title"), mode(site.name, device.name)),
-    fact(t("level.head_up"), gap(up, chamber)), fact(t("level.head_down"), gap(chamber, down)),
-    fact(t("level.datum"), device.lock?.datum || t("unknown")),
-    fact(t("pump"), watts(value(site.name, device.name, "pump_power_w"))),
-    fact(t("estop.title"), value(site.name, device.name, "estop") === null ? t("unknown") : value(site.name, device.name, "estop") ? t("estop.on") : t("estop.off")));
-}
-
-function lockageTable(site, rows) {
-  if (!rows.length) return h("p", { class: "calm" }, t("lockage.none"));
-  return h("table", {}, h("thead", {}, h("tr", {}, ["start", "direction", "lasted", "vessel", "volume", "complete"].map((c) => h("th", { scope: "col" }, t(`lockage.${c}`))))),
-    h("tbody", {}, rows.slice(0, 12).map((r) => h("tr", {}, h("td", {}, instant(r.start_ms, site.timezone, now())),
-      h("td", {}, t(`direction.${r.direction}`)), h("td", {}, duration((r.end_ms - r.start_ms) / 1000)),
-      h("td", {}, r.false_lockage ? t("lockage.false") : t("lockage.boat")), h("td", {}, quantity(r.volume_m3, "m³")),
-      h("td", {}, r.complete ? t("yes") : t("lockage.partial"))))));
-}
-
-function health(rows) {
-  const newest = new Map();
-  for (const row of rows) if (!newest.has(`${row.code}/${row.point}`)) newest.set(`${row.code}/${row.point}`, row);
-  if (!newest.size) return h("p", { class: "calm" }, t("health.none"));
-  return h("table", {}, h("thead", {}, h("tr", {}, ["what", "mean", "reference", "drift"].map((c) => h("th", { scope: "col" }, t(`health.${c}`))))),
-    h("tbody", {}, [...newest.values()].map((r) => h("tr", { class: r.drifted ? "drifted" : null },
-      h("td", {}, `${t(`health.${r.code}`)} ${r.point ?? ""}`), h("td", {}, number(r.mean, 3)), h("td", {}, number(r.reference, 3)),
-      h("td", {}, r.drifted ? t("health.drifted") : t("health.steady"))))));
-}
-
-/** The edge's reason in the page's language; one that this version does not know stays as it is. */
-function reason(why) {
-  const what = /^no signal for (.+)$/.exec(why)?.[1];
-  const key = what ? "why.no_signal_for" : `why.${why.replaceAll(" ", "_")}`;
-  return has(key) ? t(key, { what }) : why;
-}
-
-function rulesList(rules) {
-  const unfed = Object.entries(rules?.not_evaluated ?? {});
-  if (!unfed.length) return h("p", { class: "calm" }, t("rules.all"));
-  return h("ul", {}, unfed.map(([rule, why]) => h("li", {}, h("strong", {}, t(`code.lock_${rule}`)), ` : ${reason(why)}`)));
-}
-
-function signals(site, device) {
-  const at = deviceOf(site.name, device.name);
-  return h("details", {}, h("summary", {}, t("signals.title")), h("table", {}, h("tbody", {}, device.points.map((p) => {
-    const r = at?.readings[p.name];
-    const told = !r || r[0] === null ? "—" : p.codes?.[r[0]] ?? (typeof r[0] === "number" ? `${number(r[0], p.type === "float" ? 3 : 0)} ${p.unit}` : r[0]);
-    return h("tr", { class: r && r[1] !== "good" ? "doubt" : null }, h("td", {}, p[lang] || p.name), h("td", {}, told),
-      h("td", {}, r ? t(`quality.${r[1]}`) : t("quality.not_scanned")), h("td", {}, r ? instant(r[2], site.timezone, now()) : ""));
-  }))));
-}
-
-const LEVELS = ["level_upstream_m", "level_chamber_m", "level_downstream_m"];
-
-export function lockView(root, siteName, name) {
-  const parts = Object.fromEntries(["head", "drawing", "facts", "alarms", "link", "health", "lockages", "rules", "signals"].map((n) => [n, h("section", { class: n })]));
-  const trend = h("section", { class: "trend" });
-  root.append(parts.head, parts.drawing, h("div", { class: "columns" }, parts.facts, parts.alarms), trend,
-    h("div", { class: "columns" }, h("div", {}, h("h2", {}, t("lockage.title")), parts.lockages), h("div", {}, h("h2", {}, t("health.title")), parts.health)),
-    h("div", { class: "columns" }, h("div", {}, h("h2", {}, t("link.title")), parts.link), h("div", {}, h("h2", {}, t("rules.title")), parts.rules)), parts.signals);
-  let lockages = [], trends = [];
-  function draw() {
-    const site = siteOf(siteName), device = declared(siteName, name), at = deviceOf(siteName, name);
-    if (!site || !device) return show(parts.head, h("h1", {}, name), h("p", { class: "wrong" }, t("gone")));
-    root.classList.toggle("stale", !at || at.stale);
-    show(parts.head, h("h1", {}, name), h("p", { class: "age" }, age(at)));
-    show(parts.drawing, synoptic(siteName, name, device.points));
-    show(parts.facts, phaseFacts(site, device, lockages));
-    show(parts.alarms, alarmTable(alarmsOf(siteName, name)));
-    show(parts.link, linkFacts(site, device));
-    show(parts.lockages, lockageTable(site, lockages));
-    show(parts.health, health(trends));
-    show(parts.rules, rulesList(device.rules));
-    if (!parts.signals.querySelector("details[open]:focus-within")) {
-      const wasOpen = parts.signals.querySelector("details")?.open;
-      show(parts.signals, signals(site, device));
-      if (wasOpen) parts.signals.querySelector("details").open = true;
-    }
-  }
-  async function read() {
-    const query = { site: siteName, device: name };
-    [lockages, trends] = (await Promise.all([ask("lockages", { ...query, most: 60 }), ask("trends", { ...query, most: 300 })])).map((r) => r.rows);
-  }
-  const stop = historyPanel(trend, siteName, name, LEVELS, "m", 6 * HOUR);
-  const again = () => read().catch(() => {}).then(draw);
-  again();
-  const timers = [setInterval(draw, 1000), setInterval(again, 15000)];
-  const off = onChange(draw);
-  return () => { timers.forEach(clearInterval); off(); stop(); };
-}
-
-function berthFacts(site, berth) {
-  const charger = (point) => value(site.name, berth.charger, point);
-  const meter = (point) => value(site.name, berth.meter, point);
-  const battery = deviceOf(site.name, berth.battery), soc = battery?.computed.soc;
-  const power = meter("power_w") ?? charger("power_w"), limit = charger("limit_w");
-  const bms = value(site.name, berth.battery, "soc_bms");
-  const seen = STATES(site.name, berth.charger);
-  const vessel = deviceOf(site.name, berth.charger)?.vessel;
-  return [
-    h("div", { class: "big-row" }, h("div", {}, h("div", { class: "big" }, watts(power)), bar(power, limit, t("berth.limit", { limit: watts(limit) })), h("small", {}, t("berth.limit", { limit: watts(limit) }))),
-      h("div", {}, h("div", { class: "big" }, percent(soc?.soc)), h("small", {}, soc ? t("soc.interval", { low: percent(soc.soc_low), high: percent(soc.soc_high) }) : t("soc.none"), h("br"), t("soc.indicative")))),
-    h("dl", { class: "facts-list" },
-      fact(t("berth.state"), stateWord(seen)), fact(t("berth.vessel"), vessel && vessel !== "unknown" ? vessel : t("berth.no_vessel")),
-      fact(t("berth.energy"), wattHours(charger("session_energy_wh"))),
-      fact(t("soc.bms"), percent(typeof bms === "number" ? bms / (bms > 1.5 ? 100 : 1) : null)),
-      fact(t("soc.to_target"), soc?.to_target_s !== undefined ? t("soc.at_target", { time: duration(soc.to_target_s), target: percent(soc.target_soc) }) : t("unknown")),
-      fact(t("soc.capacity"), wattHours(soc?.capacity_wh)),
-      fact(t("berth.setpoint"), watts(charger("setpoint_w"))), fact(t("berth.plug"), quantity(charger("plug_temp_c"), "°C", 0)),
-      fact(t("berth.index"), wattHours(meter("energy_import_total_wh"))))];
-}
-
-function windowFacts(minutes, startMs) {
-  const here = minutes.filter((m) => m.t_ms >= startMs);
-  const wh = here.reduce((sum, m) => sum + (m.import_wh ?? 0), 0), covered = here.reduce((sum, m) => sum + (m.covered_s ?? 0), 0);
-  return h("dl", { class: "facts-list" }, fact(t("berth.window"), covered ? watts((wh * 3600) / covered) : t("unknown")),
-    fact(t("berth.window_covered"), duration(covered)));
-}
-
-function callTable(site, rows) {
-  if (!rows.length) return h("p", { class: "calm" }, t("call.none"));
-  return h("table", {}, h("thead", {}, h("tr", {}, ["start", "vessel", "lasted", "energy", "peak", "soc"].map((c) => h("th", { scope: "col" }, t(`call.${c}`))))),
-    h("tbody", {}, rows.slice(0, 12).map((r) => h("tr", {}, h("td", {}, instant(r.start_ms, site.timezone, now())), h("td", {}, r.vessel ?? "—"),
-      h("td", {}, duration((r.end_ms - r.start_ms) / 1000)), h("td", {}, wattHours(r.energy_wh)), h("td", {}, watts(r.peak_power_w)),
-      h("td", {}, `${percent(r.soc_start)} → ${percent(r.soc_end)}`)))));
-}
-
-export function berthView(root, siteName, name) {
-  const parts = Object.fromEntries(["head", "facts", "alarms", "link", "calls", "window"].map((n) => [n, h("section", { class: n })]));
-  const trend = h("section", { class: "trend" });
-  root.append(parts.head, h("div", { class: "columns" }, h("div", {}, parts.facts, parts.window), parts.alarms), trend,
-    h("div", { class: "columns" }, h("div", {}, h("h2", {}, t("call.title")), parts.calls), h("div", {}, h("h2", {}, t("link.title")), parts.link)));
-  let calls = [], minutes = [], stop = null;
-  const berthOf = () => siteOf(siteName)?.berths.find((b) => b.name === name);
-  function draw() {
-    const site = siteOf(siteName), berth = berthOf();
-    if (!site || !berth) return show(parts.head, h("h1", {}, name), h("p", { class: "wrong" }, t("gone")));
-    const at = deviceOf(siteName, berth.charger ?? berth.meter);
-    root.classList.toggle("stale", !at || at.stale);
-    show(parts.head, h("h1", {}, name), h("p", { class: "age" }, age(at)));
-    show(parts.facts, berthFacts(site, berth));
-    show(parts.window, windowFacts(minutes, Math.floor(now() / 600e3) * 600e3));
-    show(parts.alarms, alarmTable(alarmsOf(siteName, berth.charger, berth.meter, berth.battery)));
-    show(parts.calls, callTable(site, calls));
-    show(parts.link, [berth.charger, berth.meter, berth.battery].filter((n) => n && declared(siteName, n)).map((n) => [h("h3", {}, n), linkFacts(site, declared(siteName, n))]));
-    if (!stop && (berth.meter || berth.charger)) stop = historyPanel(trend, siteName, berth.meter ?? berth.charger, ["power_w"], "MW", 6 * HOUR, 1e-6);
-  }
-  async function read() {
-    const berth = berthOf();
-    if (!berth || !state.nowMs) return;
-    calls = (await ask("sessions", { site: siteName, device: berth.charger ?? berth.meter, most: 30, start_ms: Math.floor(now() - 30 * 24 * HOUR) })).rows;
-    if (berth.meter) minutes = (await ask("minutes", { site: siteName, device: berth.meter, most: 15, start_ms: Math.floor(now() - 900e3) })).rows;
-  }
-  const again = () => read().catch(() => {}).then(draw);
-  again();
-  const timers = [setInterval(draw, 1000), setInterval(again, 15000)];
-  const off = onChange(draw);
-  return () => { timers.forEach(clearInterval); off(); stop?.(); };
-}
-
-const SPANS = [[HOUR, "1 h"], [6 * HOUR, "6 h"], [24 * HOUR, "24 h"], [7 * 24 * HOUR, "7 d"], [31 * 24 * HOUR, "31 d"], [366 * 24 * HOUR, "1 y"]];
-
-/** Curves with a choice of span, steps back and forth, and CSV of what is shown. */
-function historyPanel(root, site, device, fields, unit, spanMs, scale = 1) {
-  let span = spanMs, back = 0;
-  const drawing = h("div", { class: "drawing" }), told = h("p", { class: "calm" });
-  const buttons = h("div", { class: "row", role: "group", "aria-label": t("history.span") }, SPANS.map(([ms, key]) =>
-    h("button", { class: "quiet", "aria-pressed": String(ms === span), onclick: (event) => {
-      span = ms; back = 0;
-      for (const b of event.target.parentNode.children) b.setAttribute("aria-pressed", String(b === event.target));
-      draw();
-    } }, t(`history.${key.replace(" ", "")}`))),
-  h("button", { class: "quiet", onclick: () => { back += 1; draw(); }, "aria-label": t("history.earlier") }, "◀"),
-  h("button", { class: "quiet", onclick: () => { back = Math.max(0, back - 1); draw(); }, "aria-label": t("history.later") }, "▶"),
-  h("a", { class: "button quiet", download: true, href: "#" }, "CSV"));
-  root.append(h("h2", {}, t("history.title")), buttons, drawing, told);
-  async function draw() {
-    if (!state.nowMs) return;
-    const stopMs = Math.round(now() - back * span), startMs = Math.round(stopMs - span);
-    const query = { site, device, fields: fields.join(","), start_ms: startMs, stop_ms: stopMs };
-    buttons.querySelector("a").href = `/api/1/history?${new URLSearchParams({ ...query, format: "csv" })}`;
-    try {
-      const said = await ask("history", { ...query, pixels: 800 });
-      const points = declared(site, device)?.points ?? [];
-      const named = said.curves.map((c) => ({ ...c, name: points.find((p) => p.name === c.field)?.[lang] ?? c.field }));
-      const zone = siteOf(site)?.timezone ?? "Europe/Paris";
-      drawing.replaceChildren(chart(named, { startMs, stopMs, unit, zone, lang: locale, scale, label: t("history.label", { device }), zeroBased: scale !== 1 }));
-      told.textContent = "";
-    } catch (error) {
-      told.textContent = error.message;
-    }
-  }
-  draw();
-  const first = onChange(() => { first(); draw(); }); // the first word of the server says what time it is
-  const timer = setInterval(() => { if (!back && span <= 24 * HOUR) draw(); }, 10000);
-  return () => { first(); clearInterval(timer); };
-}
-
-export function historyView(root, site, name) {
-  const device = declared(site, name);
-  root.append(h("h1", {}, name));
-  if (!device) { root.append(h("p", { class: "wrong" }, t("gone"))); return () => {}; }
-  const numeric = device.points.filter((p) => p.type !== "str");
-  const panel = h("section", { class: "trend" });
-  let stop = () => {};
-  const draw = (point) => {
-    stop();
-    panel.replaceChildren();
-    stop = historyPanel(panel, site, name, [point.name], point.unit, 6 * HOUR);
-  };
-  root.append(h("label", {}, t("history.point"), h("select", { onchange: (e) => draw(numeric[e.target.selectedIndex]) }, numeric.map((p) => h("option", {}, p[lang] || p.name)))), panel);
-  if (numeric.length) draw(numeric[0]);
-  return () => stop();
+export function plcTable(site, said) {
+  if (!said) return h("p", { class: "calm" }, t("reading"));
+  if (!said.words) return h("p", { class: "calm" }, t("plc.no_word"));
+  if (!said.rows.length) return h("p", { class: "calm" }, t("plc.none"));
+  const named = (r) => (r.text ? bitName(r.text) : t("plc.bit", r));
+  return h("table", { class: "plc" }, h("tbody", {}, said.rows.map((r) => h("tr", {},
+    h("td", {}, when(r.t_ms, r.uncertain_ms, site.name), r.order_known ? null : h("span", { class: "detail" }, t("plc.order"))),
+    h("td", {}, r.device), h("td", {}, named(r), h("span", { class: "detail" }, t("plc.bit", r))), h("td", {}, t(r.on ? "plc.on" : "plc.off"))))));
 }

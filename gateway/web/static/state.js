@@ -3,7 +3,7 @@
 import { ask } from "./dom.js";
 
 export const state = {
-  sites: [], devices: {}, gateways: {}, alarms: [], rate: 0, nowMs: 0, broker: true, problem: false, linked: false,
+  sites: [], groups: [], devices: {}, gateways: {}, alarms: [], alarmsInAll: 0, asking: 0, rate: 0, nowMs: 0, broker: true, problem: false, linked: false,
 };
 const listeners = new Set();
 let heardAt = 0; // of this browser's own clock
@@ -37,7 +37,7 @@ export function code(site, device, point) {
 }
 
 async function loadSites() {
-  state.sites = (await ask("sites")).sites;
+  ({ sites: state.sites, groups: state.groups } = await ask("sites"));
   changed();
 }
 
@@ -51,11 +51,14 @@ function take(said) {
   state.linked = true;
   state.broker = said.broker;
   state.problem = said.problem;
+  state.unsent = said.unsent;
   Object.assign(state.devices, said.devices);
   Object.assign(state.gateways, said.gateways);
   if (said.alarms) {
     state.alarms = said.alarms;
     state.rate = said.alarm_rate;
+    state.alarmsInAll = said.alarms_in_all;
+    state.asking = said.asking;
   }
   if (said.catalogues !== undefined) loadSites().catch(() => {}); // the stream says when the server is back
   lastMessage = performance.now();

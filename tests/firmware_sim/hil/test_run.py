@@ -20,7 +20,7 @@ METER = ("--kind", "meter", "--profile", "generic-meter", "--no-gateway")
 LOCK = ("--kind", "lock", "--profile", "generic-lock", "--no-gateway")
 
 
-def hil(out: Path, *args: str, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
+def hil(out: Path, *args: str, timeout_s: float = 240.0) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "gateway.cli", "hil", "run", "--out", str(out), "--lang", "en", *args]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL)
 

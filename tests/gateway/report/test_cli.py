@@ -168,7 +168,6 @@ def test_without_a_site_each_has_its_own_report(shore: Path, tmp_path: Path) -> 
     [
         (("2026", "--group", "nord"), "group 'nord' is not in the shore file; groups there: port. Add [[group]]"),
         (("2026", "--group", "port", "--site", "demo-port"), "give either --site or --group, not both"),
-        (("2026", "--site", "demo-port", "--final"), "a roll-up is never final"),
         (("2026", "--site", "demo-port", "--site", "demo-port"), "--site demo-port stands twice"),
         (("2026-Q3", "--site", "demo-port"), "period '2026-Q3' is no month, half-year or year"),
         ((), "give either a period, as in 2026-10, or --last-month"),

@@ -20,6 +20,7 @@ import pytest
 from servers.influx import TOKEN
 from typer.testing import CliRunner, Result
 
+from gateway.report import attach
 from gateway.report.cli import app
 from gateway.report.issue import Format, Issue, issue
 from gateway.report.verify import seal_path
@@ -175,6 +176,16 @@ def test_a_changed_pdf_is_told_and_its_data_found_all_the_same(shore: Path, tmp_
     assert result.exit_code == 1 and "not the file that bollard" in result.stdout
 
 
+def test_a_pdf_whose_files_another_zlib_packed_is_the_same(
+    shore: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as other:
+        other.setattr(attach, "LEVEL", 0)
+        make(shore, "--final", "--format", "pdf")
+    result = call("verify", tmp_path / "out" / f"{STEM}.fr.pdf", "--lang", "en")
+    assert result.exit_code == 0 and "byte by byte once its attachments are unpacked" in result.stdout
+
+
 def test_a_correction_since_is_named_with_its_row(shore: Path, demo: Any, tmp_path: Path, paris_ns: Any) -> None:
     make(shore, "--final", "--format", "json")
     demo.minutes(paris_ns("2026-10-14T08:05"), [777], rev="1000")
@@ -269,5 +280,12 @@ def test_what_is_no_report_is_said_to_be_none(tmp_path: Path) -> None:
 
 def test_every_finding_and_sentence_of_a_trace_exists_in_both_languages() -> None:
     for lang in ("fr", "en"):
-        for code in ("sealed", "seal_broken", "rows_differ", "figure_differs", "file_differs", "corrected"):
+        for code in (
+            "sealed",
+            "seal_broken",
+            "rows_differ",
+            "figure_differs",
+            "file_differs",
+            "file_packed_otherwise",
+        ):
             assert load_texts(lang).template(f"report.verify.{code}")

@@ -21,16 +21,20 @@ from gateway.perimeter import Company, Operator, Perimeter, Port
 from gateway.report.errors import NoData, WrongInput
 from gateway.report.figure import by_key
 from gateway.report.html import html_of
-from gateway.report.issue import Format
+from gateway.report.issue import Format, entry, issue, rows_name
 from gateway.report.markdown import markdown_of
 from gateway.report.model import build
 from gateway.report.options import Options
 from gateway.report.period import Period
 from gateway.report.publish import dictionary_csv, open_csv, open_figures
 from gateway.report.rollup import Rollup, roll_up
-from gateway.report.rollup_cli import chosen_sites
+from gateway.report.rollup_cli import chosen_sites, see_that_it_is_final
 from gateway.report.rollup_issue import RollupIssue
 from gateway.report.sections_rollup import compose_rollup
+from gateway.report.trace_rollup import trace_rollup
+from gateway.report.verify import read_report
+from gateway.report.verify_rollup import verify_rollup
+from gateway.report.words import PeriodWords
 from gateway.texts import load_texts
 
 MINUTE_NS = 60 * NS
@@ -251,6 +255,70 @@ def test_the_json_follows_its_published_schema(two: Any) -> None:
     jsonschema_rs.validator_for(schema).validate(data)
     assert (data["period"], data["sites"], data["complete"]) == ("2026-H2", ["east", "west"], False)
     assert data["missing"] == [{"site": "west", "month": "2026-11"}, {"site": "west", "month": "2026-12"}]
+
+
+def file_all(port: Any, folder: Path) -> None:
+    """The final reports of August and September, of both sites."""
+    for name in ("east", "west"):
+        for month in ("2026-08", "2026-09"):
+            made = issue(port.store, port.book, month, name, folder / rows_name(name, month))
+            port.book.file_report(entry(made, 1))
+
+
+def refused(port: Any, rollup: Rollup, now_ns: int) -> str:
+    with pytest.raises(WrongInput) as error:
+        see_that_it_is_final(rollup, port.book, now_ns)
+    return str(error.value)
+
+
+def test_a_roll_up_is_final_when_all_its_months_are(two: Any, tmp_path: Path) -> None:
+    august = half(two, period="2026-08")
+    after_ns = august.period.stop_ns
+    assert "2026-08 is not over" in refused(two, august, after_ns - 1)
+    assert "east 2026-08 has no final report yet; make it: bollard report 2026-08" in refused(
+        two, august, after_ns
+    )
+    file_all(two, tmp_path)
+    see_that_it_is_final(august, two.book, after_ns)
+    made = RollupIssue(august, final=True)
+    assert made.manifest["status"] == "final" and "définitif" in made.render(Format.MD, "fr").decode()
+    assert [m["site"] for m in made.manifest["months"]] == ["east", "west"]
+    assert "west has no row in 2026-12" in refused(two, half(two), HALF.stop_ns)
+    minute(two, "east", august.period.start_ns, 999)
+    changed = refused(two, half(two, period="2026-08"), after_ns)
+    assert (
+        "east 2026-08 was filed with other rows or other figures" in changed and "west 2026-08 was" not in changed
+    )
+
+
+def test_a_filed_roll_up_is_added_up_again_from_the_frozen_rows_of_its_months(two: Any, tmp_path: Path) -> None:
+    file_all(two, tmp_path)
+    file = tmp_path / "rollup.json"
+    file.write_bytes(RollupIssue(half(two, period="2026-08"), final=True).json)
+    data = read_report(file)
+    assert [f.code for f in verify_rollup(file, data)] == ["month_same", "month_same", "sums_same"]
+    other = next(f for f in data["figures"] if f["key"] == "energy.import_wh/site=west,month=2026-08")
+    other["value"] += 1
+    assert [f.code for f in verify_rollup(file, data) if not f.ok] == ["figure_differs"]
+    rows = tmp_path / rows_name("east", "2026-08")
+    rows.write_bytes((tmp_path / rows_name("east", "2026-09")).read_bytes())
+    assert verify_rollup(file, data)[0].code in ("month_differs", "column_broken")
+    rows.unlink()
+    assert [f.code for f in verify_rollup(file, data) if not f.ok] == ["month_missing"]
+
+
+def test_a_figure_leads_to_the_months_reports(two: Any) -> None:
+    rollup = half(two)
+    words = PeriodWords(rollup, load_texts("en"))
+    lines = list(trace_rollup(rollup, "energy.import_wh/site=west", words))
+    assert lines[0] == "energy.import_wh/site=west = 280006 Wh"
+    on = "bollard report trace energy.import_wh --site west --month 2026-07"
+    assert "  energy.import_wh/site=west,month=2026-07 = 70000 Wh" in lines
+    assert f"    of the report of west, 2026-07; on from there: {on}" in lines
+    calls = "\n".join(trace_rollup(rollup, "company.calls/company=northline", words, whole=True))
+    assert calls.count("bollard report trace ship.calls/vessel=aurelie") == 6
+    with pytest.raises(WrongInput, match=r"in east, west 2026-H2; near it: energy\.import_wh"):
+        list(trace_rollup(rollup, "energy.imported", words))
 
 
 @pytest.mark.parametrize("kind", [Format.XLSX, Format.PDF])

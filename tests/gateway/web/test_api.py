@@ -83,7 +83,7 @@ def test_a_viewer_may_look_and_not_touch(shore: Shore) -> None:
 
 def test_a_user_of_another_site_sees_nothing_of_this_one(shore: Shore) -> None:
     shore.begin()
-    assert shore.get("sites", "douai").json() == {"sites": []}
+    assert shore.get("sites", "douai").json() == {"sites": [], "groups": []}
     assert shore.get("latest", "douai").json()["devices"] == {}
     assert shore.get("alarms", "douai").json()["alarms"] == []
     query = {"site": SITE, "device": "charger-1", "fields": "power_w", "start_ms": 1, "stop_ms": 2}

@@ -24,7 +24,7 @@ def test_a_lock_moves_with_its_data(sign_in: Any) -> None:
     page = sign_in("anne", LOCK)
     level = page.locator(".synoptic .level").first
     expect(level).to_have_text(re.compile(r"\d+,\d\d\sm"))
-    expect(page.locator(".fact", has_text="Mode")).to_contain_text("téléconduite")
+    expect(page.locator("section.facts .fact", has_text="Mode")).to_contain_text("téléconduite")
     expect(page.locator("section.rules, div.columns").last).to_be_visible()
     expect(page.locator(".trend .chart path").first).to_be_attached()
     with page.expect_download() as download:
@@ -38,9 +38,24 @@ def test_a_berth_says_power_against_limit_and_what_is_only_indicative(sign_in: A
     expect(page.locator("section.facts")).to_contain_text("indicatif")
 
 
+def test_a_battery_that_is_seen_shows_its_interval_beside_the_bmss_and_the_time_against_the_departure(
+    sign_in: Any, port: Any
+) -> None:
+    """port-day's towers feed AC: the estimate is told here as a gateway with a DC tower would tell it."""
+    port.tell_charge("bms-2", soc=0.61, soc_low=0.58, soc_high=0.64, target_soc=0.9, to_target_s=600.0)
+    port.write_call("berth-2", leaves_in_s=3600)
+    page = sign_in("anne", "/berth/port-day/berth-2")
+    facts = page.locator("section.facts")
+    expect(facts).to_contain_text(re.compile(r"61\s%"))
+    expect(facts).to_contain_text(re.compile(r"de 58\s% à 64\s%"))
+    expect(facts.locator(".fact", has_text="Charge selon le BMS")).to_be_visible()
+    expect(facts.locator(".fact", has_text="Temps jusqu'à la cible")).to_contain_text("10 min")
+    expect(facts.locator(".fact", has_text="Départ prévu")).to_contain_text("cible atteinte")
+
+
 def test_the_same_in_english_at_night_on_a_tablet(sign_in: Any) -> None:
     page = sign_in("anne", LOCK, lang="en", width=800, dark=True)
-    expect(page.locator(".fact", has_text="Mode")).to_contain_text("remote")
+    expect(page.locator("section.facts .fact", has_text="Mode")).to_contain_text("remote")
     back = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert max(map(int, re.findall(r"\d+", back)[:3])) < 60
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -67,6 +82,48 @@ def test_an_alarm_with_two_people_at_once(sign_in: Any, port: Any) -> None:
         expect(anne.locator("table.journal")).to_contain_text("anne")
     finally:
         port.fault("lock-green-light-gate-closed", "off", "lock-1")
+
+
+def test_tiles_never_move_and_keep_the_focus_while_values_change(sign_in: Any, port: Any) -> None:
+    page: Page = sign_in("anne")
+    expect(page.locator(".tile.stale")).to_have_count(0)
+    tile = page.locator(".tile.berth").first
+    place = "tile => [tile.offsetLeft, tile.offsetTop]"
+    where = tile.evaluate(place)
+    tile.focus()
+    shown = tile.locator("time").get_attribute("datetime")
+    expect(tile.locator("time")).not_to_have_attribute("datetime", shown)
+    expect(tile).to_be_focused()
+    port.fault("lock-green-light-gate-closed", "on", "lock-2")
+    try:
+        expect(page.locator(".strip li", has_text="lock-2")).to_be_visible()
+        assert tile.evaluate(place) == where
+    finally:
+        port.fault("lock-green-light-gate-closed", "off", "lock-2")
+
+
+def test_without_its_database_the_page_says_so_and_what_is_live_goes_on(sign_in: Any) -> None:
+    page = sign_in("anne")
+    refused = {
+        "status": 503,
+        "content_type": "application/json",
+        "body": '{"error": "the database does not answer"}',
+    }
+    for path in ("history", "lockages", "trends", "plc-alarms"):
+        page.route(re.compile(rf"/api/1/{path}\?"), lambda route: route.fulfill(**refused))
+    page.locator(".tile.lock").first.click()
+    for part in ("section.lockages", "section.health", "section.plc", "section.trend"):
+        expect(page.locator(part)).to_contain_text("La base de données ne répond pas")
+    shown = page.locator("section.head time").get_attribute("datetime")
+    expect(page.locator("section.head time")).not_to_have_attribute("datetime", shown)
+
+
+def test_a_lock_shows_the_plcs_journal_the_months_teleoperation_and_rules_that_are_not_fed(sign_in: Any) -> None:
+    page = sign_in("anne", LOCK)
+    expect(page.locator("section.plc")).to_contain_text("bit")
+    expect(page.locator("section.month .fact", has_text="Téléconduite disponible")).to_contain_text("%")
+    expect(page.locator("section.rules")).to_contain_text("section des vantelles non déclarée")
+    expect(page.locator("header button").first).to_have_text("Son : coupé")
 
 
 def test_a_viewer_has_nothing_to_press(sign_in: Any) -> None:
