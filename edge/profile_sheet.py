@@ -54,20 +54,12 @@ def html(profile: Profile, texts: Texts) -> str:
         row = [name, _label(point, texts), *rest, ""]
         body.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>")
     body.append("</table>")
-    if codes := list(_codes(profile)):
-        body.append(
-            "<ul>" + "".join(f"<li><code>{escape(n)}</code>: {escape(m)}</li>" for n, m in codes) + "</ul>"
-        )
-    body.append(
-        f"<p>{escape(texts('registers.hash', hash=profile.hash))}</p><p>{escape(texts('registers.signed'))}</p>"
-    )
-    title = escape(profile.model)
-    head = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
-    return (
-        f'<!doctype html>\n<html lang="{texts.lang}"><head>{head}</head><body>\n'
-        + "\n".join(body)
-        + "\n</body></html>\n"
-    )
+    if items := [f"<li><code>{escape(n)}</code>: {escape(m)}</li>" for n, m in _codes(profile)]:
+        body += ["<ul>", *items, "</ul>"]
+    body += [f"<p>{escape(texts(f'registers.{key}', hash=profile.hash))}</p>" for key in ("hash", "signed")]
+    head = f'<meta charset="utf-8"><title>{escape(profile.model)}</title><style>{STYLE}</style>'
+    start = f'<!doctype html>\n<html lang="{texts.lang}"><head>{head}</head><body>'
+    return "\n".join([start, *body, "</body></html>"]) + "\n"
 
 
 def _label(point: Point, texts: Texts) -> str:
