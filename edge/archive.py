@@ -115,7 +115,9 @@ def copy_sqlite(source: Path, target: Path) -> None:
     """A copy of one instant, checked. Raises: ArchiveError."""
     try:
         with (
-            contextlib.closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True, timeout=10.0)) as old,
+            contextlib.closing(
+                sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, timeout=10.0)
+            ) as old,
             contextlib.closing(sqlite3.connect(target)) as new,
         ):
             old.backup(new, pages=PAGES, sleep=0.01)

@@ -5,12 +5,16 @@ A check yields `Line`s and never raises for what it finds. The sentences are in 
 """
 
 import asyncio
+import ipaddress
+import os
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from drivers.row import Quality
 from edge.commissioned import Commissioned
 from edge.config import LoadedSite
 from edge.doctor_broker import broker_lines
@@ -82,9 +86,7 @@ async def examine(patient: Patient, groups: Collection[Group] = GROUPS) -> Async
 
 
 def _kernels(loaded: LoadedSite) -> list[Line]:
-    import os
-
-    from edge.kernels import were_warm
+    from edge.kernels import were_warm  # Numba: only where it is asked for
 
     folder = os.environ.get("NUMBA_CACHE_DIR", "-")
     start_s = time.monotonic()
@@ -102,7 +104,7 @@ def _agent(status: dict[str, Any] | None) -> list[Line]:
         lines.append(Line("agent", "", "bad", "agent_dropped", {"rows": status["dropped"]}))
     for name, device in status.get("devices", {}).items():
         until_ns = device["confirmed_until_ns"]
-        behind_s = (time.time_ns() - until_ns) / NS if until_ns else 0.0
+        behind_s = (status["now_ns"] - until_ns) / NS if until_ns else 0.0  # by the agent's own clock
         values = {"behind_s": max(0.0, behind_s), "until_ns": until_ns, "waiting": status["waiting"]}
         if not until_ns:
             lines.append(Line("confirmed", name, "note", "confirmed_nothing", values))
@@ -139,9 +141,6 @@ async def _names(loaded: LoadedSite) -> list[Line]:
 
 
 async def _name(host: str) -> Line | None:
-    import ipaddress
-    import socket
-
     try:
         ipaddress.ip_address(host)
         return None  # an address needs no DNS
@@ -169,8 +168,6 @@ async def _devices(loaded: LoadedSite) -> list[Line]:
 
 
 def _device(loaded: LoadedSite, seen: Any) -> Line:
-    from drivers.row import Quality
-
     device = next(d for d in loaded.site.device if d.name == seen.name)
     serial = device.serial is not None
     where = seen.endpoint if seen.profile.protocol == "opcua" else modbus_address(device, Path()).endpoint

@@ -161,6 +161,7 @@ class Reporter:
                     "commissioned": self._signed.told[name]["state"],
                 }
         return self.whoami(state) | {
+            "now_ns": self._clock.now_ns(),
             "clock_trusted": self._pipeline.trusted, "clock_known": self._clock.known,
             "sealed": tally.sealed, "stored": tally.stored, "waiting": tally.waiting,
             "dropped": tally.dropped + self._flusher.lost_rows, "refused": tally.refused,

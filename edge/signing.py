@@ -163,8 +163,11 @@ class Walk:
         meter = self._device.meter or MeterConfig()
         series = self._series[self._device.name]
         seen = Seen.of([row.get(name) for row in series.rows], device.words.get(index, ""))
-        if name.endswith("_wh") and (power_w := abs(series.median("power_w"))) > 0:
-            seen = replace(seen, low=seen.low - power_w * self._read_before_s / 3600.0)
+        if name.endswith(("_wh", "_varh")):  # by how fast it counts itself: the power may be what is wrong
+            t_ns, counted = series.of(name)
+            span_s = (t_ns[-1] - t_ns[0]) / 1e9 if t_ns else 0.0
+            per_s = max(0.0, counted[-1] - counted[0]) / span_s if span_s > 0 else 0.0
+            seen = replace(seen, low=seen.low - per_s * self._read_before_s)
         why = Quality(device.quality[index]).name.lower()
         return compare(self._profile.points[index], typed, seen, meter.ct_ratio, meter.vt_ratio, why)
 

@@ -120,7 +120,9 @@ def _shore_files(table: Any, folder: Path) -> dict[str, Path]:
 def _schema(path: Path) -> dict[str, Any]:
     """Tables of a SQLite file and how many rows they have: their content stays here."""
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5.0)) as db:
+        with contextlib.closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
+        ) as db:
             tables = db.execute(
                 "SELECT name, sql FROM sqlite_master WHERE type = 'table' ORDER BY name"
             ).fetchall()

@@ -19,6 +19,7 @@ from edge.config import ConfigError, LoadedSite, catalogue
 from edge.display import Seen, Typed, compare, parse_typed, permuted
 from edge.sheet import finding_text, reading_text, record_of
 from edge.signing import Walk, given
+from edge.signing_cli import _person
 from edge.texts import LANGS, Texts
 from edge.under_load import Series, findings
 from firmware_sim.modbus_server import ModbusServer, ModbusUnit
@@ -355,3 +356,19 @@ def test_every_sentence_of_a_sheet_stands_in_both_languages() -> None:
     for part_of in ("doctor", "commission", "sheet", "reading", "finding"):
         assert tables[0][part_of].keys() == tables[1][part_of].keys()
     assert reading_text({"code": "agrees", "point": "power_w", "values": {}}, Texts("fr")) == "concorde"
+
+
+async def test_a_person_is_asked_again_until_it_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines, asked = ["7 kilo", "6,998 MW", ""], []
+
+    def typed_line(question: str) -> str:
+        asked.append(question)
+        return lines.pop(0)
+
+    monkeypatch.setattr("builtins.input", typed_line)
+    ask = _person(Texts("fr"))
+    power = load_profile("generic-meter").points[0]
+    found = await ask(power)
+    assert found is not None and found.value == 6_998_000.0
+    assert await ask(power) is None and len(asked) == 3
+    assert asked[0].startswith("Puissance active (power_w) sur l'afficheur")

@@ -4,6 +4,7 @@ scan, probe, site new, check, plan, watch, commission (both sheets), run, doctor
 middle of a call, with an embedded broker and a store: what the agent reads is confirmed by the database.
 """
 
+import asyncio
 import json
 import os
 import time
@@ -11,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from processes import Process, free_port
 from typer.testing import CliRunner
 
 from edge.cli import app
+from edge.config import LoadedSite
 from edge.site_cli import app as site_app
+from edge.watch import Watched
 from gateway.fleet_cli import fleet
 from gateway.store import open_store
 
@@ -38,18 +42,17 @@ def said(command: Any, *words: object, code: int = 0) -> str:
 
 def display_of(site: Path, *points: str) -> list[str]:
     """What the meter's display shows: the simulator has none, so a fresh look at its registers, typed by hand."""
-    import asyncio
-
-    from edge.config import LoadedSite
-    from edge.watch import Watched
 
     async def look() -> list[str]:
-        async with Watched(LoadedSite.load(site), ["meter-1"]) as watched:
-            await watched.settled()
+        async with asyncio.timeout(LONG_S), Watched(LoadedSite.load(site), ["meter-1"]) as watched:
             seen = watched.devices["meter-1"]
-            units = {p.name: p.unit for p in seen.profile.points}
-            values = {p.name: seen.values[i] for i, p in enumerate(seen.profile.points)}
-            return [f"{name}={values[name]:.0f} {units[name]}" for name in points]
+            index = seen.profile.index
+            while any(seen.values[index[name]] is None for name in points):
+                watched.look()
+                await asyncio.sleep(0.05)
+            return [
+                f"{name}={seen.values[index[name]]:.0f} {seen.profile.points[index[name]].unit}" for name in points
+            ]
 
     return [word for reading in asyncio.run(look()) for word in ("--reading", reading)]
 
@@ -97,8 +100,7 @@ def test_the_whole_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
                 for line in ("a test row has arrived in the database", "meter-1: both sheets are signed",
                              "meter-1: confirmed ashore until", "charger-1 answers"):  # fmt: skip
                     assert line in told
-                seen = json.loads(said_fleet(shore))
-                assert seen[0]["gateway"] == "gw-berth-6" and seen[0]["troubles"] == ["clock_untrusted"]
+                wait_for_fleet(shore)
                 assert agent.terminate(LONG_S) == 0, agent.said[-5:]
             assert any("waiting=0" in line for line in agent.said[-2:]), agent.said[-5:]
             assert ashore.terminate() == 0
@@ -125,9 +127,13 @@ def wait_for_receipts(file: Path) -> None:
     raise AssertionError("no row has arrived in the store")
 
 
-def said_fleet(shore: Path) -> str:
-    import typer
-
+def wait_for_fleet(shore: Path) -> None:
+    """The agent has told ashore who has signed; its clock follows no time server, and it says so."""
     front = typer.Typer()
     front.command()(fleet)
-    return said(front, "--shore", shore, "--json", code=1)  # its clock follows no time server, and it says so
+    end_s = time.monotonic() + LONG_S
+    while time.monotonic() < end_s:
+        (seen,) = json.loads(said(front, "--shore", shore, "--json", code=1))
+        if seen["gateway"] == "gw-berth-6" and seen["troubles"] == ["clock_untrusted"]:
+            return
+    raise AssertionError(seen)
