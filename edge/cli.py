@@ -12,9 +12,9 @@ from typing import Annotated
 
 import typer
 
+from edge.commission_cli import commission
 from edge.doctor_cli import doctor
 from edge.scan_cli import scan
-from edge.signing_cli import commission
 from edge.status_cli import status
 from edge.tools_cli import probe, watch
 
@@ -175,8 +175,8 @@ def learn(
     """
     set_cache_folder()
     from drivers.errors import ProfileError
-    from edge.commission import commission as learn_all
     from edge.config import ConfigError, LoadedSite
+    from edge.learning import commission as learn_all
     from edge.spool import SpoolError
     from edge.texts import texts_for
 

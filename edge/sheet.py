@@ -11,9 +11,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from edge.commissioned import write_whole
+from edge.commissioning import Looked
 from edge.config import LoadedSite, MeterConfig
 from edge.doctor_line import Line
-from edge.signing import Looked
 from edge.texts import LANGS, Texts
 from edge.watch_view import number
 

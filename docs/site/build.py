@@ -30,7 +30,11 @@ MODULES = {
 def main() -> None:
     shutil.rmtree(BUILD, ignore_errors=True)
     tracked = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"], cwd=ROOT, check=True, capture_output=True, text=True
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout.split()
     pages = [Path(name) for name in tracked]
     for page in pages:

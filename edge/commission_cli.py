@@ -13,10 +13,10 @@ import typer
 if TYPE_CHECKING:
     from drivers.profile import Point, Profile
     from edge.commissioned import Stage
+    from edge.commissioning import Ask, Looked
     from edge.config import DeviceConfig, LoadedSite
     from edge.display import Typed
     from edge.doctor_line import Line
-    from edge.signing import Ask, Looked
     from edge.texts import Texts
 
 WATCH_S, WATCH_LOAD_S = 5.0, 60.0
@@ -53,8 +53,8 @@ def commission(
     from drivers.errors import ProfileError
     from edge.cli import fail, set_cache_folder
     from edge.commissioned import Commissioned
+    from edge.commissioning import Walk, given
     from edge.config import ConfigError, LoadedSite
-    from edge.signing import Walk, given
     from edge.spool import SpoolError
     from edge.texts import texts_for
 

@@ -12,8 +12,8 @@ from drivers.profile import parse_profile
 from drivers.row import Quality
 from edge.cli import app
 from edge.clock import WallClock
-from edge.commission import commission
 from edge.config import LoadedSite
+from edge.learning import commission
 from edge.poll import Poller
 from edge.spool import SpoolError, locked
 from edge.texts import texts_for

@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 
 from drivers.profile import Point, load_profile
 from edge.cli import app
+from edge.commission_cli import _person
 from edge.commissioned import Commissioned
+from edge.commissioning import Walk, given
 from edge.config import ConfigError, LoadedSite, catalogue
 from edge.display import Seen, Typed, compare, parse_typed, permuted
 from edge.sheet import finding_text, reading_text, record_of
-from edge.signing import Walk, given
-from edge.signing_cli import _person
 from edge.texts import LANGS, Texts
 from edge.under_load import Series, findings
 from firmware_sim.modbus_server import ModbusServer, ModbusUnit
