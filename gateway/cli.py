@@ -11,6 +11,7 @@ from typing import Any
 GROUPS = {  # command -> (module, attribute, help)
     "demo": ("gateway.demo_cli", "demo", "A berth and a lock on this machine, from PLC to monthly report."),
     "edge": ("edge.cli", "app", "The service on the gateway: run it, check its site file."),
+    "site": ("edge.site_cli", "app", "Site files: sign one, and see who has signed it."),
     "sim": ("firmware_sim.cli", "app", "Simulated PLCs on real sockets."),
     "hil": ("firmware_sim.hil.cli", "app", "Acceptance tests of a device, simulated or real. Reads only."),
     "ingest": ("gateway.ingest_cli", "ingest", "The shore side: takes batches, stores them, confirms them."),
