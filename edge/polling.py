@@ -92,7 +92,8 @@ class Polling:
         for device in self._crew.loaded.site.device:
             if device.name in names:
                 name = f"poll {device.name}"
-                self._rounds.expect(name, WORK_S + device.listen_s + SEVERAL * device.timeout_s)
+                listens_s = device.listen_s if device.serial else 0.0
+                self._rounds.expect(name, WORK_S + listens_s + SEVERAL * device.timeout_s)
                 poller = self._crew.pollers[device.name]
                 self._tasks[device.name] = self._group.create_task(poller.run(), name=name)
 
