@@ -126,6 +126,7 @@ gpg --list-secret-keys prove >/dev/null 2>&1 || \
 repository 0.1.0 "$package"
 sum=$(sha256sum "$root/media/stick-0.1.0/bollard.gpg" | cut -d' ' -f1)
 
+run "dpkg --purge bollard 2>/dev/null; rm -f /etc/apt/keyrings/bollard.gpg"  # of a run before this one
 say "what is not signed, or signed by others, is refused"
 refused "sh /media/stick-0.1.0/install.sh"
 refused "sh /media/stick-0.1.0/install.sh --key 0000"

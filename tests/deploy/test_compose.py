@@ -198,5 +198,7 @@ def test_set_up_broker_and_dashboards_with_the_real_servers(tmp_path: Path) -> N
         assert sum(float(hour["_value"]) for hour in hours) == 119 * 1000 + 7000  # the newest revision alone
         calls = asked(server, berths["Escales / Calls"]["targets"][0]["query"], token)
         assert len(calls) == 1  # not the one that was withdrawn
+    with (tmp_path / "broker/mosquitto.conf").open("a") as configuration:
+        configuration.write("user root\n")  # in the container it starts as the owner of these files
     with Mosquitto(tmp_path, made=tmp_path / "broker", port=port) as broker:
         assert "Error" not in broker.log
