@@ -5,18 +5,20 @@ import logging
 import time
 from collections.abc import Callable
 
-from drivers.bus import Buses
-from drivers.learned import LearnedFile
+from drivers.errors import DriverError
 from drivers.row import HISTORY, Row
 from edge import wire
 from edge.clock import Clock
-from edge.config import LoadedSite, catalogue
+from edge.config import ConfigError, LoadedSite, catalogue
 from edge.disk import Disk
 from edge.flush import Flusher
 from edge.local import LocalSocket
+from edge.notify import Notify
 from edge.pipeline import Pipeline
-from edge.poll import PlugWatch, Poller
+from edge.polling import Polling
+from edge.reload import successor
 from edge.reports import Reporter
+from edge.rounds import Rounds
 from edge.sending import Sender
 from edge.spool import Salvaged, Spool, SpoolError
 from edge.uplink import Uplink
@@ -28,48 +30,51 @@ RETRY_S = 1.0
 
 
 class Agent:
-    """One gateway. `run` returns after a clean stop; a bug in any task ends all and leaves as ExceptionGroup."""
+    """One gateway. `run` returns after a clean stop; a bug in any task ends all and leaves as ExceptionGroup.
 
-    def __init__(self, loaded: LoadedSite, clock: Clock, version: str) -> None:
+    Args:
+        load: Reads the site file again, for `reload`.
+        notify: Is told what the service manager wants to know.
+    """
+
+    def __init__(
+        self, loaded: LoadedSite, clock: Clock, version: str,
+        load: Callable[[], LoadedSite] | None = None, notify: Notify | None = None,
+    ) -> None:  # fmt: skip
         self._loaded, self._clock, self._version = loaded, clock, version
         self._site = site = loaded.site
+        self._load = load or (lambda: LoadedSite.load(loaded.path))
+        self._notify, self._rounds = notify or Notify({}), Rounds()
         spool = Spool(loaded.spool_path, f"{site.site.name}/{site.site.gateway}")
-        self._disk = Disk(spool, self._on_trouble, self._on_salvaged)
+        self._disk = Disk(spool, self._on_trouble, self._on_salvaged, self._rounds.rest)
         self._pipeline = Pipeline(loaded)
         self._wake = asyncio.Event()  # something may be sent
-        buses, learned = Buses(), LearnedFile.load(loaded.learned_path)
-        self._pollers = {
-            d.name: Poller(
-                d, loaded.profiles[d.name], clock, self._take, buses, loaded.path.parent, i / len(site.device),
-                learned.of(d.name, loaded.profiles[d.name]),
-            )
-            for i, d in enumerate(site.device)
-        }  # fmt: skip
-        self._plugs = PlugWatch(site.berth, loaded.profiles, self._pollers)
+        self._changed = asyncio.Event()  # the site file is to be read again
+        self._polling = Polling(loaded, clock, self._take, self._rounds)
         self._uplink = Uplink(
             site.broker, loaded.path.parent, site.site.name, site.site.gateway, catalogue(loaded).encode(),
             self._on_receipt, self._on_connect, self._on_status,
         )  # fmt: skip
         turn = asyncio.Lock()
-        self._waiting = Waiting(clock, self._pipeline, self._disk, turn, self._shift)
+        self._waiting = Waiting(clock, self._pipeline, self._disk, turn, self._shift, self._rounds.rest)
         self._sender = Sender(self._disk, self._uplink, site.broker)
         self._flusher = Flusher(
             self._disk, self._pipeline, clock, site.spool, self._sender, turn, lambda: not self._waiting.torn
         )
         self._reporter = Reporter(
-            loaded, clock, version, self._disk, self._pipeline, self._pollers, self._uplink, self._flusher
+            loaded, clock, version, self._disk, self._pipeline, self._polling.pollers, self._uplink, self._flusher
         )
-        self._local = LocalSocket(loaded, self._pollers, self._reporter.seen_here)
+        self._local = LocalSocket(loaded, self._polling.pollers, self._reporter.seen_here)
 
     def _take(self, device: str, row: Row) -> None:
         if row.scan != HISTORY:
             row.t_ns = self._waiting.corrected_ns(row.t_ns)
-        self._plugs.see(device, row)
+        self._polling.see(device, row)
         self._pipeline.take(device, row)
         self._local.publish(device, row)
 
     def _shift(self, by_ns: int) -> None:
-        for poller in self._pollers.values():
+        for poller in self._polling.pollers.values():
             poller.shift(by_ns)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
@@ -80,27 +85,37 @@ class Agent:
         waiting = (await self._disk.insist(Spool.tally)).waiting
         log.info(
             "event=started version=%s devices=%d replayed=%d waiting=%d spool=%s",
-            self._version, len(self._pollers), replayed, waiting, self._disk.spool.id,
+            self._version, len(self._polling.pollers), replayed, waiting, self._disk.spool.id,
         )  # fmt: skip
         self._reporter.begin(replayed)
         if self._disk.spool.salvaged is not None:
             self._on_salvaged(self._disk.spool.salvaged)
         self._uplink.start(self._reporter.whoami("offline"))
         async with self._local, asyncio.TaskGroup() as group:
+            self._notify.ready(self._state)
             ready()
-            polls = [group.create_task(p.run(), name=f"poll {name}") for name, p in self._pollers.items()]
-            others = [
-                group.create_task(task, name=name)
-                for name, task in (
-                    ("flush", self._flusher.run(self._wake.set)), ("send", self._send_forever()),
-                    ("clock", self._waiting.run()), ("report", self._reporter.run()),
-                    ("broker", self._uplink.lasting()),
-                )
-            ]  # fmt: skip
+            self._polling.start(group)
+            rest = self._rounds.rest
+            loops = {
+                "flush": self._flusher.run(self._wake.set, rest), "send": self._send_forever(),
+                "clock": self._waiting.run(), "report": self._reporter.run(rest),
+            }  # fmt: skip
+            for name in loops:
+                self._rounds.expect(name)
+            others = [group.create_task(loop, name=name) for name, loop in loops.items()]
+            others += [
+                group.create_task(self._uplink.lasting(), name="broker"),
+                group.create_task(self._notify.feed(self._rounds), name="watchdog"),
+            ]
+            reloads = group.create_task(self._reload_forever(), name="reload")
             await stop.wait()
-            for task in polls + others:
+            self._notify.stopping()
+            reloads.cancel()  # first: it starts pollers
+            await asyncio.wait([reloads])
+            for task in others:
                 task.cancel()
-            await asyncio.wait(polls + others)
+            await self._polling.stop()
+            await asyncio.wait(others)
             await self._drain()
         await self._uplink.stop(await self._reporter.status("offline"))
         tally = await self._reporter.tally()
@@ -110,9 +125,46 @@ class Agent:
             log.error("event=spool_not_closed")
         log.info("event=stopped sealed=%d waiting=%d", tally.sealed, tally.waiting)
 
+    def reload(self) -> None:
+        """Read the site file again, and go on with it; the old one goes on if it is wrong."""
+        self._changed.set()
+
+    async def _reload_forever(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            self._notify.reloading()
+            try:
+                await self._adopt(await asyncio.to_thread(successor, self._loaded, self._load))
+                self._notify.ready(self._state)
+            except (ConfigError, DriverError, ValueError) as error:
+                for line in str(error).split("\n"):
+                    log.error("event=site_refused reason=%r", line)
+                self._notify.ready(f"{self._state}; a changed one was refused, see the journal")
+
+    @property
+    def _state(self) -> str:
+        return f"site file {self._loaded.path} ({self._loaded.hash}), {len(self._polling.pollers)} devices"
+
+    async def _adopt(self, new: LoadedSite) -> None:
+        """Spool, connection and computations live on; who is polled in another way is polled anew."""
+        crew, offer = self._polling.prepare(new), catalogue(new).encode()
+
+        def adopt() -> None:
+            self._loaded = new
+            self._pipeline.adopt(new)
+            self._reporter.adopt(new, crew.pollers)
+            self._local.adopt(new, crew.pollers)
+            self._uplink.announce(offer)
+
+        await self._polling.exchange(crew, adopt)
+        self._flusher.checkpoint_soon()  # a restart is to begin where the new file does
+        log.info("event=site_reloaded hash=%s devices=%d anew=%r", new.hash, len(crew.pollers), list(crew.anew))
+
     async def _send_forever(self) -> None:
         wait_s = 1.0
         while True:
+            self._rounds.rest(1.0)
             try:
                 async with asyncio.timeout(min(1.0, wait_s)):  # what has no receipt comes due by itself
                     await self._wake.wait()

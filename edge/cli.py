@@ -1,6 +1,7 @@
 """`bollard edge …`: the commands of the gateway."""
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import os
@@ -26,6 +27,13 @@ app = typer.Typer(
 log = logging.getLogger(__name__)
 OPEN_AGAIN_S = 5.0
 SiteOption = Annotated[Path, typer.Option("--site", help="The site file (TOML).", show_default=False)]
+SignedOption = Annotated[
+    bool,
+    typer.Option(
+        "--require-signed", envvar="BOLLARD_REQUIRE_SIGNED",
+        help="Take only a site file that `bollard site sign` has signed with a key that this machine trusts.",
+    ),
+]  # fmt: skip
 LangOption = Annotated[str, typer.Option(help="fr or en; else the terminal's.")]
 
 
@@ -46,9 +54,10 @@ def fail(message: str, code: int) -> typer.Exit:
 @app.command()
 def run(
     site: SiteOption,
+    require_signed: SignedOption = False,
     sim_clock: Annotated[Path | None, typer.Option(help="Share the simulator's time: its clock file.")] = None,
 ) -> None:
-    """Poll, compute, spool and publish until told to stop (SIGTERM or Ctrl-C)."""
+    """Poll, compute, spool and publish until told to stop (SIGTERM or Ctrl-C). SIGHUP: read it again."""
     set_cache_folder()
     from drivers.errors import DriverError
     from edge.agent import Agent
@@ -56,16 +65,23 @@ def run(
     from edge.config import ConfigError, LoadedSite
     from edge.kernels import load_kernels
     from edge.logs import log_to_stderr
+    from edge.notify import COMPILING_S, Notify
+    from edge.signing import load_site
     from edge.spool import SpoolError, SpoolFullError, SpoolIoError
 
     log_to_stderr()
+    faulthandler.enable()  # a watchdog's SIGABRT leaves in the journal where each thread stood
+    notify = Notify()
+
+    def load() -> LoadedSite:
+        return load_site(site, require_signed)
 
     async def opened() -> Agent:
         """The agent, as soon as the disk lets it have its spool. What else is wrong with that ends the start."""
         told = ""
         while True:
             try:
-                return Agent(loaded, clock, bollard_version())
+                return Agent(loaded, clock, bollard_version(), load, notify)
             except (SpoolFullError, SpoolIoError) as error:
                 if str(error) != told:
                     log.error("event=spool_refuses error=%r", str(error))
@@ -73,17 +89,26 @@ def run(
                 await asyncio.sleep(OPEN_AGAIN_S)
 
     async def serve() -> None:
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_signal_handler(signal.SIGHUP, lambda: None)  # a reload reads what this start reads anyway
+        begins = asyncio.create_task(notify.start_lasts())
         agent = await opened()
-        stop = asyncio.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+            loop.add_signal_handler(signum, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, agent.reload)
         gc.freeze()  # what was loaded so far stays; collecting it again and again costs time
-        await agent.run(stop, lambda: print("ready", flush=True))
+
+        def ready() -> None:
+            begins.cancel()
+            print("ready", flush=True)
+
+        await agent.run(stop, ready)
 
     try:
-        loaded = LoadedSite.load(site)
+        loaded = load()
         clock = SimulatedClock(sim_clock) if sim_clock else WallClock()
         # From the cache, else the first rows would wait for them. Before the loop: Ctrl-C ends it there, too.
+        notify.starts_within(COMPILING_S)
         load_kernels({profile.kind for profile in loaded.profiles.values()})
         asyncio.run(serve())
     except (ConfigError, DriverError, SpoolError, ValueError) as error:
@@ -93,16 +118,17 @@ def run(
 
 
 @app.command()
-def check(site: SiteOption, lang: LangOption = "") -> None:
+def check(site: SiteOption, require_signed: SignedOption = False, lang: LangOption = "") -> None:
     """Check a site file and its profiles without connecting to anything."""
     set_cache_folder()
-    from edge.config import ConfigError, LoadedSite, rules_of
+    from edge.config import ConfigError, rules_of
     from edge.local import socket_path
     from edge.modbus_settings import modbus_address
+    from edge.signing import load_site
     from edge.texts import texts_for
 
     try:
-        texts, loaded = texts_for(lang), LoadedSite.load(site)
+        texts, loaded = texts_for(lang), load_site(site, require_signed)
     except (ConfigError, ValueError) as error:
         raise fail(str(error), 2) from error
     for device in loaded.site.device:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from edge.rounds import Rest, nobody_asks
 from edge.spool import Salvaged, Spool, SpoolDamagedError, SpoolError, SpoolIoError
 
 log = logging.getLogger(__name__)
@@ -21,12 +22,14 @@ class Disk:
     Args:
         on_trouble: Called in the event loop with the first SpoolError after all went well.
         on_salvaged: Called in the event loop after a damaged file has been replaced.
+        rest: Is told of each wait for a disk that refuses.
     """
 
     def __init__(
-        self, spool: Spool, on_trouble: Callable[[SpoolError], None], on_salvaged: Callable[[Salvaged], None]
-    ) -> None:
-        self.spool = spool
+        self, spool: Spool, on_trouble: Callable[[SpoolError], None], on_salvaged: Callable[[Salvaged], None],
+        rest: Rest = nobody_asks,
+    ) -> None:  # fmt: skip
+        self.spool, self._rest = spool, rest
         self._on_trouble, self._on_salvaged = on_trouble, on_salvaged
         self._thread = ThreadPoolExecutor(1, "spool")
         self._broken: SpoolError | None = None  # the file has to be opened anew
@@ -56,6 +59,7 @@ class Disk:
             try:
                 return await self(function, *args)
             except SpoolError:
+                self._rest(AGAIN_S)
                 await asyncio.sleep(AGAIN_S)
 
     def _run(self, loop: asyncio.AbstractEventLoop, function: Callable[..., T], *args: Any) -> T:

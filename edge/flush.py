@@ -12,6 +12,7 @@ from edge.clock import Anchor, Clock
 from edge.config import SpoolConfig
 from edge.disk import Disk
 from edge.pipeline import Pipeline
+from edge.rounds import Rest, nobody_asks
 from edge.sending import Sender
 from edge.spool import Dropped, Entry, Held, Spool, SpoolError, SpoolFullError
 
@@ -50,8 +51,9 @@ class Flusher:
     def checkpoint_soon(self) -> None:
         self._checkpoint_due_s = 0.0
 
-    async def run(self, flushed: Callable[[], None]) -> None:
+    async def run(self, flushed: Callable[[], None], rest: Rest = nobody_asks) -> None:
         while True:
+            rest(self._settings.flush_s)
             await asyncio.sleep(self._settings.flush_s)
             if await self.flush():
                 flushed()

@@ -76,7 +76,7 @@ class LocalSocket:
         except OSError as error:
             log.warning("event=no_local_socket path=%s error=%r", self.path, str(error))
             return self
-        _announce(self.path, sorted({bus for name in self._pollers if (bus := self._bus_of(name))}))
+        self._announce()
         log.info("event=local_socket path=%s", self.path)
         return self
 
@@ -90,6 +90,16 @@ class LocalSocket:
         with contextlib.suppress(OSError):
             self.path.unlink()
         _withdraw(self.path)
+
+    def _announce(self) -> None:
+        _announce(self.path, sorted({bus for name in self._pollers if (bus := self._bus_of(name))}))
+
+    def adopt(self, loaded: LoadedSite, pollers: Mapping[str, "Poller"]) -> None:
+        """Who watches goes on watching, with the devices of another site file."""
+        self._loaded, self._pollers = loaded, pollers
+        self._last = {key: last for key, last in self._last.items() if key[0] in pollers}
+        if self._server is not None:
+            self._announce()
 
     def publish(self, device: str, row: Row) -> None:
         """Show a row to whoever watches. Never waits."""

@@ -30,6 +30,15 @@ class Pipeline:
     """Turns rows into spool entries. `entries` grows until the flusher takes it."""
 
     def __init__(self, loaded: LoadedSite) -> None:
+        self._set(loaded)
+        self._aboard: dict[str, tuple[str, int]] = {}  # per device: the vessel of its rows, and since when
+        self._last_ns: dict[str, int] = {}  # per device: two of its rows never share an instant
+        self.entries: list[Entry] = []
+        self.trusted = True
+        self.held: list[Held] = []  # grows likewise, while nobody knows what time it is
+        self._hold: tuple[str, int] | None = None  # the boot, and our time minus the monotonic clock's
+
+    def _set(self, loaded: LoadedSite) -> None:
         site = loaded.site
         self._profiles = loaded.profiles
         self._tags = {
@@ -39,13 +48,13 @@ class Pipeline:
         self._site_tags = {"site": site.site.name, "gateway": site.site.gateway, "origin": _weakest(loaded)}
         self._plain = {name: _Plain(profile) for name, profile in loaded.profiles.items()}
         self._compute = Compute(loaded)
-        self._aboard: dict[str, tuple[str, int]] = {}  # per device: the vessel of its rows, and since when
         self._proofs = Proofs(loaded)
-        self._last_ns: dict[str, int] = {}  # per device: two of its rows never share an instant
-        self.entries: list[Entry] = []
-        self.trusted = True
-        self.held: list[Held] = []  # grows likewise, while nobody knows what time it is
-        self._hold: tuple[str, int] | None = None  # the boot, and our time minus the monotonic clock's
+
+    def adopt(self, loaded: LoadedSite) -> None:
+        """Go on with another site file, as a restart would in this instant. What waits for its commit stays."""
+        state = self.checkpoint()
+        self._set(loaded)
+        self.resume(state, ())
 
     @property
     def holding(self) -> bool:

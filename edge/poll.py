@@ -25,6 +25,7 @@ from edge.clock import Clock, SimulatedClock
 from edge.config import BerthConfig, DeviceConfig
 from edge.gaps import Gaps
 from edge.modbus_settings import modbus_address
+from edge.rounds import Rest, nobody_asks
 
 log = logging.getLogger(__name__)
 NS = 1_000_000_000
@@ -81,6 +82,7 @@ class Poller:
         folder: That of the site file.
         learned: What commissioning found out about the device.
         place: 0..1, where between two scans of the first device this one's lie.
+        rest: Is told before each wait how long that will be.
     """
 
     def __init__(
@@ -93,8 +95,10 @@ class Poller:
         folder: Path = Path(),
         place: float = 0.0,
         learned: Learned | None = None,
+        rest: Rest = nobody_asks,
     ) -> None:
         self._device, self._profile, self._clock, self._take = device, profile, clock, take
+        self._rest = rest
         self._intervals_ns = {
             scan: int(NS * (device.interval_s if scan == "live" else device.scan.get(scan, 10.0)))
             for scan in profile.scans
@@ -153,6 +157,7 @@ class Poller:
                     due = self._due = self._first_scans()
                     while True:
                         due_ns, scan = due[0]
+                        self._rest(max(0.0, (due_ns - self._clock.now_ns()) / NS))
                         await self._clock.sleep_until(due_ns)
                         row = await self._scan(link, scan)
                         lost_s = time.monotonic()
@@ -190,6 +195,7 @@ class Poller:
         level = logging.WARNING if self._failures == 1 else logging.DEBUG
         log.log(level, "device=%s event=unreachable retry_s=%.1f error=%r", name, wait_s, str(error))
         self._wake.clear()
+        self._rest(wait_s)
         try:
             async with asyncio.timeout(wait_s):
                 await self._wake.wait()

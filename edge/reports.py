@@ -16,6 +16,7 @@ from edge.flush import Flusher
 from edge.health import Health
 from edge.pipeline import Pipeline
 from edge.poll import Poller
+from edge.rounds import Rest, nobody_asks
 from edge.spool import Spool, SpoolError, Tally
 from edge.uplink import Uplink
 
@@ -47,16 +48,20 @@ class Reporter:
         pollers: Mapping[str, Poller], uplink: Uplink, flusher: Flusher,
     ) -> None:  # fmt: skip
         self._clock, self._version, self._disk, self._pipeline = clock, version, disk, pipeline
-        self._pollers, self._uplink, self._flusher = pollers, uplink, flusher
-        self._devices = [device.name for device in loaded.site.device]
-        self._loaded, self._signed = loaded, Watcher(loaded)
         self._certificates: dict[str, str] = {}
+        self._uplink, self._flusher = uplink, flusher
+        self.adopt(loaded, pollers)
         self._health = Health(loaded.spool_path.parent)
         self._started_s = time.monotonic()
         self._last = Tally(0, 0, 0, 0)
         self._known: dict[str, Any] = {}  # what the last status said of the spool
         self._status_due = True
         self._namesake_told_s = -NAMESAKE_S
+
+    def adopt(self, loaded: LoadedSite, pollers: Mapping[str, Poller]) -> None:
+        """From now on tell of these."""
+        self._devices = [device.name for device in loaded.site.device]
+        self._loaded, self._signed, self._pollers = loaded, Watcher(loaded), pollers
 
     def begin(self, replayed: int) -> None:
         self._pipeline.trusted = self._clock.trusted()
@@ -80,7 +85,7 @@ class Reporter:
         )  # fmt: skip
         self._pipeline.take_event("name_taken", None, self._clock.now_ns(), text=str(status.get("spool")))
 
-    async def run(self) -> None:
+    async def run(self, rest: Rest = nobody_asks) -> None:
         speed = self._clock.speed
         links, gateway = Every(LINK_REPORT_S, speed), Every(GATEWAY_REPORT_S, speed)
         certificates, status = Every(CERTIFICATES_S, speed), Every(STATUS_S, speed)
@@ -103,6 +108,7 @@ class Reporter:
                 if self._signed.changed():
                     self._uplink.tell_catalogue(catalogue(self._loaded).encode())
                 self._uplink.publish_status(await self.status("online"))
+            rest(1.0)
             await asyncio.sleep(max(0.02, 1.0 / speed))
 
     async def tally(self) -> Tally:

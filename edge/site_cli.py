@@ -1,4 +1,4 @@
-"""`bollard site …`: the site file before anything runs: begun, described to an editor, brought up to date."""
+"""`bollard site …`: the site file before it runs: begun, described to an editor, brought up to date, signed."""
 
 import json
 import sys
@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from edge.sign_cli import key, sign, verify
+
 if TYPE_CHECKING:
     from edge.site_draft import SiteDraft
     from edge.texts import Texts
 
 app = typer.Typer(
-    help="The site file: begin one, its JSON Schema, older ones brought up to date.",
+    help="The site file: begin one, its JSON Schema, bring older ones up to date, sign.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+for command in (key, sign, verify):
+    app.command()(command)
 T = TypeVar("T")
 LangOption = Annotated[str, typer.Option(help="fr or en; else the terminal's.")]
 DRAFT_2020_12 = "https://json-schema.org/draft/2020-12/schema"

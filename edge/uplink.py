@@ -70,6 +70,12 @@ class Uplink:
         self.forget()  # what was under way may be lost: all is sent again
         self._on_connect()
 
+    def announce(self, catalogue: bytes) -> None:
+        """From now on offer this, before any row of it."""
+        self._catalogue = catalogue
+        if self._connection is not None and self.connected:
+            self._connection.publish(self._topic("catalogue"), catalogue, retain=True)
+
     def forget(self) -> None:
         """Nothing is under way any more."""
         self._sent_s.clear()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from edge.clock import Anchor, Clock
 from edge.disk import Disk
 from edge.pipeline import Pipeline
+from edge.rounds import Rest, nobody_asks
 from edge.spool import Entry, Held, HeldBoot, Spool, SpoolError, SpoolFullError
 
 log = logging.getLogger(__name__)
@@ -61,13 +62,15 @@ class Waiting:
     Args:
         shift: Told, in the instant in which the clock gets known, by how much its times were wrong. [ns]
         turn: Whoever commits what the pipeline has made has it.
+        rest: Is told of each wait, and between two parts of what has waited.
     """
 
     def __init__(
-        self, clock: Clock, pipeline: Pipeline, disk: Disk, turn: asyncio.Lock, shift: Callable[[int], None]
-    ) -> None:
+        self, clock: Clock, pipeline: Pipeline, disk: Disk, turn: asyncio.Lock, shift: Callable[[int], None],
+        rest: Rest = nobody_asks,
+    ) -> None:  # fmt: skip
         self._clock, self._pipeline, self._disk = clock, pipeline, disk
-        self._turn, self._shift = turn, shift
+        self._turn, self._shift, self._rest = turn, shift, rest
         self._anchors: dict[str, int] = {}
         self._last: Anchor | None = None  # on disk when we came
         self._since_ns = 0
@@ -97,6 +100,7 @@ class Waiting:
         """Look whether the clock has been set; then let go what waits."""
         while True:
             await self.look()
+            self._rest(LOOK_S)
             await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:
@@ -149,6 +153,7 @@ class Waiting:
         places = placed(boots, self._anchors, begin_ns, pipeline.newest_ns()) | here
         rows = 0
         while True:
+            self._rest(0.0)
             async with self._turn:
                 held = await self._disk.insist(Spool.held, AT_ONCE)
                 if not held:
@@ -183,6 +188,7 @@ class Waiting:
             except SpoolError as error:
                 if isinstance(error, SpoolFullError):  # no rows are dropped here: these have been computed with
                     await self._disk.asked(None, Spool.spend_reserve)
+                self._rest(LOOK_S)
                 await asyncio.sleep(LOOK_S)
 
 

@@ -11,7 +11,11 @@ from typing import Any
 GROUPS = {  # command -> (module, attribute, help)
     "demo": ("gateway.demo_cli", "demo", "A berth and a lock on this machine, from PLC to monthly report."),
     "edge": ("edge.cli", "app", "The service on the gateway: run it, check its site file."),
-    "site": ("edge.site_cli", "app", "The site file: begin one, its JSON Schema, older ones brought up to date."),
+    "site": (
+        "edge.site_cli",
+        "app",
+        "The site file: begin one, check by an editor, bring up to date, sign.",
+    ),
     "profile": ("edge.profile_cli", "app", "The profile of a device: begin one, check it, its register sheet."),
     "sim": ("firmware_sim.cli", "app", "Simulated PLCs on real sockets."),
     "hil": ("firmware_sim.hil.cli", "app", "Acceptance tests of a device, simulated or real. Reads only."),

@@ -1,0 +1,120 @@
+"""The pollers of a site, each in its task; a changed site file exchanges those that it changes.
+
+What shares a connection or line changes together: it has one owner at a time. All others poll on.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from drivers.bus import Buses
+from drivers.learned import LearnedFile
+from drivers.row import Row
+from edge.clock import Clock
+from edge.config import DeviceConfig, LoadedSite
+from edge.modbus_settings import modbus_address
+from edge.poll import PlugWatch, Poller
+from edge.rounds import WORK_S, Rounds
+
+SEVERAL = 20  # deadlines of one request that a scan may wait for, its neighbours on the line included
+Take = Callable[[str, Row], None]
+Shares = Mapping[str, list[tuple[DeviceConfig, str]]]  # by connection or line: all that its pollers are made of
+
+
+@dataclass(frozen=True)
+class Crew:
+    """The pollers of one site file; some may be at work already."""
+
+    loaded: LoadedSite
+    shares: Shares
+    pollers: dict[str, Poller]
+    anew: tuple[str, ...]  # devices whose poller the crew before did not have
+    plugs: PlugWatch
+
+
+class Polling:
+    """Starts, stops and exchanges pollers. Raises: DriverError, ValueError of a site file that has none."""
+
+    def __init__(self, loaded: LoadedSite, clock: Clock, take: Take, rounds: Rounds) -> None:
+        self._clock, self._take, self._rounds = clock, take, rounds
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._crew = Crew(loaded, {}, {}, (), PlugWatch((), {}, {}))
+        self._crew = self.prepare(loaded)
+
+    @property
+    def pollers(self) -> dict[str, Poller]:
+        return self._crew.pollers
+
+    def see(self, device: str, row: Row) -> None:
+        """A row of any device: a ship that has plugged in is looked for at once."""
+        self._crew.plugs.see(device, row)
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """Poll, in tasks of this group."""
+        self._group = group
+        self._run(self._crew.anew)
+
+    async def stop(self) -> None:
+        await self._end(list(self._tasks))
+
+    def prepare(self, loaded: LoadedSite) -> Crew:
+        """Pollers for another site file. Nothing is sent, and nothing ends. Raises: DriverError, ValueError."""
+        now, shares = self._crew, _shares(loaded)
+        same = [members for share, members in now.shares.items() if shares.get(share) == members]
+        staying = {device.name for members in same for device, _ in members}
+        learned, site = LearnedFile.load(loaded.learned_path), loaded.site
+        buses: dict[str, Buses] = {share: Buses() for share in shares}
+        pollers = {
+            device.name: now.pollers[device.name] if device.name in staying else Poller(
+                device, loaded.profiles[device.name], self._clock, self._take, buses[_share(device, loaded)],
+                loaded.path.parent, i / len(site.device),
+                learned.of(device.name, loaded.profiles[device.name]), self._rounds.rest,
+            )
+            for i, device in enumerate(site.device)
+        }  # fmt: skip
+        anew = tuple(name for name in pollers if name not in staying)
+        return Crew(loaded, shares, pollers, anew, PlugWatch(site.berth, loaded.profiles, pollers))
+
+    async def exchange(self, crew: Crew, adopt: Callable[[], None]) -> None:
+        """Go on with what `prepare` has made.
+
+        Args:
+            adopt: Called in the instant in which what has changed is polled no more by the old file and not yet
+                by the new one.
+        """
+        staying = set(crew.pollers) - set(crew.anew)
+        await self._end([name for name in self._tasks if name not in staying])
+        self._crew = crew
+        adopt()
+        self._run(crew.anew)
+
+    def _run(self, names: tuple[str, ...]) -> None:
+        for device in self._crew.loaded.site.device:
+            if device.name in names:
+                name = f"poll {device.name}"
+                listens_s = device.listen_s if device.serial else 0.0
+                self._rounds.expect(name, WORK_S + listens_s + SEVERAL * device.timeout_s)
+                poller = self._crew.pollers[device.name]
+                self._tasks[device.name] = self._group.create_task(poller.run(), name=name)
+
+    async def _end(self, names: list[str]) -> None:
+        tasks = [self._tasks.pop(name) for name in names]
+        for task in tasks:
+            self._rounds.forget(task.get_name())
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+
+def _share(device: DeviceConfig, loaded: LoadedSite) -> str:
+    """What a device shares with others: its connection or line."""
+    if loaded.profiles[device.name].protocol != "modbus":
+        return device.name
+    return modbus_address(device, loaded.path.parent).bus_key
+
+
+def _shares(loaded: LoadedSite) -> Shares:
+    found: dict[str, list[tuple[DeviceConfig, str]]] = {}
+    for device in loaded.site.device:
+        found.setdefault(_share(device, loaded), []).append((device, loaded.profiles[device.name].hash))
+    return found
