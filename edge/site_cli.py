@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from edge.sign_cli import key, sign, verify
+from edge import sign_cli
 
 if TYPE_CHECKING:
     from edge.site_draft import SiteDraft
@@ -20,7 +20,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (key, sign, verify):
+for command in (sign_cli.key, sign_cli.sign, sign_cli.verify):
     app.command()(command)
 T = TypeVar("T")
 LangOption = Annotated[str, typer.Option(help="fr or en; else the terminal's.")]
