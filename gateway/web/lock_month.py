@@ -3,22 +3,20 @@
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from gateway.report.lock_hours import schedule_of
-from gateway.report.lock_signals import LockPoints
-from gateway.report.lock_time import STATES, Count, Share, read_time
-from gateway.report.lockages import Lockages
 from gateway.report.month import Month
-from gateway.report.period import Period
 from gateway.texts import local
 from gateway.web.asks import AskLock, Problem, may_see
 from gateway.web.hub import Hub
 from gateway.web.people import User
+
+if TYPE_CHECKING:
+    from gateway.report.lock_time import Count, Share
 
 MODES = {"remote": "REMOTE", "local": "LOCAL", "maintenance": "MAINTENANCE"}
 
@@ -38,6 +36,13 @@ async def lock_month(hub: Hub, user: User, asked: AskLock, _: Request) -> Respon
 
 def reckoned(hub: Hub, site: str, lock: str, month: Month, now_ns: int) -> dict[str, Any]:
     """Reads the month's raw rows so far. Raises: StoreUnavailable, StoreError."""
+    # These load the compiler, some 65 MB: a page that shows no lock does without.
+    from gateway.report.lock_hours import schedule_of
+    from gateway.report.lock_signals import LockPoints
+    from gateway.report.lock_time import STATES, read_time
+    from gateway.report.lockages import Lockages
+    from gateway.report.period import Period
+
     points = LockPoints.of(hub.book.catalogues(site), lock)
     states = replace(points, names=points.names & set(STATES), bands=())  # levels and pumps are the report's
     schedule = schedule_of(hub.book.journal(site), lock, Period(month, "month"))
@@ -54,12 +59,12 @@ def reckoned(hub: Hub, site: str, lock: str, month: Month, now_ns: int) -> dict[
     }  # fmt: skip
 
 
-def _share(share: Share | None) -> dict[str, float | None] | None:
+def _share(share: "Share | None") -> dict[str, float | None] | None:
     """The part of the time that is known, and how much of the time so far that is."""
     return None if share is None else {"value": _number(share.value), "coverage": _number(share.coverage)}
 
 
-def _count(count: Count) -> int | None:
+def _count(count: "Count") -> int | None:
     return count.value
 
 
