@@ -3,6 +3,7 @@
 A copy is made first, since mkdocs wants all of it below one folder; so links work there as they do in a clone.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -48,7 +49,8 @@ def main() -> None:
         lines += [f"## {title}\n\n", *(f"::: {module}\n\n" for module in modules)]
     (BUILD / "src" / "docs" / "api.md").write_text("".join(lines), encoding="utf-8")
     config = ROOT / "docs" / "site" / "mkdocs.yml"
-    sys.exit(subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict", "-f", config]).returncode)
+    os.environ["NO_MKDOCS_2_WARNING"] = "1"  # the theme speaks of another program's future, at each start
+    sys.exit(subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-f", config]).returncode)
 
 
 def copy(path: Path) -> None:
