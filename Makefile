@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint bench chaos nightly docs clean
+.PHONY: demo test lint bench chaos nightly deb docs clean
 
 demo: $(READY)
 	@$(BIN)/bollard demo
@@ -40,7 +40,8 @@ chaos: $(READY)
 # What takes longer than a person waits, some hours: half an hour of random faults, 500 faults over a running system
 # for each of three seeds, 4000 power cuts, 100 000 mutated messages, every benchmark with ten minutes of faults for
 # memory, four days of outage and ten million waiting rows, and the others that do the same work (installed at the
-# first run). Output is kept.
+# first run). Then the Debian packages, proved in clean root file systems: as root, with debootstrap, qemu-user-static,
+# gnupg and apt-utils. Output is kept.
 nightly: export NUMBA_CACHE_DIR = $(CURDIR)/$(VENV)/kernels
 nightly: $(READY)
 	@mkdir -p docs
@@ -52,6 +53,13 @@ nightly: $(READY)
 	  BOLLARD_POWER_CUTS=4000 BOLLARD_FUZZ=100000 $(BIN)/pytest -q -s -n 0 tests/edge/test_power_cut.py tests/gateway/test_fuzz.py || code=1; \
 	  BOLLARD_SPOOL_ROWS=10000000 BOLLARD_FAULTS_S=600 BOLLARD_OUTAGE_H=96 $(BIN)/pytest -q -s -n 0 -rs benchmarks --benchmark-columns=min,median,rounds || code=1; \
 	  exit $$code; } 2>&1 | tee docs/nightly.txt
+	@$(MAKE) --no-print-directory deb
+	@{ for arch in amd64 arm64; do deploy/deb/prove.sh $$arch $(CURDIR)/build/prove dist || exit 1; done; } 2>&1 | \
+	  sed 's#$(CURDIR)/build/prove#WORK#g' | tee docs/deploy.txt
+
+# Debian packages for both processors, in dist/. Needs Debian 12 and Python 3.11.
+deb: $(READY)
+	$(BIN)/python deploy/deb/build.py --arch amd64 --arch arm64
 
 # The documentation as a site, in build/docs/site; a warning is an error.
 docs: $(READY)
@@ -68,4 +76,4 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info demo-out chaos-out
+	rm -rf $(VENV) build dist *.egg-info demo-out chaos-out
