@@ -13,7 +13,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from processes import Process, free_port
+from processes import Process, free_ports
 from servers.mosquitto import Mosquitto
 
 LOCKS, BERTHS = 8, 6
@@ -73,7 +73,7 @@ class Shore:
         told = {"epoch_ns": epoch_ns, "speed": 1.0, "origin_monotonic_ns": time.monotonic_ns()}
         clock = folder / "clock.json"
         clock.write_text(json.dumps(told))
-        base = free_port()
+        base = free_ports(32)
         names = [sys.executable, "-m", "firmware_sim.cli"]
         self._run(
             [*names, "run", str(folder / "page-bench.toml"), "--sim-clock", str(clock), "--port-base", str(base)]

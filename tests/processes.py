@@ -3,6 +3,7 @@
 import contextlib
 import os
 import queue
+import random
 import signal
 import socket
 import subprocess
@@ -19,6 +20,16 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def free_ports(count: int) -> int:
+    """The first of so many ports in a row that nothing uses; below those that the system gives to clients."""
+    for base in random.sample(range(20_000, 32_000), 200):
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for port in range(base, base + count):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return base
+    raise RuntimeError(f"no {count} free ports in a row")
 
 
 def listen_to_ctrl_c() -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from drivers.plan import plan
+from drivers.profile import Point
 from drivers.row import Quality
 from firmware_sim.hil.cases import case
 from firmware_sim.hil.name_plate import PlateError, PlateRefusedError, read_plate
@@ -64,6 +65,16 @@ def test_every_reading_is_good(trace: Trace, check: Check) -> None:
     check.saw("all_good", scans=trace.scans(), faults=faults or "0")
 
 
+def _has_meaning(point: Point, value: int) -> bool:
+    """A state is one of the codes; a word is made of bits, each of which has one."""
+    if not point.name.endswith("_word"):
+        return str(value) in point.codes
+    known = 0
+    for code in point.codes:
+        known |= int(code)
+    return value & ~known == 0
+
+
 @case("COM-04")
 def test_every_value_is_in_its_range_and_every_state_has_a_meaning(trace: Trace, check: Check) -> None:
     _something_known(trace, check)
@@ -78,7 +89,7 @@ def test_every_value_is_in_its_range_and_every_state_has_a_meaning(trace: Trace,
         ranged += point.range is not None
         for value in np.unique(series.known) if point.codes else ():
             check.require(
-                str(int(value)) in point.codes, "no_meaning", point=point.name, value=int(value),
+                _has_meaning(point, int(value)), "no_meaning", point=point.name, value=int(value),
                 codes=", ".join(point.codes),
             )  # fmt: skip
     check.saw("in_range", n=ranged, coded=sum(bool(p.codes) for p in trace.profile.points))

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from paho.mqtt.publish import single
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
-from processes import Process, free_port
+from processes import Process, free_port, free_ports
 
 from edge.wire import Header, body_of, crc32, encode_batch, encode_row, topic
 from gateway.book import Book
@@ -57,7 +57,7 @@ class Port:
         (folder / "serve.toml").write_text(SERVE.format(port=broker))
         told = {"epoch_ns": EPOCH_NS, "speed": SPEED, "origin_monotonic_ns": time.monotonic_ns()}
         self.clock.write_text(json.dumps(told))
-        base = free_port()
+        base = free_ports(16)
         sim = ["python", "-m", "firmware_sim.cli", "run", "port-day", "--sim-clock", str(self.clock)]
         self._start([*sim, "--port-base", str(base), "--control-port", str(self.control)])
         site = subprocess.run(
