@@ -11,7 +11,7 @@ from typing import Any, cast
 
 
 def bill_of_materials(site: Path, package: str, version: str, arch: str, epoch_s: int) -> dict[str, Any]:
-    """Of all that is installed in a folder of site-packages, and of Python's interpreter, which Debian brings."""
+    """Of all in a folder of site-packages. Python's interpreter is Debian's: the package's Depends name it."""
     components = sorted(_components(site), key=lambda component: str(component["purl"]))
     made_of = " ".join(str(component["purl"]) for component in components)
     purl = f"pkg:deb/debian/{package}@{version}?arch={arch}"

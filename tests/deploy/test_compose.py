@@ -8,8 +8,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -42,6 +44,28 @@ def test_each_volume_is_declared_or_a_folder_here() -> None:
             assert source in COMPOSE["volumes"], service
 
 
+def test_who_runs_as_our_user_owns_its_volumes() -> None:
+    """A volume has the owner of what it covers first: a folder of our image, since `setup` mounts it first."""
+    made = re.findall(
+        r"install -d -o bollard -g bollard (.+)$", (DEPLOY / "Containerfile").read_text(), re.MULTILINE
+    )
+    owned = set(made[0].split())
+    first = dict(volume.split(":")[:2] for volume in COMPOSE["services"]["setup"]["volumes"])
+    for name, told in COMPOSE["services"].items():
+        if name == "influxdb":  # its image sets its owner itself
+            continue
+        for source, target in (volume.split(":")[:2] for volume in told["volumes"] if not volume.startswith(".")):
+            assert target in owned if "build" in told else first[source] in owned, (name, source)
+            assert "build" in told or "setup" in told["depends_on"], name
+
+
+def test_what_compiles_kernels_keeps_them() -> None:
+    folder = re.findall(r"NUMBA_CACHE_DIR=(\S+)", (DEPLOY / "Containerfile").read_text())[0]
+    for name, told in COMPOSE["services"].items():
+        if told.get("read_only"):
+            assert f"kernels:{folder}" in told["volumes"], name
+
+
 def test_each_variable_has_its_line_in_the_example() -> None:
     named = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", (DEPLOY / "compose.yaml").read_text()))
     lines = (DEPLOY / ".env.example").read_text().splitlines()
@@ -57,8 +81,9 @@ def test_who_waits_for_whom_is_there_and_no_secret_stands_in_the_file() -> None:
 
 
 def test_commands_of_ours_exist() -> None:
-    for service in ("ingest", "serve"):
-        command = [sys.executable, "-m", "gateway.cli", COMPOSE["services"][service]["command"][0], "--help"]
+    given = [COMPOSE["services"][service]["command"][:1] for service in ("ingest", "serve")]
+    for words in (*given, COMPOSE["services"]["report"]["entrypoint"][1:3]):
+        command = [sys.executable, "-m", "gateway.cli", *words, "--help"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0 and "--shore" in done.stdout, done.stderr
 
@@ -144,6 +169,15 @@ def rows(now_s: int) -> dict[str, list[str]]:
     return made
 
 
+def panel_query(board: str, title: str) -> str:
+    panels = json.loads((DEPLOY / f"compose/grafana/dashboards/{board}.json").read_text())["panels"]
+    return str(next(panel["targets"][0]["query"] for panel in panels if panel["title"] == title))
+
+
+def at_s(row: dict[str, str]) -> float:
+    return datetime.fromisoformat(row["_time"]).timestamp()
+
+
 def post(server: InfluxServer, path: str, body: bytes, kind: str, token: str) -> str:
     headers = {"Authorization": f"Token {token}", "Content-Type": kind, "Accept": "application/csv"}
     request = urllib.request.Request(server.access.url + path, data=body, headers=headers)
@@ -154,12 +188,11 @@ def post(server: InfluxServer, path: str, body: bytes, kind: str, token: str) ->
         raise AssertionError(f"{path}: {error.read().decode()}\n{body[:2000].decode()}") from error
 
 
-def asked(server: InfluxServer, query: str, token: str) -> list[dict[str, str]]:
-    """The rows of a panel, as Grafana asks for them: with `v`, and with the token that may only read."""
-    prelude = (
-        'option v = {timeRangeStart: -4h, timeRangeStop: now(), windowPeriod: 1m, defaultBucket: "bollard-raw"}\n'
-    )
-    answer = post(server, "/api/v2/query?org=port", (prelude + query).encode(), "application/vnd.flux", token)
+def asked(server: InfluxServer, query: str, token: str, since: str = "-4h") -> list[dict[str, str]]:
+    """The rows of a panel, as Grafana asks for them: `v.…` filled in, and with the token that may only read."""
+    for name, value in {"timeRangeStart": since, "timeRangeStop": "now()", "windowPeriod": "1m"}.items():
+        query = query.replace(f"v.{name}", value)
+    answer = post(server, "/api/v2/query?org=port", query.encode(), "application/vnd.flux", token)
     found: list[dict[str, str]] = []
     names: list[str] = []
     for line in answer.split("\r\n"):
@@ -184,7 +217,8 @@ def test_set_up_broker_and_dashboards_with_the_real_servers(tmp_path: Path) -> N
         set_up(tmp_path, server.access.url, port, "port/gw port/second")
         assert all(file.read_bytes() == content for file, content in before.items())  # nobody is locked out
         assert "user port/second" in (tmp_path / "broker/acl").read_text()
-        for bucket, lines in rows(int(time.time())).items():
+        now_s = int(time.time())
+        for bucket, lines in rows(now_s).items():
             where = f"/api/v2/write?org=port&bucket=bollard-{bucket}&precision=ns"
             post(server, where, "\n".join(lines).encode(), "text/plain", TOKEN)
         token = (tmp_path / "shore/bollard-report.token").read_text().strip()
@@ -192,12 +226,15 @@ def test_set_up_broker_and_dashboards_with_the_real_servers(tmp_path: Path) -> N
             for panel in json.loads(file.read_text())["panels"]:
                 for target in panel["targets"]:
                     assert asked(server, target["query"], token), f"{file.stem}: {panel['title']}: nothing"
-        berths = {p["title"]: p for p in json.loads((DASHBOARDS[0]).read_text())["panels"]}
-        assert DASHBOARDS[0].stem == "berths"
-        hours = asked(server, berths["Énergie par heure / Energy per hour"]["targets"][0]["query"], token)
+        hours = asked(server, panel_query("berths", "Énergie par heure / Energy per hour"), token)
+        begin_s = (now_s // HOUR_S - 2) * HOUR_S
+        assert [at_s(hour) for hour in hours] == [begin_s, begin_s + HOUR_S]  # an hour stands at its begin
         assert sum(float(hour["_value"]) for hour in hours) == 119 * 1000 + 7000  # the newest revision alone
-        calls = asked(server, berths["Escales / Calls"]["targets"][0]["query"], token)
+        calls = asked(server, panel_query("berths", "Escales / Calls"), token)
         assert len(calls) == 1  # not the one that was withdrawn
+        days = asked(server, panel_query("locks", "Bassinées par jour / Lockages per day"), token, since="-3d")
+        day = datetime.fromtimestamp(begin_s, ZoneInfo("Europe/Paris")).replace(hour=0, minute=0, second=0)
+        assert [(at_s(found), float(found["_value"])) for found in days] == [(day.timestamp(), 1.0)]
     with (tmp_path / "broker/mosquitto.conf").open("a") as configuration:
         configuration.write("user root\n")  # in the container it starts as the owner of these files
     with Mosquitto(tmp_path, made=tmp_path / "broker", port=port) as broker:

@@ -12,6 +12,8 @@ from conftest import ROOT
 DEPLOY = ROOT / "deploy"
 SCRIPTS = sorted((DEPLOY / "deb/scripts").iterdir())
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+# What scripts of packages call, and a test must not.
+NOT_DONE = ("getent", "install", "chgrp", "chmod", "rm", "runuser", "systemctl")
 sys.path.insert(0, str(DEPLOY / "deb"))
 from sbom import bill_of_materials  # noqa: E402 - it lies beside build.py, not in a package
 
@@ -48,6 +50,23 @@ def test_a_downgrade_is_refused_before_anything_changes() -> None:
         assert preinst(*words).returncode == 0, words  # the last: it was removed before, and that was meant
 
 
+@pytest.mark.parametrize("package", ["bollard", "bollard-shore"])
+def test_an_upgrade_ends_even_if_the_new_version_does_not_start(package: str, tmp_path: Path) -> None:
+    """A site file that it refuses would else leave dpkg with a package half configured."""
+    (tmp_path / "run/systemd/system").mkdir(parents=True)
+    for name in NOT_DONE:
+        file = tmp_path / name
+        file.write_text('#!/bin/sh\n[ "$1" != try-restart ]\n')
+        file.chmod(0o755)
+    text = (DEPLOY / f"deb/scripts/{package}.postinst").read_text().replace("/run/", f"{tmp_path}/run/")
+    done = subprocess.run(
+        [shutil.which("sh") or "sh", "-s", "--", "configure", "0.0.9"],
+        input=text, env={"PATH": str(tmp_path)}, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "does not start" in done.stderr and "journalctl -u bollard-" in done.stderr
+
+
 @needs_systemd
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
 def test_a_unit_is_exposed_as_little_as_ok(unit: Path) -> None:
@@ -73,9 +92,35 @@ def test_a_unit_is_understood(unit: Path, tmp_path: Path) -> None:
     assert not ours, done.stderr
 
 
+def calls_of(names: str) -> set[str]:
+    """System calls, with those of each set that is named."""
+    found: set[str] = set()
+    for name in names.split():
+        if name.startswith("@"):
+            command = [str(analyze), "syscall-filter", name]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+            lines = [line.strip() for line in done.stdout.splitlines()[1:]]
+            name = " ".join(line for line in lines if line and not line.startswith("#"))
+            found |= calls_of(name)
+        else:
+            found.add(name)
+    return found
+
+
+@needs_systemd
+def test_the_agent_may_ask_the_clock_when_all_lines_of_the_filter_have_counted() -> None:
+    """As systemd reads them: in their order, `~` takes away. Else all rows would wait for a clock that is set."""
+    text = (DEPLOY / "systemd/bollard-edge.service").read_text()
+    allowed: set[str] = set()
+    for line in re.findall(r"^SystemCallFilter=(.+)$", text, re.MULTILINE):
+        allowed = allowed - calls_of(line[1:]) if line.startswith("~") else allowed | calls_of(line)
+    assert {"adjtimex", "clock_adjtime", "clock_adjtime64"} <= allowed
+    assert not {"clock_settime", "settimeofday", "chroot", "setuid"} & allowed
+
+
 def test_the_agents_unit_lets_the_clock_be_asked_and_kernels_be_compiled() -> None:
     text = (DEPLOY / "systemd/bollard-edge.service").read_text()
-    assert "adjtimex" in text and not re.search(r"^(ProtectClock|MemoryDenyWriteExecute)=", text, re.MULTILINE)
+    assert not re.search(r"^(ProtectClock|MemoryDenyWriteExecute)=", text, re.MULTILINE)
     assert re.search(r"^Type=notify$", text, re.MULTILINE) and re.search(r"^WatchdogSec=\d+$", text, re.MULTILINE)
 
 
