@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 FORMAT = 1
 MANIFEST, SEAL = "manifest.json", "manifest.sha256"
-PAGES = 2048  # of a SQLite file, copied between two looks at whether somebody writes
 CHUNK = 1 << 20
 Kind = Literal["sqlite", "file", "secret"]
 
@@ -120,7 +119,7 @@ def copy_sqlite(source: Path, target: Path) -> None:
             ) as old,
             contextlib.closing(sqlite3.connect(target)) as new,
         ):
-            old.backup(new, pages=PAGES, sleep=0.01)
+            old.backup(new)  # in one step: between two, each commit of another would start it anew
             new.execute("PRAGMA journal_mode=DELETE")  # one file, no log beside it
             found = new.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.Error as error:

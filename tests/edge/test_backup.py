@@ -3,6 +3,8 @@
 import json
 import sqlite3
 import tarfile
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from shore import catalogue, row
 from typer.testing import CliRunner
 
 from edge import wire
-from edge.archive import Archive, ArchiveError
+from edge.archive import Archive, ArchiveError, copy_sqlite
 from edge.backup_cli import backup, restore
 from edge.config import LoadedSite
 from edge.spool import Entry, Held, Spool
@@ -90,6 +92,37 @@ def test_a_restored_spool_goes_on_under_another_name_and_counts_nothing_twice(
 
 def receipt(spool: str, batch: object) -> wire.Receipt:
     return wire.Receipt(spool, batch.id, batch.crc32, batch.rows)  # type: ignore[attr-defined]
+
+
+def test_a_copy_ends_also_while_somebody_commits_all_the_time(tmp_path: Path) -> None:
+    busy, ended, begun = tmp_path / "busy.db", threading.Event(), threading.Event()
+
+    def write() -> None:
+        with closing(sqlite3.connect(busy, isolation_level=None)) as db:
+            db.execute("PRAGMA synchronous=OFF")
+            for _ in range(200_000):  # much longer than the copy takes, but not without end
+                db.execute("INSERT INTO pair VALUES (1), (-1)")
+                begun.set()
+                if ended.is_set():
+                    return
+
+    with closing(sqlite3.connect(busy)) as db:
+        db.executescript("PRAGMA page_size=1024; PRAGMA journal_mode=WAL")
+        db.execute("CREATE TABLE pair (x)")
+        db.executemany("INSERT INTO pair VALUES (zeroblob(900))", [()] * 12_000)
+        db.commit()
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert begun.wait(30.0)
+        copy_sqlite(busy, tmp_path / "copy.db")
+        assert writer.is_alive()
+    finally:
+        ended.set()
+        writer.join(60.0)
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as db:
+        count, total = db.execute("SELECT count(*), sum(x) FROM pair WHERE typeof(x) = 'integer'").fetchone()
+    assert count >= 2 and total == 0  # of one instant
 
 
 def test_book_store_and_keys_come_back_with_their_rights(gateway: LoadedSite, tmp_path: Path) -> None:
