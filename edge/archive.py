@@ -4,10 +4,12 @@ A SQLite file goes in as its backup API gives it: whole and of one instant, also
 """
 
 import contextlib
+import grp
 import hashlib
 import io
 import json
 import os
+import pwd
 import sqlite3
 import tarfile
 import tempfile
@@ -96,12 +98,21 @@ def _add(tar: tarfile.TarFile, part: Part, number: int, work: Path) -> Member:
         copy_sqlite(part.path, source)
     info = tarfile.TarInfo(f"files/{number:03d}-{part.path.name}")
     info.size, info.mode, info.mtime = source.stat().st_size, 0o600, int(part.path.stat().st_mtime)
+    info.uname, info.gname = _names(part.path)
     with source.open("rb") as content:
         tar.addfile(info, content)
     digest = _sha256(source)
     if part.kind == "sqlite":
         source.unlink()
     return Member(info.name, part.role, part.kind, os.path.abspath(part.path), mode, info.size, digest)
+
+
+def _names(path: Path) -> tuple[str, str]:
+    """User and group that a file belongs to; empty where the machine has no name for them."""
+    try:
+        return path.owner(), path.group()
+    except KeyError:
+        return "", ""
 
 
 def _add_bytes(tar: tarfile.TarFile, name: str, content: bytes) -> None:
@@ -239,15 +250,41 @@ class Archive:
         return targets
 
     def _extract(self, member: Member, file: Path) -> None:
-        """A secret is for us alone from its first instant."""
+        """A secret is for us alone from its first instant; root gives it to whom it belongs."""
         secret = member.kind == "secret"
-        file.parent.mkdir(mode=0o700 if secret else 0o755, parents=True, exist_ok=True)
+        owner = self._owner(member, file.parent) if os.geteuid() == 0 else None
+        _make_folder(file.parent, 0o750 if secret and owner else 0o700 if secret else 0o755, owner)
         with contextlib.suppress(FileNotFoundError):
             file.unlink()
-        mode = 0o600 if secret else member.mode & 0o755
-        made = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        made = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if secret else member.mode & 0o755)
         with os.fdopen(made, "wb") as out, self._content(member.name) as content:
+            if owner is not None:
+                with contextlib.suppress(PermissionError):  # there are disks without owners
+                    os.fchown(made, *owner)
+                    os.fchmod(
+                        made, member.mode & (0o640 if secret else 0o755)
+                    )  # the group may read a key as before
             while chunk := content.read(CHUNK):
                 out.write(chunk)
             out.flush()
             os.fsync(out.fileno())
+
+    def _owner(self, member: Member, folder: Path) -> tuple[int, int]:
+        """User and group by their names here; where one is not known, those of the folder."""
+        info = self._tar.getmember(member.name)
+        try:
+            return pwd.getpwnam(info.uname).pw_uid, grp.getgrnam(info.gname).gr_gid
+        except KeyError:
+            near = next(f for f in (folder, *folder.parents) if f.is_dir()).stat()
+            return near.st_uid, near.st_gid
+
+
+def _make_folder(folder: Path, mode: int, owner: tuple[int, int] | None) -> None:
+    """With those above it that are missing."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent, 0o755, None)
+    folder.mkdir(mode, exist_ok=True)
+    if owner is not None:
+        with contextlib.suppress(PermissionError):
+            os.chown(folder, *owner)

@@ -1,6 +1,8 @@
 """`bollard backup` and `restore`: whole or refused, keys for us alone, and a spool that counts nothing twice."""
 
 import json
+import os
+import shutil
 import sqlite3
 import tarfile
 import threading
@@ -149,6 +151,28 @@ def test_book_store_and_keys_come_back_with_their_rights(gateway: LoadedSite, tm
     new_book.close()
     assert LoadedSite.load(there / "gw" / "site.toml").hash == gateway.hash
     assert run("restore", archive, "--check", "--lang", "en")[0] == 0
+
+
+def test_what_root_puts_back_belongs_to_whom_it_did(gateway: LoadedSite, tmp_path: Path) -> None:
+    """For anybody else that is themselves; a key is readable by its group as before, if root puts it back."""
+    Spool(gateway.spool_path, OWNER).close()
+    key, root = tmp_path / "pki" / "port.gw.key", os.geteuid() == 0
+    key.chmod(0o640)
+    if root:
+        shutil.chown(gateway.spool_path, "nobody", "nogroup")
+        shutil.chown(key, "root", "nogroup")
+    assert run("backup", tmp_path / "a.tar", "--site", gateway.path)[0] == 0
+    assert run("restore", tmp_path / "a.tar", "--root", tmp_path / "new")[0] == 0
+    for file in (gateway.spool_path, key, gateway.path):
+        old, new = file.stat(), (tmp_path / "new" / str(file).lstrip("/")).stat()
+        assert (new.st_uid, new.st_gid) == (old.st_uid, old.st_gid), file
+    assert new_mode(tmp_path / "new", key) == (0o640 if root else 0o600)
+    folder = (tmp_path / "new" / str(gateway.spool_path).lstrip("/")).parent
+    assert [file.name for file in folder.iterdir() if file.name.endswith(("-wal", "-shm"))] == []
+
+
+def new_mode(root: Path, file: Path) -> int:
+    return (root / str(file).lstrip("/")).stat().st_mode & 0o777
 
 
 def test_a_damaged_archive_is_refused_and_writes_nothing(gateway: LoadedSite, tmp_path: Path) -> None:
