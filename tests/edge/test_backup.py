@@ -19,6 +19,7 @@ from edge import wire
 from edge.archive import Archive, ArchiveError, copy_sqlite
 from edge.backup_cli import backup, restore
 from edge.config import LoadedSite
+from edge.signing import make_key, sign, verify
 from edge.spool import Entry, Held, Spool
 from gateway.book import Book
 from gateway.pki import Pki
@@ -151,6 +152,23 @@ def test_book_store_and_keys_come_back_with_their_rights(gateway: LoadedSite, tm
     new_book.close()
     assert LoadedSite.load(there / "gw" / "site.toml").hash == gateway.hash
     assert run("restore", archive, "--check", "--lang", "en")[0] == 0
+
+
+def test_the_signature_comes_along_and_what_is_missing_is_told(gateway: LoadedSite, tmp_path: Path) -> None:
+    make_key(tmp_path / "quay.key")
+    sign(gateway, tmp_path / "quay.key", "A. Martin")
+    shore = tmp_path / "shore.toml"
+    shore.write_text('schema = 1\n[store]\nurl = "sqlite:store.db"\n[broker]\npassword_file = "none"\n')
+    words = ("--site", gateway.path, "--shore", shore, "--lang", "en")
+    code, out = run("backup", tmp_path / "a.tar", *words)
+    assert code == 0 and f"signature: {gateway.path}.sig" in out
+    for missing in ("password_file", "spool", "store", "book"):
+        assert f"not in the archive: {missing}: " in out, out
+    assert "learned" not in out  # nobody has made it: nothing is missing
+    code, out = run("restore", tmp_path / "a.tar", "--root", tmp_path / "new", "--lang", "en")
+    assert code == 0 and out.count("no file at") == 4, out
+    restored = LoadedSite.load(tmp_path / "new" / str(gateway.path).lstrip("/"))
+    assert verify(restored, tmp_path)["name"] == "A. Martin"
 
 
 def test_what_root_puts_back_belongs_to_whom_it_did(gateway: LoadedSite, tmp_path: Path) -> None:
