@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 FORMAT = 1
 MANIFEST, SEAL = "manifest.json", "manifest.sha256"
@@ -92,19 +92,33 @@ def write_archive(
 
 def _add(tar: tarfile.TarFile, part: Part, number: int, work: Path) -> Member:
     source = part.path
-    mode = source.stat().st_mode & 0o777
     if part.kind == "sqlite":
         source = work / f"{number}.db"
         copy_sqlite(part.path, source)
     info = tarfile.TarInfo(f"files/{number:03d}-{part.path.name}")
-    info.size, info.mode, info.mtime = source.stat().st_size, 0o600, int(part.path.stat().st_mtime)
     info.uname, info.gname = _names(part.path)
-    with source.open("rb") as content:
-        tar.addfile(info, content)
-    digest = _sha256(source)
+    original = part.path.stat()
+    info.mode, info.mtime = 0o600, int(original.st_mtime)
+    with source.open("rb") as file:
+        info.size = os.fstat(file.fileno()).st_size
+        content = _Hashed(file)
+        tar.addfile(info, content)  # type: ignore[arg-type]
     if part.kind == "sqlite":
         source.unlink()
+    mode, digest = original.st_mode & 0o777, content.digest.hexdigest()
     return Member(info.name, part.role, part.kind, os.path.abspath(part.path), mode, info.size, digest)
+
+
+class _Hashed:
+    """A file that is hashed as it is read: once, for somebody may replace or continue it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.digest = file, hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        content = self._file.read(size)
+        self.digest.update(content)
+        return content
 
 
 def _names(path: Path) -> tuple[str, str]:
@@ -139,11 +153,6 @@ def copy_sqlite(source: Path, target: Path) -> None:
         raise ArchiveError(
             f"{source}: is damaged ({found}); start what owns it, which sets it aside, and try again"
         )
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 class Archive:

@@ -8,6 +8,7 @@ import tarfile
 import threading
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -16,7 +17,7 @@ from shore import catalogue, row
 from typer.testing import CliRunner
 
 from edge import wire
-from edge.archive import Archive, ArchiveError, copy_sqlite
+from edge.archive import Archive, ArchiveError, Part, copy_sqlite, write_archive
 from edge.backup_cli import backup, restore
 from edge.config import LoadedSite
 from edge.signing import make_key, sign, verify
@@ -191,6 +192,23 @@ def test_what_root_puts_back_belongs_to_whom_it_did(gateway: LoadedSite, tmp_pat
 
 def new_mode(root: Path, file: Path) -> int:
     return (root / str(file).lstrip("/")).stat().st_mode & 0o777
+
+
+def test_a_file_that_is_replaced_meanwhile_leaves_a_whole_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, add = tmp_path / "commissioned.json", tarfile.TarFile.addfile
+    file.write_text("before")
+
+    def add_and_replace(*args: Any) -> None:
+        add(*args)
+        file.write_text("after it")
+
+    monkeypatch.setattr(tarfile.TarFile, "addfile", add_and_replace)
+    write_archive(tmp_path / "a.tar", [Part("commissioning", "file", file)], "", "")
+    with Archive(tmp_path / "a.tar") as archive:
+        (restored,) = archive.put_back(tmp_path / "new", False)
+    assert restored.read_text() == "before"
 
 
 def test_a_damaged_archive_is_refused_and_writes_nothing(gateway: LoadedSite, tmp_path: Path) -> None:
