@@ -4,21 +4,22 @@ A SQLite file goes in as its backup API gives it: whole and of one instant, also
 """
 
 import contextlib
+import grp
 import hashlib
 import io
 import json
 import os
+import pwd
 import sqlite3
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 FORMAT = 1
 MANIFEST, SEAL = "manifest.json", "manifest.sha256"
-PAGES = 2048  # of a SQLite file, copied between two looks at whether somebody writes
 CHUNK = 1 << 20
 Kind = Literal["sqlite", "file", "secret"]
 
@@ -91,18 +92,41 @@ def write_archive(
 
 def _add(tar: tarfile.TarFile, part: Part, number: int, work: Path) -> Member:
     source = part.path
-    mode = source.stat().st_mode & 0o777
     if part.kind == "sqlite":
         source = work / f"{number}.db"
         copy_sqlite(part.path, source)
     info = tarfile.TarInfo(f"files/{number:03d}-{part.path.name}")
-    info.size, info.mode, info.mtime = source.stat().st_size, 0o600, int(part.path.stat().st_mtime)
-    with source.open("rb") as content:
-        tar.addfile(info, content)
-    digest = _sha256(source)
+    info.uname, info.gname = _names(part.path)
+    original = part.path.stat()
+    info.mode, info.mtime = 0o600, int(original.st_mtime)
+    with source.open("rb") as file:
+        info.size = os.fstat(file.fileno()).st_size
+        content = _Hashed(file)
+        tar.addfile(info, content)  # type: ignore[arg-type]
     if part.kind == "sqlite":
         source.unlink()
+    mode, digest = original.st_mode & 0o777, content.digest.hexdigest()
     return Member(info.name, part.role, part.kind, os.path.abspath(part.path), mode, info.size, digest)
+
+
+class _Hashed:
+    """A file that is hashed as it is read: once, for somebody may replace or continue it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.digest = file, hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        content = self._file.read(size)
+        self.digest.update(content)
+        return content
+
+
+def _names(path: Path) -> tuple[str, str]:
+    """User and group that a file belongs to; empty where the machine has no name for them."""
+    try:
+        return path.owner(), path.group()
+    except KeyError:
+        return "", ""
 
 
 def _add_bytes(tar: tarfile.TarFile, name: str, content: bytes) -> None:
@@ -120,7 +144,7 @@ def copy_sqlite(source: Path, target: Path) -> None:
             ) as old,
             contextlib.closing(sqlite3.connect(target)) as new,
         ):
-            old.backup(new, pages=PAGES, sleep=0.01)
+            old.backup(new)  # in one step: between two, each commit of another would start it anew
             new.execute("PRAGMA journal_mode=DELETE")  # one file, no log beside it
             found = new.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.Error as error:
@@ -129,11 +153,6 @@ def copy_sqlite(source: Path, target: Path) -> None:
         raise ArchiveError(
             f"{source}: is damaged ({found}); start what owns it, which sets it aside, and try again"
         )
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 class Archive:
@@ -240,15 +259,41 @@ class Archive:
         return targets
 
     def _extract(self, member: Member, file: Path) -> None:
-        """A secret is for us alone from its first instant."""
+        """A secret is for us alone from its first instant; root gives it to whom it belongs."""
         secret = member.kind == "secret"
-        file.parent.mkdir(mode=0o700 if secret else 0o755, parents=True, exist_ok=True)
+        owner = self._owner(member, file.parent) if os.geteuid() == 0 else None
+        _make_folder(file.parent, 0o750 if secret and owner else 0o700 if secret else 0o755, owner)
         with contextlib.suppress(FileNotFoundError):
             file.unlink()
-        mode = 0o600 if secret else member.mode & 0o755
-        made = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        made = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if secret else member.mode & 0o755)
         with os.fdopen(made, "wb") as out, self._content(member.name) as content:
+            if owner is not None:
+                with contextlib.suppress(PermissionError):  # there are disks without owners
+                    os.fchown(made, *owner)
+                    os.fchmod(
+                        made, member.mode & (0o640 if secret else 0o755)
+                    )  # the group may read a key as before
             while chunk := content.read(CHUNK):
                 out.write(chunk)
             out.flush()
             os.fsync(out.fileno())
+
+    def _owner(self, member: Member, folder: Path) -> tuple[int, int]:
+        """User and group by their names here; where one is not known, those of the folder."""
+        info = self._tar.getmember(member.name)
+        try:
+            return pwd.getpwnam(info.uname).pw_uid, grp.getgrnam(info.gname).gr_gid
+        except KeyError:
+            near = next(f for f in (folder, *folder.parents) if f.is_dir()).stat()
+            return near.st_uid, near.st_gid
+
+
+def _make_folder(folder: Path, mode: int, owner: tuple[int, int] | None) -> None:
+    """With those above it that are missing."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent, 0o755, None)
+    folder.mkdir(mode, exist_ok=True)
+    if owner is not None:
+        with contextlib.suppress(PermissionError):
+            os.chown(folder, *owner)

@@ -28,8 +28,8 @@ def backup(
 ) -> None:
     """One archive of what a gateway or a shore needs to come back, while everything runs.
 
-    Spool, book and store are copied as of one instant each; every file has its hash. The archive holds keys: it is
-    readable by you alone, keep it so.
+    Spool, book and store are copied as of one instant each; every file has its hash. A file that the settings name
+    and that is missing is told. The archive holds keys: it is readable by you alone, keep it so.
     """
     try:
         texts = texts_for(lang)
@@ -38,10 +38,11 @@ def backup(
         parts: list[Part] = []
         left_out: list[str] = []
         if site is not None:
-            parts += site_parts(LoadedSite.load(site))
+            found, missing = site_parts(LoadedSite.load(site))
+            parts, left_out = parts + found, left_out + missing
         if shore is not None:
-            found, left_out = shore_parts(shore)
-            parts += found
+            found, missing = shore_parts(shore)
+            parts, left_out = parts + found, left_out + missing
         if pki is not None:
             parts += pki_parts(pki)
         unique = {part.path.absolute(): part for part in sorted(parts, key=lambda part: part.kind == "secret")}

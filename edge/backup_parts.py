@@ -9,22 +9,24 @@ from typing import Any
 from edge.archive import ArchiveError, Part
 from edge.commissioned import commissioned_path
 from edge.config import LoadedSite
+from edge.signing import signature_path
 
 SECRET_KEYS = ("tls_key", "password_file", "token_file", "key_file")
 FILE_KEYS = ("tls_ca", "tls_cert", "certificate_file", "factors", "contracts", "targets")
 
 
-def site_parts(loaded: LoadedSite) -> list[Part]:
-    """The site file, what it names, the spool, what was learned and signed, and the keys."""
+def site_parts(loaded: LoadedSite) -> tuple[list[Part], list[str]]:
+    """The site file, what it names, the spool, what was learned and signed, and the keys; and what is missing."""
     folder = loaded.path.parent
-    found = [Part("site file", "file", loaded.path)]
-    found += _named(tomllib.loads(loaded.path.read_text(encoding="utf-8")), folder)
-    found += [Part("spool", "sqlite", loaded.spool_path)]
+    needed = [Part("site file", "file", loaded.path)]
+    needed += _named(tomllib.loads(loaded.path.read_text(encoding="utf-8")), folder)
+    needed += [Part("spool", "sqlite", loaded.spool_path)]
     beside = loaded.spool_path.parent
-    signed = [loaded.learned_path, commissioned_path(loaded), *_below(beside / "commissioning")]
-    found += [Part("commissioning", "file", path) for path in signed]
+    made = [loaded.learned_path, commissioned_path(loaded), *_below(beside / "commissioning")]
+    found = [Part("signature", "file", signature_path(loaded.path))]
+    found += [Part("commissioning", "file", path) for path in made]
     found += [Part("opcua", "secret", path) for path in _below(beside / "opcua")]
-    return _there(found)
+    return _there([*needed, *found]), _missing(needed)
 
 
 def shore_parts(file: Path) -> tuple[list[Part], list[str]]:
@@ -44,7 +46,7 @@ def shore_parts(file: Path) -> tuple[list[Part], list[str]]:
     else:
         left_out.append("store: InfluxDB keeps it; `influx backup` on its own machine")
     found.append(Part("book", "sqlite", folder / str(table.get("book", {}).get("path", "book.db"))))
-    return _there(found), left_out
+    return _there(found), [*left_out, *_missing(found)]
 
 
 def pki_parts(folder: Path) -> list[Part]:
@@ -74,6 +76,11 @@ def _named(table: Any, folder: Path) -> Iterator[Part]:
 
 def _below(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+
+
+def _missing(parts: list[Part]) -> list[str]:
+    paths = {os.path.abspath(part.path): part.role for part in parts if not part.path.is_file()}
+    return [f"{role}: no file at {path}" for path, role in paths.items()]
 
 
 def _there(parts: list[Part]) -> list[Part]:

@@ -169,16 +169,29 @@ def locked(path: Path) -> IO[str]:
 
     Raises: SpoolError.
     """
+    file = path.with_name(path.name + ".lock")
     try:
-        lock = path.with_name(path.name + ".lock").open("a+")
+        lock = _open_lock(file)
     except OSError as error:
-        raise explained(path, sqlite3.OperationalError(f"unable to open: {error.strerror}")) from error
+        raise explained(file, sqlite3.OperationalError(f"unable to open: {error.strerror}")) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         lock.close()
         raise SpoolError(f"{path}: another bollard edge run is using it; stop that one first") from error
     return lock
+
+
+def _open_lock(file: Path) -> IO[str]:
+    """One that root makes belongs to whom the folder does: the agent has to open it, too."""
+    with contextlib.suppress(FileExistsError):
+        made = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666)
+        if os.geteuid() == 0:
+            folder = file.parent.stat()
+            with contextlib.suppress(OSError):  # there are disks without owners
+                os.fchown(made, folder.st_uid, folder.st_gid)
+        return open(made, "a+")
+    return file.open("a+")
 
 
 def left_word(lock: IO[str]) -> str:

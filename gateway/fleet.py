@@ -13,6 +13,7 @@ from edge.wire import VERSION, Catalogue, WireError, decode_catalogue, parse_top
 from gateway.errors import Unreachable
 
 NS = 1_000_000_000
+SILENT_S = 120.0  # an agent renews its status each 10 s
 BEHIND_S, LONG_BEHIND_S = 120.0, 3600.0
 WAITING_ROWS = 10_000
 DISK_BYTES = 512 * 2**20
@@ -47,6 +48,19 @@ class Gateway:
     @property
     def online(self) -> bool:
         return self.status is not None and self.status.get("state") == "online"
+
+    def silent(self, now_ns: int) -> bool:
+        """Nothing is kept of it, or it is online by a status that it has not renewed for long.
+
+        A broker that was restarted keeps the last word of an agent it has lost. One that does not know the time
+        cannot tell how old its word is.
+        """
+        if self.status is None:
+            return True
+        if not self.online or self.status.get("clock_known") is False:
+            return False
+        told_ns = self.number("now_ns")
+        return told_ns is None or now_ns - told_ns > SILENT_S * NS
 
     def behind_s(self, now_ns: int) -> float | None:
         """How long ago what is confirmed ends; None where nothing is. [s]"""
@@ -86,8 +100,9 @@ def judge(gateways: Iterable[Gateway], now_ns: int) -> list[Gateway]:
 
 
 def _troubles(g: Gateway, now_ns: int, now: datetime, newest: str) -> Iterable[str]:
-    if g.status is None:
+    if g.silent(now_ns):
         yield "silent"
+    if g.status is None:
         return
     if not g.online:
         yield "offline"

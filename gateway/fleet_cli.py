@@ -85,7 +85,7 @@ def _row(g: Gateway, now_ns: int, texts: Texts) -> list[str]:
         clock = texts("fleet.clock_" + ("unknown" if known is False else "trusted" if trusted else "untrusted"))
     return [
         f"{g.site}/{g.name}",
-        texts("fleet.online" if g.online else "fleet.offline" if g.status else "fleet.silent"),
+        texts("fleet.silent" if g.silent(now_ns) else "fleet.online" if g.online else "fleet.offline"),
         _plain(status.get("version"), none),
         none if behind_s is None else texts.duration(round(behind_s)),
         none if waiting is None else texts.number(int(waiting)),

@@ -1,9 +1,14 @@
 """`bollard backup` and `restore`: whole or refused, keys for us alone, and a spool that counts nothing twice."""
 
 import json
+import os
+import shutil
 import sqlite3
 import tarfile
+import threading
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -12,9 +17,10 @@ from shore import catalogue, row
 from typer.testing import CliRunner
 
 from edge import wire
-from edge.archive import Archive, ArchiveError
+from edge.archive import Archive, ArchiveError, Part, copy_sqlite, write_archive
 from edge.backup_cli import backup, restore
 from edge.config import LoadedSite
+from edge.signing import make_key, sign, verify
 from edge.spool import Entry, Held, Spool
 from gateway.book import Book
 from gateway.pki import Pki
@@ -92,6 +98,37 @@ def receipt(spool: str, batch: object) -> wire.Receipt:
     return wire.Receipt(spool, batch.id, batch.crc32, batch.rows)  # type: ignore[attr-defined]
 
 
+def test_a_copy_ends_also_while_somebody_commits_all_the_time(tmp_path: Path) -> None:
+    busy, ended, begun = tmp_path / "busy.db", threading.Event(), threading.Event()
+
+    def write() -> None:
+        with closing(sqlite3.connect(busy, isolation_level=None)) as db:
+            db.execute("PRAGMA synchronous=OFF")
+            for _ in range(200_000):  # much longer than the copy takes, but not without end
+                db.execute("INSERT INTO pair VALUES (1), (-1)")
+                begun.set()
+                if ended.is_set():
+                    return
+
+    with closing(sqlite3.connect(busy)) as db:
+        db.executescript("PRAGMA page_size=1024; PRAGMA journal_mode=WAL")
+        db.execute("CREATE TABLE pair (x)")
+        db.executemany("INSERT INTO pair VALUES (zeroblob(900))", [()] * 12_000)
+        db.commit()
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert begun.wait(30.0)
+        copy_sqlite(busy, tmp_path / "copy.db")
+        assert writer.is_alive()
+    finally:
+        ended.set()
+        writer.join(60.0)
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as db:
+        count, total = db.execute("SELECT count(*), sum(x) FROM pair WHERE typeof(x) = 'integer'").fetchone()
+    assert count >= 2 and total == 0  # of one instant
+
+
 def test_book_store_and_keys_come_back_with_their_rights(gateway: LoadedSite, tmp_path: Path) -> None:
     shore = tmp_path / "shore.toml"
     shore.write_text('schema = 1\n[store]\nurl = "sqlite:store.db"\n[broker]\ntls_ca = "pki/ca.pem"\n')
@@ -116,6 +153,62 @@ def test_book_store_and_keys_come_back_with_their_rights(gateway: LoadedSite, tm
     new_book.close()
     assert LoadedSite.load(there / "gw" / "site.toml").hash == gateway.hash
     assert run("restore", archive, "--check", "--lang", "en")[0] == 0
+
+
+def test_the_signature_comes_along_and_what_is_missing_is_told(gateway: LoadedSite, tmp_path: Path) -> None:
+    make_key(tmp_path / "quay.key")
+    sign(gateway, tmp_path / "quay.key", "A. Martin")
+    shore = tmp_path / "shore.toml"
+    shore.write_text('schema = 1\n[store]\nurl = "sqlite:store.db"\n[broker]\npassword_file = "none"\n')
+    words = ("--site", gateway.path, "--shore", shore, "--lang", "en")
+    code, out = run("backup", tmp_path / "a.tar", *words)
+    assert code == 0 and f"signature: {gateway.path}.sig" in out
+    for missing in ("password_file", "spool", "store", "book"):
+        assert f"not in the archive: {missing}: " in out, out
+    assert "learned" not in out  # nobody has made it: nothing is missing
+    code, out = run("restore", tmp_path / "a.tar", "--root", tmp_path / "new", "--lang", "en")
+    assert code == 0 and out.count("no file at") == 4, out
+    restored = LoadedSite.load(tmp_path / "new" / str(gateway.path).lstrip("/"))
+    assert verify(restored, tmp_path)["name"] == "A. Martin"
+
+
+def test_what_root_puts_back_belongs_to_whom_it_did(gateway: LoadedSite, tmp_path: Path) -> None:
+    """For anybody else that is themselves; a key is readable by its group as before, if root puts it back."""
+    Spool(gateway.spool_path, OWNER).close()
+    key, root = tmp_path / "pki" / "port.gw.key", os.geteuid() == 0
+    key.chmod(0o640)
+    if root:
+        shutil.chown(gateway.spool_path, "nobody", "nogroup")
+        shutil.chown(key, "root", "nogroup")
+    assert run("backup", tmp_path / "a.tar", "--site", gateway.path)[0] == 0
+    assert run("restore", tmp_path / "a.tar", "--root", tmp_path / "new")[0] == 0
+    for file in (gateway.spool_path, key, gateway.path):
+        old, new = file.stat(), (tmp_path / "new" / str(file).lstrip("/")).stat()
+        assert (new.st_uid, new.st_gid) == (old.st_uid, old.st_gid), file
+    assert new_mode(tmp_path / "new", key) == (0o640 if root else 0o600)
+    folder = (tmp_path / "new" / str(gateway.spool_path).lstrip("/")).parent
+    assert [file.name for file in folder.iterdir() if file.name.endswith(("-wal", "-shm"))] == []
+
+
+def new_mode(root: Path, file: Path) -> int:
+    return (root / str(file).lstrip("/")).stat().st_mode & 0o777
+
+
+def test_a_file_that_is_replaced_meanwhile_leaves_a_whole_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, add = tmp_path / "commissioned.json", tarfile.TarFile.addfile
+    file.write_text("before")
+
+    def add_and_replace(*args: Any) -> None:
+        add(*args)
+        file.write_text("after it")
+
+    monkeypatch.setattr(tarfile.TarFile, "addfile", add_and_replace)
+    write_archive(tmp_path / "a.tar", [Part("commissioning", "file", file)], "", "")
+    with Archive(tmp_path / "a.tar") as archive:
+        (restored,) = archive.put_back(tmp_path / "new", False)
+    assert restored.read_text() == "before"
 
 
 def test_a_damaged_archive_is_refused_and_writes_nothing(gateway: LoadedSite, tmp_path: Path) -> None:

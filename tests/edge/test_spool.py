@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import sqlite3
 import zlib
 from pathlib import Path
@@ -286,3 +287,16 @@ def test_another_program_that_holds_the_file_is_named(spool: Spool) -> None:
     other.close()
     spool.commit([entry(1)])
     assert spool.tally().sealed == 1
+
+
+def test_a_lock_belongs_to_whom_the_folder_does_and_is_named_if_it_cannot_be_opened(tmp_path: Path) -> None:
+    folder = tmp_path / "bollard"
+    folder.mkdir()
+    if os.geteuid() == 0:
+        shutil.chown(folder, "nobody", "nogroup")
+    spool_file.locked(folder / "spool.db").close()
+    made, beside = (folder / "spool.db.lock").stat(), folder.stat()
+    assert (made.st_uid, made.st_gid) == (beside.st_uid, beside.st_gid)
+    (folder / "other.db.lock").mkdir()  # as little to be opened as one of another user
+    with pytest.raises(SpoolError, match=r"other\.db\.lock: cannot be written by .* change its owner"):
+        spool_file.locked(folder / "other.db")

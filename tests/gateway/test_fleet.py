@@ -24,7 +24,7 @@ from gateway.texts import LANGS, load_texts
 NOW_NS = 1_790_000_000 * NS
 GOOD: dict[str, Any] = {
     "state": "online", "version": "0.2.0", "clock_known": True, "clock_trusted": True, "dropped": 0, "refused": 0,
-    "waiting": 3, "confirmed_until_ns": NOW_NS - 2 * NS, "disk_free_bytes": 8 * 2**30,
+    "waiting": 3, "now_ns": NOW_NS - 2 * NS, "confirmed_until_ns": NOW_NS - 2 * NS, "disk_free_bytes": 8 * 2**30,
 }  # fmt: skip
 
 
@@ -47,7 +47,11 @@ def ends(days: float) -> dict[str, Any]:
         (ends(10), ["certificate_ends"]),
         (ends(100), []),
         ({"confirmed_until_ns": NOW_NS - 7200 * NS}, ["long_behind"]),
-        ({"confirmed_until_ns": NOW_NS - 7200 * NS, "waiting": 0}, []),
+        ({"confirmed_until_ns": NOW_NS - 7200 * NS, "waiting": 0}, []),  # its word is fresh: it had no rows since
+        ({"confirmed_until_ns": NOW_NS - 7200 * NS, "waiting": 0, "now_ns": NOW_NS - 7198 * NS}, ["silent"]),
+        ({"now_ns": None}, ["silent"]),
+        ({"now_ns": 0, "state": "offline"}, ["offline"]),
+        ({"now_ns": 0, "clock_known": False}, ["clock_unknown"]),
         ({"waiting": 20_000}, ["waiting"]),
         ({"waiting": "many", "certificates": "none", "confirmed_until_ns": None, "dropped": None}, []),
     ],
@@ -103,7 +107,7 @@ def test_a_fleet_at_a_real_broker(tmp_path: Path) -> None:
         client = mqtt.Client(CallbackAPIVersion.VERSION2)
         client.connect("127.0.0.1", broker.port)
         client.loop_start()
-        now = {"confirmed_until_ns": time.time_ns()}
+        now = {"now_ns": time.time_ns(), "confirmed_until_ns": time.time_ns()}
         told = (
             ("gw-1", "status", json.dumps(GOOD | now).encode()),
             ("gw-2", "status", json.dumps(GOOD | now | {"state": "offline"}).encode()),
