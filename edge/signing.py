@@ -154,8 +154,9 @@ def _bytes(said: dict[str, Any]) -> bytes:
 def _hashes(loaded: LoadedSite) -> dict[str, str]:
     """By name as seen from the site file; shipped profiles and cells belong to the package."""
     folder = loaded.path.parent
-    named = [device.profile for device in loaded.site.device]
-    named += [device.battery.cell for device in loaded.site.device if device.battery is not None]
+    site = loaded.site
+    named = [device.profile for device in site.device]
+    named += [who.battery.cell for who in (*site.device, *site.vessel) if who.battery is not None]
     own = {name for name in named if name.endswith(".toml")}
     try:
         return {

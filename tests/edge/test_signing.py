@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,20 @@ def test_a_changed_file_is_refused_with_who_signed_what_it_was(site: Path) -> No
 def test_a_changed_profile_is_a_changed_file(site: Path) -> None:
     (site.parent / "ours.toml").write_text(PROFILE.replace("address = 0", "address = 1"))
     assert "ours.toml: has changed" in refused(site)
+
+
+@pytest.mark.parametrize("owner", ["device.battery", "vessel.battery"])
+def test_a_changed_cell_model_is_a_changed_file(site: Path, owner: str) -> None:
+    nmc = (resources.files("dsp") / "cells" / "nmc.toml").read_text()
+    (site.parent / "pack.toml").write_text(nmc)
+    if owner == "device.battery":
+        site.write_text(site.read_text().replace('cell = "nmc"', 'cell = "pack.toml"'))
+    else:
+        site.write_text(site.read_text() + '[vessel.battery]\ncell = "pack.toml"\nseries = 1\nparallel = 1\n')
+    sign(LoadedSite.load(site), site.parent / "quay.key", "A. Martin")
+    load_site(site, require_signed=True)
+    (site.parent / "pack.toml").write_text(nmc + "\n")
+    assert "pack.toml: has changed" in refused(site)
 
 
 def test_a_profile_that_was_not_signed_is_refused(site: Path) -> None:
