@@ -10,6 +10,7 @@ import pytest
 from edge_rows import load
 
 from edge.config import ConfigError, LoadedSite
+from edge.pipeline import Pipeline
 from edge.signing import load_site, make_key, sign, signature_path
 
 PROFILE = """
@@ -82,6 +83,28 @@ def test_a_changed_cell_model_is_a_changed_file(site: Path, owner: str) -> None:
     load_site(site, require_signed=True)
     (site.parent / "pack.toml").write_text(nmc + "\n")
     assert "pack.toml: has changed" in refused(site)
+
+
+def test_what_is_verified_is_what_was_read(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another profile lies there while the site file is loaded, and the signed one again when that is done."""
+    profile, nmc = site.parent / "ours.toml", (resources.files("dsp") / "cells" / "nmc.toml").read_text()
+    site.write_text(site.read_text().replace('cell = "nmc"', 'cell = "pack.toml"'))
+    (site.parent / "pack.toml").write_text(nmc)
+    sign(LoadedSite.load(site), site.parent / "quay.key", "A. Martin")
+    load_once = LoadedSite.load
+
+    def swapped(path: Path) -> LoadedSite:
+        profile.write_text(PROFILE.replace("address = 0", "address = 1"))
+        loaded = load_once(path)
+        profile.write_text(PROFILE)
+        return loaded
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LoadedSite, "load", swapped)
+        assert "ours.toml: has changed" in refused(site)
+    loaded = load_site(site, require_signed=True)
+    (site.parent / "pack.toml").unlink()  # nobody reads it a second time
+    Pipeline(loaded)
 
 
 def test_a_profile_that_was_not_signed_is_refused(site: Path) -> None:
