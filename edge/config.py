@@ -90,8 +90,12 @@ class BrokerConfig(Table):
         return table
 
     def access(self, folder: Path) -> Access:
-        """What `edge.mqtt` takes; relative paths start from `folder`. Reads the password."""
-        secret = (folder / self.password_file).read_text("utf-8").strip() if self.password_file else None
+        """What `edge.mqtt` takes; relative paths start from `folder`. Reads the password. Raises: ConfigError."""
+        try:
+            secret = (folder / self.password_file).read_text("utf-8").strip() if self.password_file else None
+        except OSError as error:
+            told = f"{error.filename}: cannot be read: {error.strerror}; its owner or mode?"
+            raise ConfigError(f"broker.password_file: {told}") from error
         return Access(
             brokers=((self.host, self.port), *(host_port(text, self.port) for text in self.fallback)),
             keepalive_s=self.keepalive_s, reconnect_s=self.reconnect_s, version=self.mqtt,
@@ -282,6 +286,14 @@ class LoadedSite:
     @classmethod
     def parse(cls, raw: bytes, path: Path) -> Self:
         """Check the content of a site file; `path` names it and is where relative paths start. As `load`."""
+        try:
+            return cls._checked(raw, path)
+        except OSError as error:  # of a file that it names
+            told = f"{error.filename or path}: cannot be read: {error.strerror}; its owner or mode?"
+            raise ConfigError(told) from error
+
+    @classmethod
+    def _checked(cls, raw: bytes, path: Path) -> Self:
         try:
             text = raw.decode("utf-8")
             table = tomllib.loads(text)

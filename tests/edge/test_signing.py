@@ -107,6 +107,19 @@ def test_what_is_verified_is_what_was_read(site: Path, monkeypatch: pytest.Monke
     Pipeline(loaded)
 
 
+@pytest.mark.parametrize(("key", "file"), [("cell", "loop.toml"), ("password_file", "x" * 300)])
+def test_a_file_that_cannot_be_read_is_a_problem_of_the_site_file(tmp_path: Path, key: str, file: str) -> None:
+    load(tmp_path)
+    site, text = tmp_path / "site.toml", (tmp_path / "site.toml").read_text()
+    if key == "cell":
+        (tmp_path / file).symlink_to(file)
+        site.write_text(text.replace('cell = "nmc"', f'cell = "{file}"'))
+    else:
+        site.write_text(text.replace("[broker]", f'[broker]\nusername = "quay"\npassword_file = "{file}"'))
+    with pytest.raises(ConfigError, match=r"cannot be read: .*its owner or mode"):
+        LoadedSite.load(site)
+
+
 def test_a_profile_that_was_not_signed_is_refused(site: Path) -> None:
     said = json.loads(signature_path(site).read_text())
     del said["files"]["ours.toml"]
