@@ -24,6 +24,7 @@ from dsp import lock_rules
 from edge import lock_site, wire
 from edge.counting import counting_of
 from edge.lock_site import LockConfig
+from edge.modbus_settings import modbus_address
 from edge.mqtt import HOST_PORT, Access, host_port, tls_files
 from edge.salvage import salvage
 from edge.site_checks import Files, load_profiles, misfits, schema_problem
@@ -273,6 +274,10 @@ class LoadedSite:
     def learned_path(self) -> Path:
         """What commissioning learned of the devices, beside the spool."""
         return self.spool_path.with_name("learned.json")
+
+    def endpoint(self, device: DeviceConfig) -> str:
+        """Where a device is asked."""
+        return device.url or modbus_address(device, self.path.parent).endpoint
 
     @classmethod
     def load(cls, path: Path) -> Self:
