@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import math
 import tomllib
+from collections.abc import Callable
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -278,12 +279,15 @@ def shipped_profiles() -> list[str]:
     return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
 
 
-def load_profile(name: str, beside: Path | None = None) -> Profile:
+def load_profile(
+    name: str, beside: Path | None = None, read: Callable[[Path], bytes] = Path.read_bytes
+) -> Profile:
     """Load and check a profile.
 
     Args:
         name: A shipped profile's name, or a path that ends in `.toml`.
         beside: Folder that a relative path starts from; the working folder if absent.
+        read: Gives the content of a file, for who has to know what was read.
 
     Raises: ProfileError, with one line per problem.
     """
@@ -291,7 +295,7 @@ def load_profile(name: str, beside: Path | None = None) -> Profile:
         path = (beside or Path()) / name
         where = str(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read(path).decode("utf-8")
         except OSError as error:
             raise ProfileError(f"{path}: cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:

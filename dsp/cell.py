@@ -2,6 +2,7 @@
 
 import math
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from itertools import pairwise
@@ -94,16 +95,22 @@ def cell_names() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
-def load_cell(name_or_path: str | Path) -> Cell:
+def load_cell(name_or_path: str | Path, read: Callable[[Path], bytes] = Path.read_bytes) -> Cell:
     """Read a shipped model by name, or a file that ends in .toml, and check all of it.
+
+    Args:
+        read: Gives the content of a file, for who has to know what was read.
 
     Raises: ValueError with every problem, one a line.
     """
     path = Path(name_or_path)
     if path.suffix == ".toml":
-        if not path.is_file():
-            raise ValueError(f"cell {path}: no such file; shipped models are {', '.join(cell_names())}")
-        content, where = path.read_bytes(), str(path)
+        try:
+            content, where = read(path), str(path)
+        except FileNotFoundError as error:
+            raise ValueError(f"cell {path}: no such file; shipped models are {', '.join(cell_names())}") from error
+        except OSError as error:
+            raise ValueError(f"cell {path}: cannot be read: {error.strerror}; its owner or mode?") from error
     elif str(name_or_path) in cell_names():
         where = f"{name_or_path}.toml"
         content = resources.files("dsp").joinpath("cells", where).read_bytes()

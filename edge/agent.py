@@ -81,6 +81,8 @@ class Agent:
         """Poll every device and publish what was read, until `stop` is set."""
         state, lines = await self._disk.insist(Spool.replay)
         replayed = self._pipeline.resume(state, lines)
+        if self._pipeline.has_other_meters:
+            self._flusher.checkpoint_soon()  # another restart is to begin with theirs
         await self._waiting.begin(self._site.clock.require)
         waiting = (await self._disk.insist(Spool.tally)).waiting
         log.info(

@@ -30,7 +30,7 @@ class Pack:
     """What is reckoned with of one battery."""
 
     def __init__(self, battery: BatteryConfig, loaded: LoadedSite) -> None:
-        model = cell.load_cell(loaded.cell_path(battery.cell))
+        model = loaded.files.cell(battery.cell)
         self.params = cell.pack_params(model, battery.series, battery.parallel, battery.capacity_ah)
         self.wh_per_ah = battery.series * float(np.mean(model.ocv_v))  # from empty to full, at rest
         self.capacity_ah = battery.capacity_ah or model.capacity_ah * battery.parallel

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edge.config import ConfigError, DeviceConfig, LoadedSite
-from edge.modbus_settings import modbus_address
 
 Stage = Literal["no_load", "first_call"]
 STAGES: tuple[Stage, ...] = ("no_load", "first_call")
@@ -41,9 +40,8 @@ def commissioned_path(loaded: LoadedSite) -> Path:
 def subject_of(loaded: LoadedSite, device: DeviceConfig) -> str:
     """What a signature holds for, as a short hash."""
     profile = loaded.profiles[device.name]
-    where = device.url or modbus_address(device, loaded.path.parent).endpoint
     meter = device.meter.model_dump(mode="json", include=set(METER_KEYS)) if device.meter else None
-    text = json.dumps([profile.hash, where, meter], sort_keys=True)
+    text = json.dumps([profile.hash, loaded.endpoint(device), meter], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

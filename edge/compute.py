@@ -1,6 +1,7 @@
 """Feeds the kernels of `dsp` row by row and hands out what they find. Holds no formula of its own."""
 
 import hashlib
+from collections.abc import Mapping
 
 from drivers.row import Row
 from edge import again, battery, berth, lock, meter
@@ -35,6 +36,12 @@ class Compute:
                 profile = loaded.profiles[device.name]
                 unit = lock.Lock(device.name, device.lock, profile, device.interval_s)
                 self._add(f"lock {device.name}", Again(unit, device.name, LOCK_GAP_NS), device.name)
+        # What a meter's registers are the registers of.
+        self.meters = {
+            d.name: f"{loaded.profiles[d.name].hash} {meters[d.name].ratio} {loaded.endpoint(d)}"
+            for d in site.device if d.name in meters
+        }  # fmt: skip
+        self._meter_of = {f"berth {place.name}": place.meter for place in site.berth}
         for place in site.berth:
             index = loaded.profiles[place.charger].index
             on_board = batteries.get(place.battery or "")
@@ -78,12 +85,26 @@ class Compute:
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
-    def restore(self, states: dict[str, bytes]) -> None:
+    def restore(self, states: dict[str, bytes], meters: Mapping[str, str]) -> set[str]:
+        """Go on from these states.
+
+        Args:
+            meters: What `meters` was then. One that is asked elsewhere, or by another profile, is another meter:
+                it begins a new epoch, and its berth with a new call.
+
+        Returns: such meters.
+        """
         if "vessels" in states:
             self._vessels.restore(states["vessels"])
-        for name, unit in self._units.items():
-            if name in states:
-                unit.restore(states[name])
+        others = {name for name, now in self.meters.items() if meters.get(name, now) != now}
+        anew: set[str] = set()
+        for name, unit in self._units.items():  # meters before berths
+            if name not in states or self._meter_of.get(name) in anew:
+                continue
+            unit.restore(states[name])
+            if isinstance(unit, meter.Meter) and unit.device in others and unit.becomes_another():
+                anew.add(unit.device)
+        return anew
 
 
 class Vessels:

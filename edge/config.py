@@ -24,9 +24,10 @@ from dsp import lock_rules
 from edge import lock_site, wire
 from edge.counting import counting_of
 from edge.lock_site import LockConfig
+from edge.modbus_settings import modbus_address
 from edge.mqtt import HOST_PORT, Access, host_port, tls_files
 from edge.salvage import salvage
-from edge.site_checks import cell_path, load_profiles, misfits, schema_problem
+from edge.site_checks import Files, load_profiles, misfits, schema_problem
 from edge.site_lines import located
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$", max_length=48)]
@@ -90,8 +91,12 @@ class BrokerConfig(Table):
         return table
 
     def access(self, folder: Path) -> Access:
-        """What `edge.mqtt` takes; relative paths start from `folder`. Reads the password."""
-        secret = (folder / self.password_file).read_text("utf-8").strip() if self.password_file else None
+        """What `edge.mqtt` takes; relative paths start from `folder`. Reads the password. Raises: ConfigError."""
+        try:
+            secret = (folder / self.password_file).read_text("utf-8").strip() if self.password_file else None
+        except OSError as error:
+            told = f"{error.filename}: cannot be read: {error.strerror}; its owner or mode?"
+            raise ConfigError(f"broker.password_file: {told}") from error
         return Access(
             brokers=((self.host, self.port), *(host_port(text, self.port) for text in self.fallback)),
             keepalive_s=self.keepalive_s, reconnect_s=self.reconnect_s, version=self.mqtt,
@@ -255,11 +260,11 @@ class Site(Table):
 
 
 class LoadedSite:
-    """A checked site file with the profiles it names."""
+    """A checked site file with the profiles and cell models it names, as they were read."""
 
-    def __init__(self, site: Site, profiles: dict[str, Profile], path: Path, digest: str) -> None:
-        self.site, self.path, self.hash = site, path, digest
-        self.profiles = profiles  # by device name
+    def __init__(self, site: Site, profiles: dict[str, Profile], path: Path, sha256: str, files: Files) -> None:
+        self.site, self.path, self.sha256, self.hash = site, path, sha256, sha256[:16]
+        self.profiles, self.files = profiles, files  # profiles by device name
 
     @property
     def spool_path(self) -> Path:
@@ -270,9 +275,9 @@ class LoadedSite:
         """What commissioning learned of the devices, beside the spool."""
         return self.spool_path.with_name("learned.json")
 
-    def cell_path(self, cell: str) -> str | Path:
-        """What `dsp.cell.load_cell` takes: a shipped model's name, or a path beside the site file."""
-        return cell_path(cell, self.path)
+    def endpoint(self, device: DeviceConfig) -> str:
+        """Where a device is asked."""
+        return device.url or modbus_address(device, self.path.parent).endpoint
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -287,24 +292,33 @@ class LoadedSite:
     def parse(cls, raw: bytes, path: Path) -> Self:
         """Check the content of a site file; `path` names it and is where relative paths start. As `load`."""
         try:
+            return cls._checked(raw, path)
+        except OSError as error:  # of a file that it names
+            told = f"{error.filename or path}: cannot be read: {error.strerror}; its owner or mode?"
+            raise ConfigError(told) from error
+
+    @classmethod
+    def _checked(cls, raw: bytes, path: Path) -> Self:
+        try:
             text = raw.decode("utf-8")
             table = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: {not_toml(error)}") from error
         if problem := schema_problem(table.get("schema"), path):
             raise ConfigError(problem)
-        profiles, problems = load_profiles(table, path)
+        files = Files(path.parent)
+        profiles, problems = load_profiles(table, path, files)
         try:
             site = Site.model_validate(table)
         except ValidationError as error:
             rest, places = salvage(Site, table, error)
             told = explain_all(str(path), error, Site) + problems
-            told += misfits(rest, profiles, path, places)
+            told += misfits(rest, profiles, path, files, places)
             raise ConfigError("\n".join(located(told, path, text, table))) from error
-        problems += misfits(site, profiles, path)
+        problems += misfits(site, profiles, path, files)
         if problems:
             raise ConfigError("\n".join(located(problems, path, text, table)))
-        return cls(_with_paths(site, path), profiles, path, hashlib.sha256(raw).hexdigest()[:16])
+        return cls(_with_paths(site, path), profiles, path, hashlib.sha256(raw).hexdigest(), files)
 
 
 def catalogue(loaded: LoadedSite) -> wire.Catalogue:

@@ -33,12 +33,12 @@ class Meter:
     """Feeds the energy kernels of one meter."""
 
     def __init__(self, device: str, meter: MeterConfig, profile: Profile) -> None:
-        self._device, index = device, profile.index
+        self.device, index = device, profile.index
         self._power = index.get("power_w")
         self._import, self._export = (index.get(name) for name in REGISTERS)
         counting = counting_of(meter, profile)
         self.max_gap_ns, self._max_power_w = counting.max_gap_ns, counting.max_power_w
-        self._ratio, self._quantum_wh, self.range_wh = counting.ratio, counting.quantum_wh, counting.range_wh
+        self.ratio, self._quantum_wh, self.range_wh = counting.ratio, counting.quantum_wh, counting.range_wh
         self._replacements = sorted(meter.replacement, key=lambda r: r.at)
         self._state = energy.init()
         self._out = np.zeros(256, energy.OUT)
@@ -53,7 +53,7 @@ class Meter:
     def read(self, row: Row) -> tuple[float, float, float]:
         """Power, import and export register of a row, on the primary side."""
         power_w, import_wh, export_wh = (
-            value_of(row, point) * self._ratio for point in (self._power, self._import, self._export)
+            value_of(row, point) * self.ratio for point in (self._power, self._import, self._export)
         )
         return power_w, import_wh, export_wh
 
@@ -93,7 +93,7 @@ class Meter:
                 yield from self._tell(t_ns)
             for minute in self._out[:closed]:
                 self._late.published(minute)
-                yield _minute(self._device, minute, 0)
+                yield _minute(self.device, minute, 0)
             if closed < len(self._out):
                 return
             at_ns = -1
@@ -105,17 +105,33 @@ class Meter:
             return
         told = {name: int(self._state[f"event_{name}"][0]) for name in ("before_wh", "after_wh")}
         point = REGISTERS[int(self._state["event_direction"][0])]
-        yield event(self._device, code, point, t_ns, **{name: wh for name, wh in told.items() if wh >= 0})
+        yield event(self.device, code, point, t_ns, **{name: wh for name, wh in told.items() if wh >= 0})
 
     def _start_afresh_after_ages(self, t_ns: int) -> Iterator[Output]:
         """A clock that was wrong, or a winter in a drawer."""
         if not 0 < self._state["t_ns"][0] < t_ns - LONGEST_BRIDGE_NS:
             return
+        self._next_epoch()
+        yield event(self.device, "counter_gap_refused", REGISTERS[0], t_ns, step_s=LONGEST_BRIDGE_NS / NS)
+
+    def _next_epoch(self) -> None:
+        """Whatever the next row says is where counting begins."""
         self._state = energy.init(int(self._state["epoch"][0]) + 1)
         self._late.forget()
-        yield event(self._device, "counter_gap_refused", REGISTERS[0], t_ns, step_s=LONGEST_BRIDGE_NS / NS)
 
     # A meter that a person has replaced.
+
+    def becomes_another(self) -> bool:
+        """Another meter answers from here on: what its registers differ by is no energy.
+
+        Returns: False, and nothing changes, if the site file tells of a replacement that is still to be gone
+            through: then it is known how the registers go on.
+        """
+        if self._replaced < len(self._replacements):
+            return False
+        self._next_epoch()
+        self._check, self._parts, self._power_w = crosscheck.init(), 0, NAN
+        return True
 
     def _replace(self, t_ns: int) -> Iterator[Output]:
         """Go over to the new meter at the instant that the site file gives, before its first row."""
@@ -129,7 +145,7 @@ class Meter:
             if last_ns < 0:  # before the first row that this gateway ever saw
                 self._state["epoch"][0] += 1
             elif at_ns <= last_ns:
-                yield event(self._device, "counter_replacement_too_late", REGISTERS[0], t_ns, text=str(change.at))
+                yield event(self.device, "counter_replacement_too_late", REGISTERS[0], t_ns, text=str(change.at))
             else:
                 yield from self._change_over(at_ns, t_ns, change)
 
@@ -142,12 +158,12 @@ class Meter:
         )
         for minute in out[:closed]:
             self._late.published(minute)
-            yield _minute(self._device, minute, 0)
+            yield _minute(self.device, minute, 0)
         self._late.forget()
         code = "counter_replaced" if believed else "counter_replacement_refused"
         told = {"before_wh": change.closing_import_wh, "after_wh": change.opening_import_wh}
         fields = {name: int(wh) for name, wh in told.items() if wh is not None}
-        yield event(self._device, code, REGISTERS[0], t_ns, **fields)
+        yield event(self.device, code, REGISTERS[0], t_ns, **fields)
 
     # Rows that came late.
 
@@ -158,12 +174,12 @@ class Meter:
         count, newest_ns = self._late.waiting(), self._late.newest_ns()
         state, minutes = self._late.revise(self._state)
         if state is None:
-            yield event(self._device, "late_rows_not_counted", REGISTERS[0], newest_ns, rows=count)
+            yield event(self.device, "late_rows_not_counted", REGISTERS[0], newest_ns, rows=count)
             return
         self._state = state
         for minute, rev in minutes:
-            yield _minute(self._device, minute, rev)
-        yield event(self._device, "minutes_revised", REGISTERS[0], newest_ns, rows=count, times=len(minutes))
+            yield _minute(self.device, minute, rev)
+        yield event(self.device, "minutes_revised", REGISTERS[0], newest_ns, rows=count, times=len(minutes))
 
     # Register against power.
 
@@ -179,7 +195,7 @@ class Meter:
         self._parts = int(verdict == PARTS)
         found = self._check_out[0]
         figures = {name: float(found[name]) for name in ("register_wh", "power_wh", "allowed_wh")}
-        yield event(self._device, "register_parts_from_power", REGISTERS[0], t_ns, active=self._parts, **figures)
+        yield event(self.device, "register_parts_from_power", REGISTERS[0], t_ns, active=self._parts, **figures)
 
     # State.
 

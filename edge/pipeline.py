@@ -35,6 +35,7 @@ class Pipeline:
         self._last_ns: dict[str, int] = {}  # per device: two of its rows never share an instant
         self.entries: list[Entry] = []
         self.trusted = True
+        self.has_other_meters = False  # than the state from which we went on
         self.held: list[Held] = []  # grows likewise, while nobody knows what time it is
         self._hold: tuple[str, int] | None = None  # the boot, and our time minus the monotonic clock's
 
@@ -201,6 +202,7 @@ class Pipeline:
             "aboard": self._aboard,
             "layout": self._compute.layout,
             "states": states,
+            "meters": self._compute.meters,
         }
         return json.dumps(saved | {"proofs": self._proofs.states()}).encode()
 
@@ -209,17 +211,22 @@ class Pipeline:
 
         Returns: rows replayed.
         """
+        anew: set[str] = set()
         if checkpoint is not None:
             saved = json.loads(checkpoint)
             self._last_ns = saved["last_ns"]
             self._aboard = {device: (vessel, t_ns) for device, (vessel, t_ns) in saved.get("aboard", {}).items()}
             self._proofs.restore(saved.get("proofs", {}))
             if saved["layout"] == self._compute.layout:
-                self._compute.restore({name: base64.b64decode(text) for name, text in saved["states"].items()})
+                states = {name: base64.b64decode(text) for name, text in saved["states"].items()}
+                anew = self._compute.restore(states, saved.get("meters", {}))
             else:  # another version of the kernels: begin again, and say so
                 log.warning(
                     "event=state_of_another_version layout=%s now=%s", saved["layout"], self._compute.layout
                 )
+        for name in sorted(anew):
+            log.warning("event=another_meter device=%s hint='counted in a new epoch from its first row'", name)
+        self.has_other_meters = bool(anew)
         replayed = 0
         for line in lines:
             decoded = wire.decode_row(line)
@@ -227,6 +234,9 @@ class Pipeline:
             profile = self._profiles.get(device)
             if profile is None or profile.kind != decoded.kind:
                 continue  # the device has left the site file since
+            if device in anew:  # a row of the meter before
+                self._last_ns[device] = max(self._last_ns.get(device, 0), decoded.t_ns)
+                continue
             row = _row(profile, decoded)
             if "late" in decoded.fields:
                 told = self._compute.feed_late(device, row, decoded.tags.get("vessel", ""))

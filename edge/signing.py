@@ -6,7 +6,6 @@ one folder, which only root can change.
 """
 
 import base64
-import hashlib
 import json
 import os
 from datetime import UTC, datetime
@@ -152,14 +151,9 @@ def _bytes(said: dict[str, Any]) -> bytes:
 
 
 def _hashes(loaded: LoadedSite) -> dict[str, str]:
-    """By name as seen from the site file; shipped profiles and cells belong to the package."""
-    folder = loaded.path.parent
-    named = [device.profile for device in loaded.site.device]
-    named += [device.battery.cell for device in loaded.site.device if device.battery is not None]
+    """By name as seen from the site file, of what was read; shipped profiles and cells belong to the package."""
+    site = loaded.site
+    packs = [device.battery for device in site.device] + [vessel.battery for vessel in site.vessel]
+    named = [device.profile for device in site.device] + [pack.cell for pack in packs if pack is not None]
     own = {name for name in named if name.endswith(".toml")}
-    try:
-        return {
-            name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in {loaded.path.name, *own}
-        }
-    except OSError as error:
-        raise ConfigError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    return {loaded.path.name: loaded.sha256} | {name: loaded.files.sha256(name) for name in own}

@@ -1,5 +1,6 @@
 """What a site file's tables have to be to each other, to their profiles and to the files they name."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,7 @@ from drivers.address import host_problem, url_problem
 from drivers.errors import ProfileError
 from drivers.plan import plan
 from drivers.profile import Kind, Profile, load_profile
-from dsp.cell import load_cell
+from dsp.cell import Cell, load_cell
 from edge import lock_site
 from edge.modbus_settings import Wrong, modbus_misfits, not_modbus_misfits, sharing_misfits
 from edge.mqtt import host_port, tls_misfits
@@ -30,9 +31,33 @@ def schema_problem(schema: object, path: Path) -> str:
     return f"{path}: schema = {schema}: is older than {SCHEMA}; run: bollard site migrate --site {path}"
 
 
-def cell_path(cell: str, site_file: Path) -> str | Path:
-    """What `dsp.cell.load_cell` takes: a shipped model's name, or a path beside the site file."""
-    return site_file.parent / cell if cell.endswith(".toml") else cell
+class Files:
+    """Profiles and cell models that a site file names. Each file is read once: what was signed is what is used."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._content: dict[Path, bytes] = {}
+        self._cells: dict[str, Cell] = {}
+
+    def profile(self, name: str) -> Profile:
+        """Raises: ProfileError."""
+        return load_profile(name, self._folder, self._read)
+
+    def cell(self, name: str) -> Cell:
+        """Raises: ValueError."""
+        if name not in self._cells:
+            where = self._folder / name if name.endswith(".toml") else name
+            self._cells[name] = load_cell(where, self._read)
+        return self._cells[name]
+
+    def sha256(self, name: str) -> str:
+        """Of what was read of a file, by its name as seen from the site file."""
+        return hashlib.sha256(self._content[self._folder / name]).hexdigest()
+
+    def _read(self, path: Path) -> bytes:
+        if path not in self._content:
+            self._content[path] = path.read_bytes()
+        return self._content[path]
 
 
 def _opcua_misfits(device: "DeviceConfig", profile: Profile, folder: Path) -> Iterator[tuple[str, object, str]]:
@@ -52,7 +77,7 @@ def _opcua_misfits(device: "DeviceConfig", profile: Profile, folder: Path) -> It
             yield f".{key}", str(file), f"is not there, seen from {folder}"
 
 
-def load_profiles(table: dict[str, Any], path: Path) -> tuple[dict[str, Profile], list[str]]:
+def load_profiles(table: dict[str, Any], path: Path, files: Files) -> tuple[dict[str, Profile], list[str]]:
     """Profiles by device name; what is wrong with them is found even if the rest does not validate."""
     profiles, problems = {}, []
     devices = table.get("device")
@@ -61,7 +86,7 @@ def load_profiles(table: dict[str, Any], path: Path) -> tuple[dict[str, Profile]
         if not isinstance(name, str):
             continue  # the model says so
         try:
-            profile = load_profile(name, beside=path.parent)
+            profile = files.profile(name)
             if profile.protocol == "modbus":
                 for scan in profile.scans:
                     plan(profile, scan)
@@ -72,7 +97,7 @@ def load_profiles(table: dict[str, Any], path: Path) -> tuple[dict[str, Profile]
 
 
 def misfits(
-    site: "Site | None", profiles: dict[str, Profile], path: Path, places: Sequence[Place] = ()
+    site: "Site | None", profiles: dict[str, Profile], path: Path, files: Files, places: Sequence[Place] = ()
 ) -> list[str]:
     """What each table allows by itself but the file as a whole does not. `places`: wrong by themselves."""
     problems: list[str] = []
@@ -91,7 +116,7 @@ def misfits(
             wrong(f"device[{i}].name", device.name, "stands twice; give each device its own name")
         seen.add(device.name)
         if device.name in profiles:
-            _device_misfits(device, f"device[{i}]", profiles[device.name], path, wrong)
+            _device_misfits(device, f"device[{i}]", profiles[device.name], path, files, wrong)
     modbus = [
         (i, d) for i, d in enumerate(site.device)
         if d.name in profiles and profiles[d.name].protocol == "modbus" and (d.host or d.serial)
@@ -102,7 +127,7 @@ def misfits(
     _meter_misfits(site, kinds, wrong)
     for i, vessel in enumerate(site.vessel):
         if vessel.battery is not None:
-            _cell_misfits(f"vessel[{i}].battery", vessel.battery, path, wrong)
+            _cell_misfits(f"vessel[{i}].battery", vessel.battery, files, wrong)
     named = [text for vessel in site.vessel for text in {vessel.name, *vessel.plc_names}]
     for text in sorted({text for text in named if named.count(text) > 1}):
         wrong("vessel.plc_names", text, "names two vessels; let each text mean one")
@@ -110,7 +135,9 @@ def misfits(
     return problems
 
 
-def _device_misfits(device: "DeviceConfig", key: str, profile: Profile, path: Path, wrong: Wrong) -> None:
+def _device_misfits(
+    device: "DeviceConfig", key: str, profile: Profile, path: Path, files: Files, wrong: Wrong
+) -> None:
     """What a device's table does not fit: its profile, its protocol, its tables."""
     if profile.protocol == "modbus":
         modbus_misfits(device, key, path.parent, wrong)
@@ -131,7 +158,7 @@ def _device_misfits(device: "DeviceConfig", key: str, profile: Profile, path: Pa
         for part, value, message in lock_site.problems(device.lock, profile):
             wrong(f"{key}.lock.{part}", value, message)
     if device.battery is not None:
-        _cell_misfits(f"{key}.battery", device.battery, path, wrong)
+        _cell_misfits(f"{key}.battery", device.battery, files, wrong)
     for name in device.scan:
         if name not in profile.scans or name == "live":
             known = ", ".join(s for s in profile.scans if s != "live") or "none"
@@ -139,9 +166,9 @@ def _device_misfits(device: "DeviceConfig", key: str, profile: Profile, path: Pa
             wrong(f"{key}.scan.{name}", device.scan[name], message)
 
 
-def _cell_misfits(key: str, battery: "BatteryConfig", path: Path, wrong: Wrong) -> None:
+def _cell_misfits(key: str, battery: "BatteryConfig", files: Files, wrong: Wrong) -> None:
     try:
-        load_cell(cell_path(battery.cell, path))
+        files.cell(battery.cell)
     except ValueError as error:
         wrong(f"{key}.cell", battery.cell, str(error))
 

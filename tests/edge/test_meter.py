@@ -1,7 +1,10 @@
 """A meter on the gateway: late rows, replaced meters, register against power; and calls that nobody saw begin."""
 
 import math
+import re
 from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -240,3 +243,79 @@ def test_the_towers_own_power_covers_nothing_of_the_meter(loaded: LoadedSite) ->
     assert float(found["covered_s"]) == pytest.approx(240, abs=2)
     assert found["connected_s"] == 599.0
     assert found["integrated_wh"] == pytest.approx(500_000, rel=0.02)
+
+
+def other_site(folder: Path, change: str) -> LoadedSite:
+    """The meter's address, its profile or its ratio has changed."""
+    shipped = (resources.files("drivers") / "profiles" / "generic-meter.toml").read_text()
+    (folder / "ours.toml").write_text(re.sub(r'model += ".*"', 'model = "ours"', shipped))
+    text = SITE.format(port=1, charger=1, meter=1)
+    before, after = {
+        "address": ("timeout_s = 0.3", "timeout_s = 0.3\nunit_id = 9"),
+        "profile": ('"generic-meter"', '"ours.toml"'),
+        "ratio": ("max_power_w = 1e7", 'max_power_w = 1e7\nct_ratio = 800\nregisters = "secondary"'),
+        "nothing": ("timeout_s = 0.3", "timeout_s = 0.5"),
+    }[change]
+    assert before in text
+    (folder / "site.toml").write_text(text.replace(before, after))
+    return LoadedSite.load(folder / "site.toml")
+
+
+@pytest.mark.parametrize("change", ["address", "profile", "ratio", "nothing"])
+@pytest.mark.parametrize("restarts", [False, True])
+def test_the_registers_of_two_meters_are_not_subtracted(
+    tmp_path: Path, loaded: LoadedSite, change: str, restarts: bool
+) -> None:
+    def scan(site: LoadedSite, second: int, register_wh: float) -> Row:
+        made: Row = row(site, "meter", START_NS + second * NS, power_w=36e3, energy_import_total_wh=register_wh)
+        return made
+
+    pipeline, new = Pipeline(loaded), other_site(tmp_path, change)
+    for second in range(120):
+        pipeline.take("meter", scan(loaded, second, 5e6 + 10 * second))
+    state = pipeline.checkpoint()
+    for second in range(120, 150):
+        pipeline.take("meter", scan(loaded, second, 5e6 + 10 * second))
+    if restarts:  # killed: what came after the checkpoint is fed again
+        lines = [entry.line for entry in pipeline.entries if entry.replay][-30:]
+        pipeline = Pipeline(new)
+        pipeline.resume(state, lines)
+    else:
+        pipeline.adopt(new)
+    pipeline.entries = []
+    ratio = 800 if change == "ratio" else 1
+    base = 5e6 if change == "nothing" else (5e6 + 3000) / ratio  # another one happens to show 1.5 kWh more
+    for second in range(150, 400):
+        pipeline.take("meter", scan(new, second, base + 10 * second / ratio))
+    minutes = newest_minutes(pipeline).values()
+    assert pipeline.has_other_meters == (change != "nothing")
+    assert {m["epoch"] for m in minutes} == ({0} if change == "nothing" else {1})
+    counted = sum(float(m["import_wh"]) for m in minutes)
+    most = 10 * 250 + (10 * 30 if change == "nothing" else 0)
+    assert 10 * 180 <= counted <= most, counted
+
+
+def test_a_meter_of_another_model_goes_on_from_its_replacement(tmp_path: Path, loaded: LoadedSite) -> None:
+    pipeline = Pipeline(loaded)
+    other_site(tmp_path, "profile")
+    for second in range(130):
+        taken = row(
+            loaded, "meter", START_NS + second * NS, power_w=36e3, energy_import_total_wh=5e6 + 10 * second
+        )
+        pipeline.take("meter", taken)
+    at = datetime.fromtimestamp(START_NS // NS + 140, UTC).isoformat()
+    text = (
+        (tmp_path / "site.toml")
+        .read_text()
+        .replace(
+            '[[device]]\nname = "bms"',
+            f"[[device.meter.replacement]]\nat = {at}\nclosing_import_wh = 5001350\nopening_import_wh = 7\n"
+            '[[device]]\nname = "bms"',
+        )
+    )
+    (tmp_path / "site.toml").write_text(text)
+    new = LoadedSite.load(tmp_path / "site.toml")
+    pipeline.adopt(new)
+    assert not pipeline.has_other_meters
+    pipeline.take("meter", row(new, "meter", START_NS + 150 * NS, power_w=36e3, energy_import_total_wh=107.0))
+    assert "counter_replaced" in codes(pipeline)

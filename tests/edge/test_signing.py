@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
 
 import pytest
 from edge_rows import load
 
 from edge.config import ConfigError, LoadedSite
+from edge.pipeline import Pipeline
 from edge.signing import load_site, make_key, sign, signature_path
 
 PROFILE = """
@@ -67,6 +69,55 @@ def test_a_changed_file_is_refused_with_who_signed_what_it_was(site: Path) -> No
 def test_a_changed_profile_is_a_changed_file(site: Path) -> None:
     (site.parent / "ours.toml").write_text(PROFILE.replace("address = 0", "address = 1"))
     assert "ours.toml: has changed" in refused(site)
+
+
+@pytest.mark.parametrize("owner", ["device.battery", "vessel.battery"])
+def test_a_changed_cell_model_is_a_changed_file(site: Path, owner: str) -> None:
+    nmc = (resources.files("dsp") / "cells" / "nmc.toml").read_text()
+    (site.parent / "pack.toml").write_text(nmc)
+    if owner == "device.battery":
+        site.write_text(site.read_text().replace('cell = "nmc"', 'cell = "pack.toml"'))
+    else:
+        site.write_text(site.read_text() + '[vessel.battery]\ncell = "pack.toml"\nseries = 1\nparallel = 1\n')
+    sign(LoadedSite.load(site), site.parent / "quay.key", "A. Martin")
+    load_site(site, require_signed=True)
+    (site.parent / "pack.toml").write_text(nmc + "\n")
+    assert "pack.toml: has changed" in refused(site)
+
+
+def test_what_is_verified_is_what_was_read(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another profile lies there while the site file is loaded, and the signed one again when that is done."""
+    profile, nmc = site.parent / "ours.toml", (resources.files("dsp") / "cells" / "nmc.toml").read_text()
+    site.write_text(site.read_text().replace('cell = "nmc"', 'cell = "pack.toml"'))
+    (site.parent / "pack.toml").write_text(nmc)
+    sign(LoadedSite.load(site), site.parent / "quay.key", "A. Martin")
+    load_once = LoadedSite.load
+
+    def swapped(path: Path) -> LoadedSite:
+        profile.write_text(PROFILE.replace("address = 0", "address = 1"))
+        loaded = load_once(path)
+        profile.write_text(PROFILE)
+        return loaded
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LoadedSite, "load", swapped)
+        assert "ours.toml: has changed" in refused(site)
+    loaded = load_site(site, require_signed=True)
+    (site.parent / "pack.toml").unlink()  # nobody reads it a second time
+    Pipeline(loaded)
+
+
+@pytest.mark.parametrize(("key", "file"), [("cell", "loop.toml"), ("password_file", "x" * 300)])
+def test_a_file_that_cannot_be_read_is_a_problem_of_the_site_file(tmp_path: Path, key: str, file: str) -> None:
+    load(tmp_path)
+    site, text = tmp_path / "site.toml", (tmp_path / "site.toml").read_text()
+    if key == "cell":
+        (tmp_path / file).symlink_to(file)
+        site.write_text(text.replace('cell = "nmc"', f'cell = "{file}"'))
+    else:
+        site.write_text(text.replace("[broker]", f'[broker]\nusername = "quay"\npassword_file = "{file}"'))
+    with pytest.raises(ConfigError, match=r"cannot be read: .*its owner or mode"):
+        LoadedSite.load(site)
 
 
 def test_a_profile_that_was_not_signed_is_refused(site: Path) -> None:
