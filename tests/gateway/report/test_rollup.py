@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import tomllib
+from collections.abc import Sequence
 from fractions import Fraction
 from importlib import resources
 from pathlib import Path
@@ -49,10 +50,10 @@ PERIMETER = Perimeter(
 )
 
 
-def site(port: Any, name: str) -> None:
+def site(port: Any, name: str, zone: str = "Europe/Paris") -> None:
     meter = {"role": "delivery", "parent": None, "serial": "1", "accuracy_class": "0.2S"}
     settings = {
-        "site": {"name": name, "gateway": "gw", "timezone": "Europe/Paris"},
+        "site": {"name": name, "gateway": "gw", "timezone": zone},
         "device": [{"name": "meter-1", "meter": meter, "lock": None}, {"name": "charger-1"}],
         "berth": [{"name": "berth-1", "charger": "charger-1", "meter": "meter-1", "use": "berth_supply",
                    "baseline": "aux.mgo.sfoc.epa"}],
@@ -257,10 +258,10 @@ def test_the_json_follows_its_published_schema(two: Any) -> None:
     assert data["missing"] == [{"site": "west", "month": "2026-11"}, {"site": "west", "month": "2026-12"}]
 
 
-def file_all(port: Any, folder: Path) -> None:
-    """The final reports of August and September, of both sites."""
+def file_all(port: Any, folder: Path, months: Sequence[str] = ("2026-08", "2026-09")) -> None:
+    """The final reports of these months, of both sites."""
     for name in ("east", "west"):
-        for month in ("2026-08", "2026-09"):
+        for month in months:
             made = issue(port.store, port.book, month, name, folder / rows_name(name, month))
             port.book.file_report(entry(made, 1))
 
@@ -305,6 +306,26 @@ def test_a_filed_roll_up_is_added_up_again_from_the_frozen_rows_of_its_months(tw
     assert verify_rollup(file, data)[0].code in ("month_differs", "column_broken")
     rows.unlink()
     assert [f.code for f in verify_rollup(file, data) if not f.ok] == ["month_missing"]
+
+
+def test_the_months_of_a_filed_roll_up_lie_in_their_sites_own_time_zones(port: Any, tmp_path: Path) -> None:
+    for name, zone in (("east", "Europe/Paris"), ("west", "Africa/Abidjan")):  # its October has no hour twice
+        site(port, name, zone)
+        minute(port, name, Period.parse("2026-10", zone).stop_ns - MINUTE_NS, 1000)
+    file_all(port, tmp_path, ["2026-10"])
+    file = tmp_path / "rollup.json"
+    file.write_bytes(RollupIssue(half(port, period="2026-10"), final=True).json)
+    assert all(f.ok for f in verify_rollup(file, read_report(file)))
+
+
+def test_another_version_may_reckon_other_figures_of_a_month(two: Any, tmp_path: Path) -> None:
+    file_all(two, tmp_path)
+    file = tmp_path / "rollup.json"
+    file.write_bytes(RollupIssue(half(two, period="2026-08"), final=True).json)
+    data = read_report(file)
+    data["manifest"] |= {"software": "bollard 0.0.9"}
+    data["manifest"]["months"][0]["figures_sha256"] = "0" * 64
+    assert [f.code for f in verify_rollup(file, data)][:2] == ["month_same", "month_same"]
 
 
 def test_a_figure_leads_to_the_months_reports(two: Any) -> None:
