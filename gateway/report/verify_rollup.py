@@ -73,7 +73,14 @@ def _manifest(data: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _figures(file: Path, data: Mapping[str, Any], slices: Sequence[Slice]) -> Iterator[Finding]:
     manifest = data["manifest"]
-    made = RollupIssue(_again(data, slices), manifest["status"] == "final")
+    try:
+        rollup = _again(data, slices)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise WrongInput(
+            f"{file}: manifest.given is missing or not as `bollard report` writes it ({error!r});"
+            " give the file as it was filed, or make the roll-up anew"
+        ) from error
+    made = RollupIssue(rollup, manifest["status"] == "final")
     figures = made.rollup.figures()
     filed = {figure["key"] for figure in data["figures"]}
     missing = next((f for f in figures if f.key not in filed), None)

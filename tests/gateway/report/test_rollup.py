@@ -336,6 +336,13 @@ def test_every_changed_figure_of_a_filed_roll_up_is_found(filed: Path, key: str)
     assert wrong(filed, data) == ["figures_hash", "figure_differs"]
 
 
+def test_a_roll_up_that_does_not_say_what_it_was_given_is_refused(filed: Path) -> None:
+    data = read_report(filed)
+    del data["manifest"]["given"]
+    with pytest.raises(WrongInput, match=r"manifest\.given is missing"):
+        verify_rollup(filed, data)
+
+
 def test_a_roll_up_whose_hash_was_made_to_fit_is_still_found(filed: Path) -> None:
     def fitted(figures: list[Any], **more: Any) -> list[str]:
         data = read_report(filed)
