@@ -50,6 +50,13 @@ class CycleTimes:
 
 
 @dataclass(frozen=True)
+class MeanTime:
+    """Of a period whose lockages are not at hand: their mean as it was told."""
+
+    mean_s: Fraction | None
+
+
+@dataclass(frozen=True)
 class Amount:
     """A sum over those lockages that had it measured; None if none of several had."""
 

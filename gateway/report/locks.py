@@ -15,7 +15,7 @@ from edge.wire import Catalogue
 from gateway.report.intervals import total_ns
 from gateway.report.lock_signals import DAY_NS, Band, LockPoints
 from gateway.report.lock_time import Count, LockTime, Schedule, Share, read_time
-from gateway.report.lockages import CYCLES, P95, Amount, CycleTimes, Lockages
+from gateway.report.lockages import CYCLES, P95, Amount, CycleTimes, Lockages, MeanTime
 from gateway.report.period import Period
 from gateway.report.source import tag
 from gateway.store.base import Store
@@ -75,7 +75,7 @@ class LockFacts:
     empty: Count  # false lockages; "known" and "asked" are complete lockages here
     incomplete: int
     cycles: Mapping[str, CycleTimes]
-    before: Mapping[str, CycleTimes]
+    before: Mapping[str, CycleTimes | MeanTime]
     year_before: Mapping[str, CycleTimes]
     drawn_m3: Amount
     released_m3: Amount
@@ -109,7 +109,7 @@ class LockFacts:
         """Per 100 lockages; None without a lockage."""
         return None if count.value is None or not self.total else Fraction(100 * count.value, self.total)
 
-    def change_s(self, way: str, earlier: Mapping[str, CycleTimes]) -> Fraction | None:
+    def change_s(self, way: str, earlier: Mapping[str, CycleTimes | MeanTime]) -> Fraction | None:
         """By how much the mean cycle time changed; None where either period has none."""
         now_s, then_s = self.cycles[way].mean_s, earlier[way].mean_s
         return None if now_s is None or then_s is None else now_s - then_s

@@ -20,6 +20,7 @@ from gateway.report.figures_locks import figures_of_group, figures_of_lock
 from gateway.report.figures_ships import ship_key
 from gateway.report.frozen import Recorder, report_stem, rows_hash
 from gateway.report.lock_time import Share
+from gateway.report.lockages import CycleTimes, MeanTime
 from gateway.report.locks import LockFacts, cycles_in, together
 from gateway.report.model import Report, build, read_locks
 from gateway.report.month import Month
@@ -278,7 +279,8 @@ def roll_up(
         when = Period.parse(period, site_settings(book.catalogues(site))["timezone"])
         months = [month_of(store, book, site, month, options) for month in when.months]
         slices += months
-        locks += [_over(store, site, when, months, lock) for lock in _lock_names(months)]
+        before = when.before()
+        locks += [over(months, lock, cycles_in(store, site, lock, before)) for lock in lock_names(months)]
     when = Period.parse(period, site_settings(book.catalogues(sites[0]))["timezone"])
     targets = parse_targets(options.targets) if options.targets else ()
     found = Rollup(name or ", ".join(sites), when, perimeter, tuple(slices), tuple(locks), targets, options)
@@ -366,11 +368,11 @@ def _share(parts: Sequence[tuple[Slice, Fraction]], whole: Sequence[Slice]) -> F
     return covered / seconds if seconds else Fraction(0)
 
 
-def _lock_names(months: Sequence[Slice]) -> list[str]:
+def lock_names(months: Sequence[Slice]) -> list[str]:
     return sorted({lock.device for s in months for lock in s.locks})
 
 
-def _over(store: Store, site: str, period: Period, months: Sequence[Slice], lock: str) -> LockFacts:
-    """A lock over its months; the period before is not the months before each of them."""
+def over(months: Sequence[Slice], lock: str, before: Mapping[str, CycleTimes | MeanTime]) -> LockFacts:
+    """A lock over its site's months; the period before is not the months before each of them."""
     facts = together([k for s in months for k in s.locks if k.device == lock])
-    return replace(facts, device=f"{site}.{lock}", before=cycles_in(store, site, lock, period.before()))
+    return replace(facts, device=f"{months[0].site}.{lock}", before=before)

@@ -26,6 +26,18 @@ from gateway.texts import load_texts
 SCHEMA = 1  # of gateway/schema/rollup.schema.json
 
 
+def given(r: Rollup) -> dict[str, Any]:
+    """What it stands on besides its months: a verification takes it as it stands here."""
+    return {
+        "perimeter": r.perimeter.model_dump(mode="json", exclude={"groups"}),
+        "targets": r.options.targets,
+        "cycle_means_before_s": {
+            lock.device: {way: None if c.mean_s is None else str(c.mean_s) for way, c in lock.before.items()}
+            for lock in r.locks
+        },
+    }
+
+
 @dataclass(frozen=True)
 class RollupIssue:
     """A roll-up and its files. Final: the reports of all its months are, with these very rows and figures."""
@@ -61,6 +73,7 @@ class RollupIssue:
             "factors": {f.cited: str(f.value) for f in r.factors},
             "options": r.options.digest,
             "months": months,
+            "given": given(r),
             "rows_sha256": hashlib.sha256(encoded(months)).hexdigest(),
             "figures_sha256": hashlib.sha256(encoded(figures)).hexdigest(),
         }

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ import numpy as np
 from gateway.report.attach import packed_here
 from gateway.report.data import figure_json
 from gateway.report.errors import WrongInput
+from gateway.report.figure import Figure
 from gateway.report.frozen import Answer, FrozenStore, column_of, rows_hash
 from gateway.report.issue import MANIFEST, Format, Issue, again
 from gateway.report.month import NS
+from gateway.report.rollup_issue import RollupIssue
 from gateway.store.base import Columns, Store
 from gateway.texts import LANGS
 
@@ -85,9 +87,9 @@ def verify(path: Path, rows: Path, store: Store | None = None) -> list[Finding]:
     if not all(finding.ok for finding in findings):
         return findings
     made = again(frozen, manifest)
-    findings.append(_figures(data, made))
+    findings.append(compared(data, made.report.figures()))
     if findings[-1].ok:
-        findings.append(_file(path, made, manifest))
+        findings.append(same_file(path, made, manifest))
     return findings
 
 
@@ -167,9 +169,9 @@ def _first_difference(answer: Answer, then: Columns, now: Columns) -> dict[str, 
     return {"at": _utc(int(then.t_ns[i])), "column": name, "then": old_value, "now": new_value}
 
 
-def _figures(data: Mapping[str, Any], made: Issue) -> Finding:
+def compared(data: Mapping[str, Any], figures: Sequence[Figure]) -> Finding:
     """Figures of today beside the filed ones; a later version may have more of them."""
-    now = {figure.key: json.loads(json.dumps(figure_json(figure))) for figure in made.report.figures()}
+    now = {figure.key: json.loads(json.dumps(figure_json(figure))) for figure in figures}
     for filed in data["figures"]:
         seen = now.get(filed["key"])
         if seen is None:
@@ -191,7 +193,7 @@ def _figures(data: Mapping[str, Any], made: Issue) -> Finding:
     return Finding(True, "figures_same", {"n": len(data["figures"])})
 
 
-def _file(path: Path, made: Issue, manifest: Mapping[str, Any]) -> Finding:
+def same_file(path: Path, made: Issue | RollupIssue, manifest: Mapping[str, Any]) -> Finding:
     """The file itself, byte by byte but for how its attachments are packed, where the same software made it."""
     values = {"file": path.name, "software": manifest["software"]}
     if made.manifest["software"] != manifest["software"]:

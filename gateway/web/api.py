@@ -50,6 +50,7 @@ from gateway.web.states import sentences
 from gateway.web.subscribed import subscribed
 
 REPORT = re.compile(r"[A-Za-z0-9._-]{1,120}\.(pdf|xlsx|csv|json|html|md)")
+OF_SITE = re.compile(r"report-([a-z0-9_-]+)-\d{4}-\d{2}\.[a-z.]+")  # a month's report of one site
 Handler = Callable[[Hub, User, Any, Request], Awaitable[Response]]
 
 
@@ -233,7 +234,13 @@ def _event(row: RowLine) -> dict[str, Any]:
 async def reports(hub: Hub, user: User, asked: Nothing, _: Request) -> Response:
     """Reports that have been made, the newest first."""
     found = await asyncio.to_thread(_reports, hub)
-    return JSONResponse({"reports": found})
+    return JSONResponse({"reports": [report for report in found if _sees_report(user, report["name"])]})
+
+
+def _sees_report(user: User, name: str) -> bool:
+    """Roll-ups have a group's name or several sites': they are for those alone who see all sites."""
+    of_site = OF_SITE.fullmatch(name)
+    return not user.sites or (of_site is not None and user.sees(of_site[1]))
 
 
 def _reports(hub: Hub) -> list[dict[str, Any]]:
@@ -252,7 +259,7 @@ async def report_file(hub: Hub, user: User, asked: Nothing, request: Request) ->
     """One report as a file."""
     name = request.path_params["name"]
     path = hub.reports / name
-    if not REPORT.fullmatch(name) or not path.is_file():
+    if not REPORT.fullmatch(name) or not _sees_report(user, name) or not path.is_file():
         raise Problem(404, "no such report; see /api/1/reports")
     await asyncio.to_thread(hub.people_audit, user.name, "report_read", name)
     return FileResponse(path, filename=name)

@@ -104,6 +104,8 @@ class Page:
     async def _shell(self, request: Request) -> Response:
         token = request.query_params.get("token")
         if request.url.path == "/wall" and token:  # a display that nobody signs in at: its link holds the token
+            if not await asyncio.to_thread(self.people.is_wall, token):
+                return refusal(403, "this is no token of a wall; make one: bollard user token NAME --wall")
             reply = RedirectResponse("/wall", 303)
             self._remember(reply, token, 10 * 365 * 86_400)
             return reply

@@ -6,6 +6,7 @@ page.
 """
 
 import asyncio
+import http.client
 import json
 import logging
 import smtplib
@@ -17,9 +18,10 @@ from contextlib import suppress
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from gateway.texts import Texts, load_texts
 from gateway.web.alarms import Priority
@@ -70,6 +72,22 @@ class NoticeSettings(BaseModel):
     gather_s: float = Field(5.0, ge=0, le=600, description="seconds within which alarms go into one message")
     mail: MailSettings | None = Field(None, description="a table with server, sender and to")
     webhook: str | None = Field(None, pattern=r"^https?://\S+$", description="address that gets a POST of JSON")
+
+    @field_validator("webhook")
+    @classmethod
+    def _can_be_asked(cls, address: str | None) -> str | None:
+        if address is None:
+            return None
+        try:
+            parts = urlsplit(address)
+            fine = bool(parts.hostname) and parts.port != 0 and parts.username is None
+        except ValueError:  # a port that is no number, or over 65535
+            fine = False
+        if not (fine and address.isascii() and address.isprintable()):
+            raise ValueError(
+                "give scheme, host, a port of 1 to 65535 if any, and path in plain ASCII, no name before @"
+            )
+        return address
 
     @model_validator(mode="after")
     def _one_way(self) -> "NoticeSettings":
@@ -193,3 +211,5 @@ def _post(address: str, alarms: Sequence[AlarmState]) -> None:
         with suppress(OSError):
             error.close()
         raise OSError(f"answers {error.code}") from error
+    except http.client.HTTPException as error:  # its text may hold the address, and with it a secret
+        raise OSError(f"answers no proper HTTP ({type(error).__name__})") from None

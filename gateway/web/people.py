@@ -25,6 +25,7 @@ LEAST_PASSWORD = 12  # characters; ANSSI and NIST both ask for length first
 SESSION_S = 12 * 3600.0  # idle longer than a shift: sign in again
 # Of a random password that nobody has: an unknown name takes as long as a wrong password.
 NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$jgB3+0EjkJUWXkoTR9uSjA$Hj7LKVqfO5ZL8b97BM15YrdOfhGX5NPLpwq+qSG78l4"
+SESSION, TOKEN, WALL = range(3)  # what a secret is, in the book's column `lasting`: 0 alone expires
 TRIES, TRIES_S = 5, 300.0  # wrong passwords per name or address, then a pause
 
 
@@ -119,13 +120,16 @@ class People:
                 _audit(db, name[:60], "sign_in_refused", address)
             return None
         self._wrong.pop(f"name {name}", None)
-        return User(name, found[1], tuple(json.loads(found[2]))), self._begin(name, address, lasting=False)
+        return User(name, found[1], tuple(json.loads(found[2]))), self._begin(name, address, SESSION)
 
-    def token(self, name: str, by: str = "") -> str:
-        """A secret for another system, or for a wall display: it does not expire. Raises: PeopleError."""
+    def token(self, name: str, by: str = "", wall: bool = False) -> str:
+        """A secret that does not expire, for another system; `wall`: for a display, and it only looks.
+
+        Raises: PeopleError.
+        """
         if all(user.name != name for user in self.users()):
             raise PeopleError(f"there is no user {name!r}; see `bollard user list`")
-        return self._begin(name, by or "command line", lasting=True)
+        return self._begin(name, by or "command line", WALL if wall else TOKEN)
 
     def sign_out(self, secret: str) -> None:
         with self._book.writing() as db:
@@ -136,26 +140,30 @@ class People:
         found = self._session(secret)
         if found is None:
             return None
-        user, idle_s, lasting = found
-        if not lasting and idle_s > 60.0:  # not a write per request
+        user, idle_s, kind = found
+        if kind == SESSION and idle_s > 60.0:  # not a write per request
             with self._book.writing() as db:
                 db.execute(
                     "UPDATE web_session SET seen_ns = ? WHERE digest = ?", (time.time_ns(), _digest(secret))
                 )
-        return user
+        return replace(user, role="viewer") if kind == WALL else user
 
     def by_cookie(self, secret: str) -> User | None:
-        """The same for what a browser keeps; a token that it keeps is a wall display's, which may only look."""
-        user = self.by_secret(secret)
-        lasting = user is not None and (found := self._session(secret)) is not None and found[2]
-        return replace(user, role="viewer") if user is not None and lasting else user
+        """The same for what a browser keeps: a session or a wall display's token, never that of another system."""
+        found = self._session(secret)
+        return None if found is None or found[2] == TOKEN else self.by_secret(secret)
+
+    def is_wall(self, secret: str) -> bool:
+        """Whether it is the token of a wall display."""
+        found = self._session(secret)
+        return found is not None and found[2] == WALL
 
     def holds(self, secret: str) -> bool:
         """Whether session or token still is one; keeps nothing alive."""
         return self._session(secret) is not None
 
-    def _session(self, secret: str) -> tuple[User, float, bool] | None:
-        """User, idle time in seconds, and whether it lasts; an expired session ends here."""
+    def _session(self, secret: str) -> tuple[User, float, int] | None:
+        """User, idle time in seconds, and what the secret is; an expired session ends here."""
         with self._book.reading() as db:
             found = db.execute(
                 "SELECT person.name, role, sites, seen_ns, lasting FROM web_session JOIN person USING (name)"
@@ -164,24 +172,22 @@ class People:
             ).fetchone()
         if found is None:
             return None
-        name, role, sites, seen_ns, lasting = found
+        name, role, sites, seen_ns, kind = found
         idle_s = (time.time_ns() - seen_ns) / 1e9
-        if not lasting and idle_s > SESSION_S:
+        if kind == SESSION and idle_s > SESSION_S:
             self.sign_out(secret)
             return None
-        return User(name, role, tuple(json.loads(sites))), idle_s, bool(lasting)
+        return User(name, role, tuple(json.loads(sites))), idle_s, kind
 
-    def _begin(self, name: str, address: str, lasting: bool) -> str:
+    def _begin(self, name: str, address: str, kind: int) -> str:
         secret = secrets.token_urlsafe(32)
         with self._book.writing() as db:
             now_ns = time.time_ns()
-            db.execute(
-                "INSERT INTO web_session VALUES (?, ?, ?, ?)", (_digest(secret), name, now_ns, int(lasting))
-            )
+            db.execute("INSERT INTO web_session VALUES (?, ?, ?, ?)", (_digest(secret), name, now_ns, kind))
             db.execute(
                 "DELETE FROM web_session WHERE lasting = 0 AND seen_ns < ?", (now_ns - int(SESSION_S * 1e9),)
             )
-            _audit(db, name, "token_made" if lasting else "signed_in", address)
+            _audit(db, name, ("signed_in", "token_made", "wall_token_made")[kind], address)
         return secret
 
     def _pause_for(self, name: str, address: str) -> None:

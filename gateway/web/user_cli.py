@@ -69,10 +69,16 @@ def list_users(shore: ShoreOption) -> None:
 
 
 @app.command()
-def token(name: NameArgument, shore: ShoreOption) -> None:
-    """Print a token for another system or a wall display (/wall?token=…). It lasts as long as the user."""
+def token(
+    name: NameArgument,
+    shore: ShoreOption,
+    wall: Annotated[
+        bool, typer.Option("--wall", help="for a wall display (/wall?token=…): it only looks")
+    ] = False,
+) -> None:
+    """Print a token for another system, with all that the user may do. It lasts as long as the user."""
     with _people(shore) as people:
-        print(people.token(name))
+        print(people.token(name, wall=wall))
 
 
 @contextmanager

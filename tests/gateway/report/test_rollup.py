@@ -1,9 +1,11 @@
 """Half-years, years and groups of sites against sums made here, in exact numbers."""
 
 import csv
+import hashlib
 import io
 import json
 import tomllib
+from collections.abc import Sequence
 from fractions import Fraction
 from importlib import resources
 from pathlib import Path
@@ -20,6 +22,7 @@ from gateway.errors import ConfigError
 from gateway.perimeter import Company, Operator, Perimeter, Port
 from gateway.report.errors import NoData, WrongInput
 from gateway.report.figure import by_key
+from gateway.report.frozen import encoded
 from gateway.report.html import html_of
 from gateway.report.issue import Format, entry, issue, rows_name
 from gateway.report.markdown import markdown_of
@@ -49,10 +52,10 @@ PERIMETER = Perimeter(
 )
 
 
-def site(port: Any, name: str) -> None:
+def site(port: Any, name: str, zone: str = "Europe/Paris") -> None:
     meter = {"role": "delivery", "parent": None, "serial": "1", "accuracy_class": "0.2S"}
     settings = {
-        "site": {"name": name, "gateway": "gw", "timezone": "Europe/Paris"},
+        "site": {"name": name, "gateway": "gw", "timezone": zone},
         "device": [{"name": "meter-1", "meter": meter, "lock": None}, {"name": "charger-1"}],
         "berth": [{"name": "berth-1", "charger": "charger-1", "meter": "meter-1", "use": "berth_supply",
                    "baseline": "aux.mgo.sfoc.epa"}],
@@ -257,10 +260,10 @@ def test_the_json_follows_its_published_schema(two: Any) -> None:
     assert data["missing"] == [{"site": "west", "month": "2026-11"}, {"site": "west", "month": "2026-12"}]
 
 
-def file_all(port: Any, folder: Path) -> None:
-    """The final reports of August and September, of both sites."""
+def file_all(port: Any, folder: Path, months: Sequence[str] = ("2026-08", "2026-09")) -> None:
+    """The final reports of these months, of both sites."""
     for name in ("east", "west"):
-        for month in ("2026-08", "2026-09"):
+        for month in months:
             made = issue(port.store, port.book, month, name, folder / rows_name(name, month))
             port.book.file_report(entry(made, 1))
 
@@ -291,20 +294,110 @@ def test_a_roll_up_is_final_when_all_its_months_are(two: Any, tmp_path: Path) ->
     )
 
 
-def test_a_filed_roll_up_is_added_up_again_from_the_frozen_rows_of_its_months(two: Any, tmp_path: Path) -> None:
+@pytest.fixture(name="filed")
+def _filed(two: Any, tmp_path: Path) -> Path:
+    """A final roll-up of August, with the frozen rows of its months beside it."""
+    file_all(two, tmp_path)
+    file = tmp_path / "rollup.json"
+    options = Options(targets="figure,perimeter,year,value,unit,source\ncalls.count,canal,2026,20,count,plan\n")
+    rollup = roll_up(two.store, two.book, "2026-08", ("east", "west"), PERIMETER, "canal", options)
+    file.write_bytes(RollupIssue(rollup, final=True).json)
+    return file
+
+
+def wrong(file: Path, data: Any = None) -> list[str]:
+    """What does not agree."""
+    return [f.code for f in verify_rollup(file, read_report(file) if data is None else data) if not f.ok]
+
+
+def test_a_filed_roll_up_is_reckoned_again_from_the_frozen_rows_of_its_months(filed: Path) -> None:
+    data = read_report(filed)
+    said = [f.code for f in verify_rollup(filed, data)]
+    assert said == ["month_same", "month_same", "figures_same", "file_same"]
+    rows = filed.with_name(rows_name("east", "2026-08"))
+    rows.write_bytes(filed.with_name(rows_name("east", "2026-09")).read_bytes())
+    assert wrong(filed)[0] in ("month_differs", "column_broken")
+    rows.write_bytes(filed.with_name(rows_name("west", "2026-08")).read_bytes())
+    assert wrong(filed)[0] in ("month_differs", "column_broken")
+    rows.unlink()
+    assert wrong(filed) == ["month_missing"]
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["energy.import_wh/site=west,month=2026-08", "calls.count/port=calais", "calls.count/operator=regie",
+     "company.energy_wh/company=northline", "target.deviation/line=2"],
+)  # fmt: skip
+def test_every_changed_figure_of_a_filed_roll_up_is_found(filed: Path, key: str) -> None:
+    data = read_report(filed)
+    figure = next(f for f in data["figures"] if f["key"] == key)
+    figure["value"] += 1
+    figure |= {"exact": "999"} if "exact" in figure else {}
+    assert wrong(filed, data) == ["figures_hash", "figure_differs"]
+
+
+def test_a_roll_up_that_does_not_say_what_it_was_given_is_refused(filed: Path) -> None:
+    data = read_report(filed)
+    del data["manifest"]["given"]
+    with pytest.raises(WrongInput, match=r"manifest\.given is missing"):
+        verify_rollup(filed, data)
+
+
+def test_a_roll_up_whose_hash_was_made_to_fit_is_still_found(filed: Path) -> None:
+    def fitted(figures: list[Any], **more: Any) -> list[str]:
+        data = read_report(filed)
+        data |= {"figures": figures} | more
+        data["manifest"]["figures_sha256"] = hashlib.sha256(encoded(figures)).hexdigest()
+        filed.with_name("other.json").write_text(json.dumps(data))
+        return wrong(filed.with_name("other.json"))
+
+    figures = read_report(filed)["figures"]
+    assert fitted(figures[1:]) == ["figure_missing"]
+    assert fitted([*figures, figures[0] | {"key": "energy.free_wh"}]) == ["figure_gone"]
+    assert fitted([*figures[:-1], figures[-1] | {"formula": "guess"}]) == ["file_differs"]
+    assert fitted(figures, coverage=1.0) == ["file_differs"]
+    assert "months_odd" in fitted(figures, sites=["east", "west", "north"])
+
+
+def test_locks_of_a_filed_roll_up_are_reckoned_again(port: Any, tmp_path: Path) -> None:
+    """The period before is in no month's frozen rows: its mean is the manifest's."""
+    port.book.put_catalogue(lr.catalogue(site="canal-a"))
+    july, august = HALF.months[:2]
+    for start_ns, lasted_s in ((july.start_ns, 650), (august.start_ns, 700)):
+        fields: dict[str, Value] = {
+            "end_ns": start_ns + lasted_s * NS, "direction": "up", "vessel_seen": 1, "complete": 1,
+        }  # fmt: skip
+        row(port, "lock_cycle", "canal-a", lr.LOCK, start_ns, fields)
+    issue(port.store, port.book, str(august), "canal-a", tmp_path / rows_name("canal-a", str(august)))
+    file = tmp_path / "rollup.json"
+    rollup = roll_up(port.store, port.book, str(august), ["canal-a"], PERIMETER)
+    file.write_bytes(RollupIssue(rollup, final=True).json)
+    data = read_report(file)
+    assert all(f.ok for f in verify_rollup(file, data))
+    key = "lock.cycle_change_previous_s/lock=canal-a.lock-1,direction=up"
+    assert by_key(rollup.figures())[key].value == 50
+    next(f for f in data["figures"] if f["key"] == key)["value"] += 1
+    assert wrong(file, data) == ["figures_hash", "figure_differs"]
+
+
+def test_the_months_of_a_filed_roll_up_lie_in_their_sites_own_time_zones(port: Any, tmp_path: Path) -> None:
+    for name, zone in (("east", "Europe/Paris"), ("west", "Africa/Abidjan")):  # its October has no hour twice
+        site(port, name, zone)
+        minute(port, name, Period.parse("2026-10", zone).stop_ns - MINUTE_NS, 1000)
+    file_all(port, tmp_path, ["2026-10"])
+    file = tmp_path / "rollup.json"
+    file.write_bytes(RollupIssue(half(port, period="2026-10"), final=True).json)
+    assert all(f.ok for f in verify_rollup(file, read_report(file)))
+
+
+def test_another_version_may_reckon_other_figures_of_a_month(two: Any, tmp_path: Path) -> None:
     file_all(two, tmp_path)
     file = tmp_path / "rollup.json"
     file.write_bytes(RollupIssue(half(two, period="2026-08"), final=True).json)
     data = read_report(file)
-    assert [f.code for f in verify_rollup(file, data)] == ["month_same", "month_same", "sums_same"]
-    other = next(f for f in data["figures"] if f["key"] == "energy.import_wh/site=west,month=2026-08")
-    other["value"] += 1
-    assert [f.code for f in verify_rollup(file, data) if not f.ok] == ["figure_differs"]
-    rows = tmp_path / rows_name("east", "2026-08")
-    rows.write_bytes((tmp_path / rows_name("east", "2026-09")).read_bytes())
-    assert verify_rollup(file, data)[0].code in ("month_differs", "column_broken")
-    rows.unlink()
-    assert [f.code for f in verify_rollup(file, data) if not f.ok] == ["month_missing"]
+    data["manifest"] |= {"software": "bollard 0.0.9"}
+    data["manifest"]["months"][0]["figures_sha256"] = "0" * 64
+    assert [f.code for f in verify_rollup(file, data)][:2] == ["month_same", "month_same"]
 
 
 def test_a_figure_leads_to_the_months_reports(two: Any) -> None:

@@ -143,16 +143,29 @@ def test_a_session_that_expires_is_told_401_and_the_next_page_asks_to_sign_in(
 
 
 def test_a_wall_display_does_not_expire_and_may_only_look(shore: Shore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even with a supervisor's token: anybody can reach its keyboard."""
+    """Even with a supervisor's token: anybody can reach its keyboard, and read its link."""
     shore.begin()
+    token = shore.people.token("anne", wall=True)
     wall = TestClient(Page(shore.hub, shore.people, WebSettings()).app(), follow_redirects=False)  # type: ignore[arg-type]
-    reply = wall.get("/wall", params={"token": shore.people.token("anne")})
+    reply = wall.get("/wall", params={"token": token})
     assert reply.headers["location"] == "/wall" and "httponly" in reply.headers["set-cookie"].lower()
     now_ns = people.time.time_ns()
     monkeypatch.setattr(people.time, "time_ns", lambda: now_ns + 400 * 86_400 * NS)
     assert wall.get("/wall").status_code == 200 and wall.get("/api/1/me").json()["role"] == "viewer"
     said = {"site": SITE, "device": "charger-1", "code": CODE, "point": "gates"}
     assert wall.post("/api/1/alarms/note", json=said).status_code == 403
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert shore.client.post("/api/1/alarms/note", json=said, headers=bearer).status_code == 403
+
+
+def test_the_walls_link_takes_a_walls_token_alone_and_ends_no_session(shore: Shore) -> None:
+    shore.client.post("/login", data={"name": "anne", "password": PASSWORD})
+    api = shore.people.token("anne")
+    for token in ("stranger", api):
+        reply = shore.client.get("/wall", params={"token": token})
+        assert reply.status_code == 403 and "set-cookie" not in reply.headers and "--wall" in reply.json()["error"]
+    assert shore.client.get("/api/1/me").json()["role"] == "supervisor"
+    assert shore.people.by_cookie(api) is None
 
 
 def test_somebody_whom_a_proxy_names_has_a_stream_as_long_as_the_user_is_there(shore: Shore) -> None:

@@ -95,6 +95,18 @@ async def sent(notice: Notice, shore: Shore, devices: int = 1, code: str = CODE)
             await task
 
 
+async def failed(notice: Notice, shore: Shore) -> None:
+    """An alarm that could not be sent; `run` goes on."""
+    shore.hub.notices = [notice]
+    shore.begin()
+    task = asyncio.ensure_future(notice.run())
+    async with asyncio.timeout(DEADLINE_S):
+        while not (notice.left_out or task.done()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert not task.done()
+    task.cancel()
+
+
 async def test_a_high_alarm_goes_out_as_a_mail_that_says_what_bollard_is(shore: Shore, mail_port: int) -> None:
     said: EmailMessage = await sent(Notice(mail(mail_port)), shore)
     body = said.get_content()
@@ -118,6 +130,22 @@ async def test_a_webhook_gets_the_alarm_as_the_api_gives_it(shore: Shore) -> Non
     assert alarm == held
 
 
+class Babble(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        self.rfile.readline()
+        self.wfile.write(b"220 this is no web server\r\n")
+
+
+async def test_a_webhook_that_speaks_no_http_is_a_failed_try_and_ends_nothing(
+    shore: Shore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notices, "PAUSE_S", 0.01)
+    with served(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Babble)) as port:
+        notice = Notice(NoticeSettings(webhook=f"http://127.0.0.1:{port}/hook", gather_s=0.0))
+        await failed(notice, shore)
+    assert "answers no proper HTTP" in notice.problem
+
+
 async def test_only_the_priorities_and_sites_that_were_asked_for(shore: Shore, mail_port: int) -> None:
     for settings in (mail(mail_port, priorities=["low"]), mail(mail_port, sites=["elsewhere"])):
         notice = Notice(settings)
@@ -134,13 +162,7 @@ async def test_what_cannot_be_sent_is_tried_again_and_then_said_on_the_page(
     with socketserver.TCPServer(("127.0.0.1", 0), MailLine) as gone:
         port = gone.server_address[1]
     notice = Notice(mail(port))
-    shore.hub.notices = [notice]
-    shore.begin()
-    task = asyncio.ensure_future(notice.run())
-    async with asyncio.timeout(DEADLINE_S):
-        while not notice.left_out:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    task.cancel()
+    await failed(notice, shore)
     assert "127.0.0.1" in notice.problem and shore.get("latest").json()["unsent"] is True
 
 
@@ -153,6 +175,9 @@ def test_nobody_is_told_anything_by_default(shore: Shore) -> None:
     [
         ("", "give one of the two"),
         ('webhook = "ftp://x"', "webhook"),
+        ('webhook = "https://x:99999/hook"', "1 to 65535"),
+        ('webhook = "https://x:eight/hook"', "1 to 65535"),
+        ('webhook = "https://name:word@x/hook"', "no name before @"),
         ('webhook = "https://x"\npriorities = ["loud"]', "as in"),
         ('[web.notice.mail]\nserver = "x"\nsender = "a@b"\nto = ["nobody"]', "write name@host"),
         ('[web.notice.mail]\nserver = "x"\nsender = "a@b"\nto = ["c@d"]\nusername = "u"', "give both"),
