@@ -297,9 +297,7 @@ class Archive:
             if owner is not None:
                 with contextlib.suppress(PermissionError):  # there are disks without owners
                     os.fchown(made, *owner)
-                    os.fchmod(
-                        made, member.mode & (0o640 if secret else 0o755)
-                    )  # the group may read a key as before
+                    os.fchmod(made, member.mode & (0o640 if secret else 0o755))  # a group reads keys as before
             while chunk := content.read(CHUNK):
                 out.write(chunk)
             out.flush()
