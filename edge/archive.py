@@ -4,6 +4,7 @@ A SQLite file goes in as its backup API gives it: whole and of one instant, also
 """
 
 import contextlib
+import errno
 import grp
 import hashlib
 import io
@@ -83,11 +84,19 @@ def write_archive(
             os.fsync(raw.fileno())
         part_file.replace(file)
     except OSError as error:
-        raise ArchiveError(f"{error.filename or file}: {error.strerror or error}") from error
+        raise ArchiveError(_why_not_made(file, parts, error)) from error
     finally:
         with contextlib.suppress(OSError):
             part_file.unlink()
     return manifest
+
+
+def _why_not_made(file: Path, parts: Sequence[Part], error: OSError) -> str:
+    if str(error.filename) in {str(part.path) for part in parts}:
+        return f"{error.filename}: cannot be read: {error.strerror}; run this as its owner, or as root"
+    if error.errno is None:  # of tarfile: fewer bytes than there were
+        return f"{file}: not made, a file became shorter while it was read ({error}); try again"
+    return f"{file}: cannot be written: {error.strerror}; make room there, or give another folder"
 
 
 def _add(tar: tarfile.TarFile, part: Part, number: int, work: Path) -> Member:
@@ -136,7 +145,7 @@ def _add_bytes(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def copy_sqlite(source: Path, target: Path) -> None:
-    """A copy of one instant, checked. Raises: ArchiveError."""
+    """A copy of one instant, checked. Raises: ArchiveError, OSError where there is no room."""
     try:
         with (
             contextlib.closing(
@@ -148,6 +157,8 @@ def copy_sqlite(source: Path, target: Path) -> None:
             new.execute("PRAGMA journal_mode=DELETE")  # one file, no log beside it
             found = new.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise ArchiveError(f"{source}: cannot be copied ({error}); is it whole, and ours to read?") from error
     if found != "ok":
         raise ArchiveError(
@@ -165,12 +176,19 @@ class Archive:
         self.file = file
         try:
             self._tar = tarfile.open(file, "r:")  # noqa: SIM115 - open as long as this is
-        except (OSError, tarfile.TarError) as error:
-            raise ArchiveError(f"{file}: is no archive of bollard backup ({error})") from error
+        except OSError as error:
+            raise self._unreadable(error) from error
+        except tarfile.TarError as error:
+            raise ArchiveError(
+                f"{file}: is no archive of bollard backup ({error}); give one, or another copy of this one"
+            ) from error
         try:
             self.manifest = self._read_manifest()
             for member in self.manifest.members:
                 self._check(member)
+        except OSError as error:
+            self._tar.close()
+            raise self._unreadable(error) from error
         except BaseException:
             self._tar.close()
             raise
@@ -193,8 +211,11 @@ class Archive:
                 raise KeyError(name)
             with found:
                 yield found
-        except (KeyError, OSError, EOFError, tarfile.TarError) as error:
+        except (KeyError, EOFError, tarfile.TarError) as error:
             raise self._damaged(f"{name} is missing or cut off") from error
+
+    def _unreadable(self, error: OSError) -> ArchiveError:
+        return ArchiveError(f"{self.file}: cannot be read: {error.strerror}; give an archive of bollard backup")
 
     def _damaged(self, why: str) -> ArchiveError:
         return ArchiveError(f"{self.file}: is damaged ({why}); take another copy, nothing has been put back")
@@ -240,6 +261,7 @@ class Archive:
             raise ArchiveError(
                 f"{', '.join(there[:5])}: already there, nothing is written; give --force to replace"
             )
+        done: list[Path] = []
         fresh = [target.with_name(target.name + ".restored") for target in targets]
         try:
             for member, file in zip(self.manifest.members, fresh, strict=True):
@@ -250,8 +272,13 @@ class Archive:
                     for beside in ("-wal", "-shm"):  # of the file that it replaces
                         target.with_name(target.name + beside).unlink(missing_ok=True)
                 file.replace(target)
+                done.append(target)
         except OSError as error:
-            raise ArchiveError(f"{error.filename}: {error.strerror}; nothing is complete, try again") from error
+            back = f"{len(done)} of {len(targets)} files are back" if done else "nothing has been put back"
+            raise ArchiveError(
+                f"{error.filename or root}: cannot be written: {error.strerror}; {back}: make room, or run this as"
+                f" who may write there, then again{' with --force' if done else ''}"
+            ) from error
         finally:
             for file in fresh:
                 with contextlib.suppress(OSError):
@@ -270,9 +297,7 @@ class Archive:
             if owner is not None:
                 with contextlib.suppress(PermissionError):  # there are disks without owners
                     os.fchown(made, *owner)
-                    os.fchmod(
-                        made, member.mode & (0o640 if secret else 0o755)
-                    )  # the group may read a key as before
+                    os.fchmod(made, member.mode & (0o640 if secret else 0o755))  # a group reads keys as before
             while chunk := content.read(CHUNK):
                 out.write(chunk)
             out.flush()

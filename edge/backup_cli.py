@@ -48,6 +48,10 @@ def backup(
         unique = {part.path.absolute(): part for part in sorted(parts, key=lambda part: part.kind == "secret")}
         at = datetime.now(UTC).isoformat(timespec="seconds")
         manifest = write_archive(out, list(unique.values()), at, bollard_version(), left_out)
+    except OSError as error:
+        raise fail(
+            f"{error.filename}: cannot be read: {error.strerror}; run this as its owner, or as root", 2
+        ) from error
     except (ArchiveError, ConfigError, ValueError) as error:
         raise fail(str(error), 2) from error
     for member in manifest.members:

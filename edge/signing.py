@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from edge.commissioned import write_whole
 from edge.config import ConfigError, LoadedSite
 
 TRUSTED = Path("/etc/bollard/trusted")
@@ -78,7 +79,7 @@ def sign(loaded: LoadedSite, key_file: Path, name: str) -> Path:
     path = signature_path(loaded.path)
     made = {**said, "signature": base64.b64encode(key.sign(_bytes(said))).decode()}
     try:
-        path.write_text(json.dumps(made, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_whole(path, (json.dumps(made, indent=2, ensure_ascii=False) + "\n").encode())
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
     return path

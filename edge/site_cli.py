@@ -1,6 +1,7 @@
 """`bollard site …`: the site file before it runs: begun, described to an editor, brought up to date, signed."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -198,12 +199,17 @@ def migrate(
     """Bring a site file of an older schema to the present one; each change is told, the old file is kept."""
     from edge.cli import fail, set_cache_folder
     from edge.config import ConfigError, LoadedSite
+    from edge.signing import signature_path
     from edge.site_migrate import migrated
     from edge.texts import texts_for
 
     set_cache_folder()
     try:
-        texts, old = texts_for(lang), site.read_text(encoding="utf-8")
+        texts = texts_for(lang)
+    except ValueError as error:
+        raise fail(str(error), 2) from error
+    try:
+        old = site.read_text(encoding="utf-8")
         text, changes = migrated(old, site)
         LoadedSite.parse(text.encode(), site)
         for key, values in changes:
@@ -212,15 +218,28 @@ def migrate(
             print(texts("site_migrate.nothing", path=site))
         elif not dry_run:
             kept = site.with_name(f"{site.name}.old")
-            kept.write_text(old, encoding="utf-8")
-            site.write_text(text, encoding="utf-8")
+            if kept.exists():
+                raise ConfigError(texts("site_migrate.kept_before", kept=kept))
+            for path, content in ((kept, site.read_bytes()), (site, text.encode())):
+                _replace(path, content, like=site.stat())
             print(texts("site_migrate.written", path=site, kept=kept))
+            if signature_path(site).exists():
+                print(texts("site_migrate.signature", path=signature_path(site)))
     except OSError as error:
-        raise fail(f"{error.filename}: {error.strerror}; give an existing file", 2) from error
+        raise fail(texts("site_migrate.disk", path=error.filename or site, why=error.strerror), 2) from error
     except UnicodeDecodeError as error:
         raise fail(f"{site}: not UTF-8: byte {error.start}; save the file as UTF-8", 2) from error
     except (ConfigError, ValueError) as error:
         raise fail(str(error), 2) from error
+
+
+def _replace(path: Path, content: bytes, like: os.stat_result) -> None:
+    """Whole or not at all; the agent, which is not root, reads it as before."""
+    from edge.commissioned import write_whole
+
+    write_whole(path, content, like.st_mode & 0o777)
+    if os.geteuid() == 0:
+        os.chown(path, like.st_uid, like.st_gid)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import io
+import itertools
 import json
 import os
 import platform
@@ -11,7 +12,7 @@ import sqlite3
 import tarfile
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -37,28 +38,29 @@ async def bundle(
 
     Raises: ArchiveError, if it cannot be written.
     """
-    settings = {path: _toml(path) for path in (site, shore) if path is not None}
+    given = (("site", site), ("shore", shore))
+    settings = {name: (path, _toml(path)) for name, path in given if path is not None}
     secrets = {os.environ.get(name, "") for name in VARIABLES}
-    for path, table in settings.items():
+    for path, table in settings.values():
         secrets |= known_secrets(table, path.parent)
     redactor = Redactor(secrets - {""})
     found: dict[str, str] = {"versions.json": _json(_versions(version)), "disk.txt": _disk()}
-    for path, table in settings.items():  # as data: a comment may hold anything
-        found[f"{path.stem}.json"] = _json(redactor.data(table))
+    for name, (_, table) in settings.items():  # as data: a comment may hold anything
+        found[f"{name}.json"] = _json(redactor.data(table))
     if site is not None:
         found |= {
             name: _json(redactor.data(value)) for name, value in (await _gateway(site, version, texts)).items()
         }
     if shore is not None:
-        table = settings[shore]
+        table = settings["shore"][1]
         for name, path in _shore_files(table, shore.parent).items():
             found[f"schema-{name}.json"] = _json(_schema(path))
     for log in logs:
-        found[f"logs/{log.name}"] = _tail(log)
+        found[_free(f"logs/{log.name}", found)] = _tail(log)
     for unit in UNITS:
         told = await asyncio.to_thread(run_tool, ["journalctl", "-u", unit, "--since=-2d", "-o", "short-iso"])
         if told and "-- No entries --" not in told:
-            found[f"logs/journal-{unit}.txt"] = told[-LOG_BYTES:]
+            found[_free(f"logs/journal-{unit}.txt", found)] = told[-LOG_BYTES:]
     whole = {name: redactor.text(text) for name, text in found.items()}
     whole["README.txt"] = texts("support.readme", names=", ".join(whole), count=redactor.removed)
     _write(out, whole)
@@ -133,6 +135,12 @@ def _schema(path: Path) -> dict[str, Any]:
     return {"path": str(path), "version": version, "rows": rows, "tables": dict(tables)}
 
 
+def _free(name: str, taken: Collection[str]) -> str:
+    """Two logs may have one name: the second then is agent.log-2."""
+    names = (name if i == 1 else f"{name}-{i}" for i in itertools.count(1))
+    return next(free for free in names if free not in taken)
+
+
 def _tail(log: Path) -> str:
     try:
         with log.open("rb") as file:
@@ -147,15 +155,24 @@ def _json(value: Any) -> str:
 
 
 def _write(out: Path, files: dict[str, str]) -> None:
+    """Whole or not there."""
+    if out.exists():
+        raise ArchiveError(f"{out}: is there already; give another name")
+    part = out.with_name(out.name + ".part")
     try:
-        made = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        part.unlink(missing_ok=True)
+        made = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(made, "wb") as raw, tarfile.open(fileobj=raw, mode="w:gz") as tar:
             for name, text in files.items():
                 content = text.encode("utf-8", "replace")
                 info = tarfile.TarInfo(f"bollard-support/{name}")
                 info.size, info.mode, info.mtime = len(content), 0o600, int(time.time())
                 tar.addfile(info, io.BytesIO(content))
-    except FileExistsError as error:
-        raise ArchiveError(f"{out}: is there already; give another name") from error
+        part.replace(out)
     except OSError as error:
-        raise ArchiveError(f"{out}: {error.strerror}") from error
+        raise ArchiveError(
+            f"{out}: cannot be written: {error.strerror}; give another folder, or make room"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()

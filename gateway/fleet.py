@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ BEHIND_S, LONG_BEHIND_S = 120.0, 3600.0
 WAITING_ROWS = 10_000
 DISK_BYTES = 512 * 2**20
 SOON_DAYS = 30  # before a certificate ends
+MOST = 2.0**63  # of a number that an agent sends; NaN is not below it
 QUIET_S = 1.0  # without another retained message, all have come
 WEIGHTS = {  # how bad; several add up
     "silent": 50, "offline": 40, "dropped": 30, "clock_unknown": 30, "certificate_ended": 30,
@@ -43,7 +45,9 @@ class Gateway:
     def number(self, key: str) -> float | None:
         """A number of the status; what anyone may have sent is no number."""
         value = (self.status or {}).get(key)
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < MOST:
+            return None
+        return float(value)
 
     @property
     def online(self) -> bool:
@@ -82,9 +86,9 @@ class Gateway:
     def unsigned(self) -> list[str]:
         """Meters whose energy is provisional, by the catalogue."""
         return [
-            str(device["name"]) for device in (self.catalogue.devices if self.catalogue else ())
-            if device.get("kind") == "meter" and "commissioned" in device
-            and device["commissioned"].get("state") != "signed"
+            str(device.get("name")) for device in (self.catalogue.devices if self.catalogue else ())
+            if isinstance(device, dict) and device.get("kind") == "meter" and "commissioned" in device
+            and _state(device["commissioned"]) != "signed"
         ]  # fmt: skip
 
 
@@ -131,8 +135,12 @@ def _troubles(g: Gateway, now_ns: int, now: datetime, newest: str) -> Iterable[s
         yield "not_signed"
 
 
+def _state(commissioned: object) -> object:
+    return commissioned.get("state") if isinstance(commissioned, dict) else None
+
+
 def _version_key(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("+")[0].split(".") if part.isdigit())
+    return tuple(int(part) for part in version[:64].split("+")[0].split(".") if part.isdecimal())
 
 
 async def listen(access: Access, sites: Iterable[str], wait_s: float) -> dict[tuple[str, str], Gateway]:
@@ -187,9 +195,15 @@ async def listen(access: Access, sites: Iterable[str], wait_s: float) -> dict[tu
     return found
 
 
+def _finite(text: str) -> float | None:
+    """JSON knows no NaN and no infinity: what --json prints another program has to read."""
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
 def _object(payload: bytes) -> dict[str, Any] | None:
     try:
-        told = json.loads(payload)
+        told = json.loads(payload, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError):
         return None
     return told if isinstance(told, dict) else None

@@ -1,5 +1,6 @@
 """`bollard backup` and `restore`: whole or refused, keys for us alone, and a spool that counts nothing twice."""
 
+import errno
 import json
 import os
 import shutil
@@ -226,6 +227,44 @@ def test_a_damaged_archive_is_refused_and_writes_nothing(gateway: LoadedSite, tm
         code, out = run("restore", archive, "--root", root, "--lang", "en")
         assert code == 2 and ("damaged" in out or "no archive" in out), out
         assert not root.exists()
+
+
+def refusing(error: Exception) -> Any:
+    def refused(*_: object, **__: object) -> None:
+        raise error
+
+    return refused
+
+
+def test_what_the_disk_refuses_is_told_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, archive = tmp_path / "f", tmp_path / "a.tar"
+    file.write_text("content")
+    parts, full = [Part("x", "file", file)], refusing(OSError(errno.ENOSPC, "No space"))
+    with pytest.raises(ArchiveError, match=r"no: cannot be read: No such file .* run this as its owner"):
+        write_archive(archive, [Part("x", "file", tmp_path / "no")], "", "")
+    with pytest.raises(ArchiveError, match=r"none/a\.tar: cannot be written: No such file .* another folder"):
+        write_archive(tmp_path / "none" / "a.tar", parts, "", "")
+    with monkeypatch.context() as disk:
+        disk.setattr(tarfile.TarFile, "addfile", full)
+        with pytest.raises(ArchiveError, match=r"a\.tar: cannot be written: No space; make room"):
+            write_archive(archive, parts, "", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+    with pytest.raises(ArchiveError, match=r"cannot be read: No such file .* give an archive of bollard backup"):
+        Archive(archive)
+    write_archive(archive, parts, "", "")
+    with Archive(archive) as opened, monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", full)
+        with pytest.raises(ArchiveError, match=r"new: cannot be written: No space; nothing has been put back"):
+            opened.put_back(tmp_path / "new", False)
+    assert not [path for path in (tmp_path / "new").rglob("*") if path.is_file()]
+
+
+def test_a_full_disk_is_not_taken_for_a_damaged_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    monkeypatch.setattr(sqlite3, "connect", refusing(error))
+    with pytest.raises(OSError, match="No space"):
+        copy_sqlite(tmp_path / "s.db", tmp_path / "copy.db")
 
 
 def test_an_archive_cannot_write_anywhere_else(tmp_path: Path) -> None:

@@ -192,15 +192,22 @@ OLD = SITE.format(port=1, charger=1, meter=1).replace("schema = 1", "# Our quay,
 def test_an_older_file_is_brought_up_to_date_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "site.toml"
     path.write_text(OLD)
+    path.chmod(0o640)
+    (tmp_path / "site.toml.sig").write_text("{}")
     code, said = run("migrate", "--site", str(path), "--dry-run")
     assert code == 0 and said == "schema = 1 is written at the top\n" and path.read_text() == OLD
     code, said = run("migrate", "--site", str(path))
     assert code == 0 and "schema = 1 is written at the top" in said and "site.toml.old" in said
-    assert (tmp_path / "site.toml.old").read_text() == OLD
+    assert "site.toml.sig no longer holds: sign again" in said
+    assert (tmp_path / "site.toml.old").read_text() == OLD and path.stat().st_mode & 0o777 == 0o640
     assert path.read_text().startswith("# Our quay, since 2025\nschema = 1\n[site]\n")
     assert LoadedSite.load(path).site.site.name == "port"
     code, said = run("migrate", "--site", str(path))
     assert code == 0 and "nothing to change" in said
+    path.write_text(OLD.replace("2025", "2026"))
+    code, said = run("migrate", "--site", str(path))
+    assert code == 2 and "site.toml.old: is there already" in said and "2026" in path.read_text()
+    assert (tmp_path / "site.toml.old").read_text() == OLD
 
 
 @pytest.mark.parametrize(

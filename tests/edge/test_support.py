@@ -1,5 +1,6 @@
 """`bollard support`: secrets are planted everywhere, and none is in the bundle."""
 
+import errno
 import json
 import os
 import tarfile
@@ -126,6 +127,29 @@ def test_no_planted_secret_is_in_the_bundle(planted: Path) -> None:
     assert json.loads(files["doctor.json"])["good"] is False
     assert out.stat().st_mode & 0o777 == 0o600
     assert run(out, "--site", planted / "site.toml")[0] == 2  # is there
+
+
+def test_files_of_one_name_all_go_in_and_half_a_bundle_never_stays(
+    planted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = planted / "shore"
+    folder.mkdir()
+    (planted / "site.toml").rename(planted / "quay.toml")
+    (folder / "quay.toml").write_text(SHORE)
+    (folder / "agent.log").write_text("of the other one")
+    words = ("--site", planted / "quay.toml", "--shore", folder / "quay.toml",
+             "--log", planted / "agent.log", "--log", folder / "agent.log", "--lang", "en")  # fmt: skip
+    code, told = run(planted / "support.tar.gz", *words)
+    names = told.splitlines()
+    assert code == 0 and {"site.json", "shore.json", "logs/agent.log", "logs/agent.log-2"} <= set(names), told
+
+    def fill(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tarfile.TarFile, "addfile", fill)
+    code, told = run(planted / "full.tar.gz", *words)
+    assert code == 2 and "full.tar.gz: cannot be written: No space left" in told and "make room" in told
+    assert not list(planted.glob("full*"))
 
 
 def test_a_wrong_site_file_still_makes_a_bundle(planted: Path) -> None:

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from edge.wire import Catalogue, topic
 from gateway.book import Book
 from gateway.cli import GROUPS
-from gateway.fleet import NS, Gateway, judge
+from gateway.fleet import NS, Gateway, _object, as_data, judge
 from gateway.fleet_cli import fleet, table
 from gateway.texts import LANGS, load_texts
 
@@ -59,6 +59,20 @@ def ends(days: float) -> dict[str, Any]:
 def test_what_is_wrong_with_a_gateway(changed: dict[str, Any], troubles: list[str]) -> None:
     (found,) = judge([Gateway("calais", "gw", GOOD | changed)], NOW_NS)
     assert found.troubles == troubles
+
+
+@pytest.mark.parametrize(
+    "odd", ["NaN", "-Infinity", "1e999", "9" * 400, "-" + "9" * 400, '"²"', "[{}]", "true", "null"]
+)
+def test_no_word_of_one_gateway_ends_the_table_for_all(odd: str) -> None:
+    status = _object(f"{{{', '.join(f'{json.dumps(key)}: {odd}' for key in (*GOOD, 'certificates'))}}}".encode())
+    assert status is not None
+    device = {"kind": "meter", "points": [], "commissioned": json.loads(odd)}
+    gateway = Gateway("calais", "odd", status, Catalogue("calais", "odd", "f00d", {}, (device,)))
+    found = judge([gateway, Gateway("calais", "gw", GOOD)], NOW_NS)
+    assert len(table(found, NOW_NS, load_texts("en"))) == 4
+    json.dumps(as_data(found, NOW_NS), allow_nan=False)
+    assert "not_signed" in gateway.troubles
 
 
 def test_the_worst_stands_first_and_the_newest_version_is_the_measure() -> None:
