@@ -162,6 +162,8 @@ async def _devices(loaded: LoadedSite) -> list[Line]:
         async with Watched(loaded, []) as watched:
             await watched.settled()
             watched.look()
+            if watched.trouble:
+                return [Line("device", "", "bad", "devices_held", {"why": watched.trouble})]
             return [_device(loaded, seen) for seen in watched.devices.values()]
     except SpoolError as error:  # an agent that does not answer holds the lock
         return [Line("device", "", "bad", "devices_held", {"why": str(error)})]

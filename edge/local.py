@@ -194,11 +194,11 @@ class LocalSocket:
     def _device(self, name: str) -> dict[str, Any]:
         device = next(d for d in self._loaded.site.device if d.name == name)
         profile, poller = self._loaded.profiles[name], self._pollers[name]
-        address = modbus_address(device, self._folder) if profile.protocol == "modbus" else None
         now_s = time.monotonic()
         return {
             "name": name, "profile": device.profile, "model": profile.model, "kind": profile.kind,
-            "endpoint": address.endpoint if address else device.url, "bus": address.bus_key if address else None,
+            "profile_hash": profile.hash, "endpoint": self._loaded.endpoint(device),
+            "bus": self._bus_of(name) or None,
             "connected": poller.counts.connected, "tried": poller.tried, "points": len(profile.points),
             "rows": [self._row(name, row) | {"age_s": now_s - at_s} for at_s, row in self._rows_of(name)],
         }  # fmt: skip
