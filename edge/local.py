@@ -96,8 +96,9 @@ class LocalSocket:
 
     def adopt(self, loaded: LoadedSite, pollers: Mapping[str, "Poller"]) -> None:
         """Who watches goes on watching, with the devices of another site file."""
+        staying = {name for name, poller in pollers.items() if poller is self._pollers.get(name)}
         self._loaded, self._pollers = loaded, pollers
-        self._last = {key: last for key, last in self._last.items() if key[0] in pollers}
+        self._last = {key: last for key, last in self._last.items() if key[0] in staying}  # others read otherwise
         if self._server is not None:
             self._announce()
 
