@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edge import wire
-from edge.config import BrokerConfig
+from edge.config import BrokerConfig, ConfigError
 from edge.mqtt import Connection, tls_files
 from edge.spool import Batch
 from edge.tls import Expiry, TlsError, expiring, expiry
@@ -51,9 +51,17 @@ class Uplink:
         return wire.topic(self._site, self._gateway, leaf)
 
     def start(self, offline: dict[str, Any]) -> None:
-        """Connect in the background and stay connected. `offline`: the status that the broker tells if we die."""
+        """Connect in the background and stay connected. `offline`: the status that the broker tells if we die.
+
+        Raises: ConfigError, if the password cannot be read.
+        """
+        try:
+            access = self._broker.access(self._folder)
+        except OSError as error:
+            told = f"{error.filename}: cannot be read: {error.strerror}; its owner or mode?"
+            raise ConfigError(f"broker.password_file: {told}") from error
         self._connection = Connection(
-            self._broker.access(self._folder), f"bollard-{self._site}-{self._gateway}",
+            access, f"bollard-{self._site}-{self._gateway}",
             self._connected, self._message, (self._topic("status"), json.dumps(offline).encode()),
         )  # fmt: skip
         self._connection.start()
