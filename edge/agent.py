@@ -153,8 +153,8 @@ class Agent:
         crew, offer = self._polling.prepare(new), catalogue(new).encode()
 
         def adopt() -> None:
-            self._loaded = new
             self._pipeline.adopt(new)
+            self._loaded = new
             self._reporter.adopt(new, crew.pollers)
             self._local.adopt(new, crew.pollers)
             self._uplink.announce(offer)
