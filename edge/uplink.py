@@ -125,12 +125,6 @@ class Uplink:
                     found[file.name] = expiry(file).ends.isoformat()
         return found
 
-    def tell_catalogue(self, catalogue: bytes) -> None:
-        """It has changed: say it now, and on each connection from here on."""
-        self._catalogue = catalogue
-        if self._connection is not None and self._connection.connected:
-            self._connection.publish(self._topic("catalogue"), catalogue, retain=True)
-
     def confirmed(self, batch: int) -> None:
         """The spool has freed this batch: it is no longer under way."""
         self._sent_s.pop(batch, None)
