@@ -46,7 +46,7 @@ class Agent:
         self._load = load or (lambda: LoadedSite.load(loaded.path))
         self._notify, self._rounds = notify or Notify({}), Rounds()
         spool = Spool(loaded.spool_path, f"{site.site.name}/{site.site.gateway}")
-        self._disk = Disk(spool, self._on_trouble, self._on_salvaged, self._rounds.rest)
+        self._disk = Disk(spool, self._on_trouble, self._on_salvaged, self._rounds.rest, self._rounds.excuse)
         self._pipeline = Pipeline(loaded)
         self._wake = asyncio.Event()  # something may be sent
         self._changed = asyncio.Event()  # the site file is to be read again
@@ -153,8 +153,8 @@ class Agent:
         crew, offer = self._polling.prepare(new), catalogue(new).encode()
 
         def adopt() -> None:
-            self._loaded = new
             self._pipeline.adopt(new)
+            self._loaded = new
             self._reporter.adopt(new, crew.pollers)
             self._local.adopt(new, crew.pollers)
             self._uplink.announce(offer)

@@ -194,10 +194,23 @@ class WallClock:
         await asyncio.sleep(max(0.0, (t_ns - self.now_ns()) / 1e9))
 
 
+class Timex(ctypes.Structure):
+    """The beginning of struct timex; adjtimex(2). Zeros ask and change nothing."""
+
+    _fields_ = [
+        ("modes", ctypes.c_uint), ("offset", ctypes.c_long), ("freq", ctypes.c_long), ("maxerror", ctypes.c_long),
+        ("esterror", ctypes.c_long), ("status", ctypes.c_int), ("rest", ctypes.c_char * 512),
+    ]  # fmt: skip
+
+
+def adjtimex() -> tuple[int, Timex]:
+    """What the kernel says of its own clock: its state, and all else."""
+    timex = Timex()
+    return ctypes.CDLL(None).adjtimex(ctypes.byref(timex)), timex
+
+
 def _kernel_clock_state() -> int:
-    """adjtimex(2) with a struct timex of zeros: it asks and changes nothing."""
-    state: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))
-    return state
+    return adjtimex()[0]
 
 
 class SimulatedClock(WallClock):

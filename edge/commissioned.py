@@ -5,10 +5,12 @@ at, that is the profile, the address and how the meter is counted; a change of e
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import logging
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -53,13 +55,17 @@ class Commissioned:
 
     def __init__(self, loaded: LoadedSite) -> None:
         self._loaded, self.path = loaded, commissioned_path(loaded)
-        self._signed: dict[str, dict[str, Signature]] = {}
+        self._signed = self._read()
+
+    def _read(self) -> dict[str, dict[str, Signature]]:
         try:
             told = json.loads(self.path.read_text(encoding="utf-8"))
-            for name, stages in told["devices"].items():
-                self._signed[name] = {stage: Signature(**stages[stage]) for stage in STAGES if stage in stages}
+            return {
+                name: {stage: Signature(**stages[stage]) for stage in STAGES if stage in stages}
+                for name, stages in told["devices"].items()
+            }
         except FileNotFoundError:
-            pass
+            return {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(
                 f"{self.path}: is no record of commissioning ({error}); restore it from a backup, or move it away"
@@ -92,14 +98,31 @@ class Commissioned:
         }
 
     def sign(self, device: DeviceConfig, stage: Stage, by: str, at: str, sheet: str) -> None:
-        """Keep a signature; on disk when this returns. Raises: OSError."""
-        mine = self._signed.setdefault(device.name, {})
-        mine[stage] = Signature(by, at, subject_of(self._loaded, device), sheet)
-        told = {
-            name: {stage: asdict(signature) for stage, signature in stages.items()}
-            for name, stages in self._signed.items()
-        }
-        write_whole(self.path, json.dumps({"schema": 1, "devices": told}, indent=2, ensure_ascii=False).encode())
+        """Keep a signature beside what others have signed meanwhile; on disk when this returns.
+
+        Raises: OSError; ConfigError, if the file has been damaged.
+        """
+        with _alone_in(self.path.parent):
+            self._signed = self._read()
+            mine = self._signed.setdefault(device.name, {})
+            mine[stage] = Signature(by, at, subject_of(self._loaded, device), sheet)
+            told = {
+                name: {stage: asdict(signature) for stage, signature in stages.items()}
+                for name, stages in self._signed.items()
+            }
+            text = json.dumps({"schema": 1, "devices": told}, indent=2, ensure_ascii=False)
+            write_whole(self.path, text.encode())
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Nobody else signs in this folder meanwhile. Raises: OSError."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def told_of(loaded: LoadedSite) -> dict[str, dict[str, Any]]:

@@ -20,7 +20,7 @@ from drivers.profile import Point, Profile
 from drivers.row import Quality, Row
 from edge import under_load
 from edge.commissioned import Stage
-from edge.config import DeviceConfig, LoadedSite, MeterConfig
+from edge.config import ConfigError, DeviceConfig, LoadedSite, MeterConfig
 from edge.display import Agreement, Seen, Typed, compare, permuted
 from edge.plan_view import asked_of
 from edge.under_load import Finding, Series
@@ -88,7 +88,10 @@ def needed_points(profile: Profile, stage: Stage) -> list[str]:
 
 
 class Walk:
-    """One sheet of one device. Raises: what `Watched` raises; LookupError where the device does not answer.
+    """One sheet of one device.
+
+    Raises: what `Watched` raises; LookupError where the device does not answer; ConfigError where the agent goes
+        by another site file, or has ended.
 
     Args:
         read_before_s: How long ago the display may have been read: under load a counter has gone on since. [s]
@@ -117,6 +120,8 @@ class Walk:
         async with Watched(self._loaded, list(self._series), self._heard) as watched:
             await watched.settled()
             watched.look()
+            if watched.trouble:  # what the agent reads is not what would be signed
+                raise ConfigError(watched.trouble)
             seen = watched.devices[self._device.name]
             if not seen.connected:
                 raise LookupError(seen.endpoint)
@@ -125,6 +130,8 @@ class Walk:
             answers = [(point.name, await ask(point)) for point in asked_points(self._profile, self._stage)]
             typed = {name: reading for name, reading in answers if reading is not None}
             await self._enough(watched, begin_s + watch_s)
+            if watched.trouble:
+                raise ConfigError(watched.trouble)
         looked.seconds, looked.rows = time.monotonic() - begin_s, len(self._came_s)
         looked.agreements = [self._compare(name, reading, seen) for name, reading in typed.items()]
         looked.missing = [name for name in needed_points(self._profile, self._stage) if name not in typed]

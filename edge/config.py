@@ -91,12 +91,8 @@ class BrokerConfig(Table):
         return table
 
     def access(self, folder: Path) -> Access:
-        """What `edge.mqtt` takes; relative paths start from `folder`. Reads the password. Raises: ConfigError."""
-        try:
-            secret = (folder / self.password_file).read_text("utf-8").strip() if self.password_file else None
-        except OSError as error:
-            told = f"{error.filename}: cannot be read: {error.strerror}; its owner or mode?"
-            raise ConfigError(f"broker.password_file: {told}") from error
+        """What `edge.mqtt` takes; relative paths start from `folder`. Reads the password. Raises: OSError."""
+        secret = (folder / self.password_file).read_text("utf-8").strip() if self.password_file else None
         return Access(
             brokers=((self.host, self.port), *(host_port(text, self.port) for text in self.fallback)),
             keepalive_s=self.keepalive_s, reconnect_s=self.reconnect_s, version=self.mqtt,

@@ -1,17 +1,19 @@
 """The spool, and the one thread that touches it."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from edge.rounds import Rest, nobody_asks
+from edge.rounds import WORK_S, Rest, nobody_asks
 from edge.spool import Salvaged, Spool, SpoolDamagedError, SpoolError, SpoolIoError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 AGAIN_S = 1.0
+SLOWEST_BYTES_S = 2**20  # of a salvage: a bound for a worn-out card that is read and written at once
 
 
 class Disk:
@@ -23,13 +25,14 @@ class Disk:
         on_trouble: Called in the event loop with the first SpoolError after all went well.
         on_salvaged: Called in the event loop after a damaged file has been replaced.
         rest: Is told of each wait for a disk that refuses.
+        excuse: Is told how long a damaged file may take to mend before it is, and again when it is done. [s]
     """
 
     def __init__(
         self, spool: Spool, on_trouble: Callable[[SpoolError], None], on_salvaged: Callable[[Salvaged], None],
-        rest: Rest = nobody_asks,
+        rest: Rest = nobody_asks, excuse: Rest = nobody_asks,
     ) -> None:  # fmt: skip
-        self.spool, self._rest = spool, rest
+        self.spool, self._rest, self._excuse = spool, rest, excuse
         self._on_trouble, self._on_salvaged = on_trouble, on_salvaged
         self._thread = ThreadPoolExecutor(1, "spool")
         self._broken: SpoolError | None = None  # the file has to be opened anew
@@ -65,7 +68,7 @@ class Disk:
     def _run(self, loop: asyncio.AbstractEventLoop, function: Callable[..., T], *args: Any) -> T:
         try:
             if self._broken is not None:
-                found = self.spool.reopen(self._broken)
+                found = self._reopened(loop, self._broken)
                 self._broken = None
                 if found is not None:
                     loop.call_soon_threadsafe(self._on_salvaged, found)
@@ -73,6 +76,16 @@ class Disk:
         except (SpoolDamagedError, SpoolIoError) as error:
             self._broken = error
             raise
+
+    def _reopened(self, loop: asyncio.AbstractEventLoop, error: SpoolError) -> Salvaged | None:
+        if not isinstance(error, SpoolDamagedError):
+            return self.spool.reopen(error)
+        with contextlib.suppress(OSError):
+            loop.call_soon_threadsafe(self._excuse, WORK_S + self.spool.path.stat().st_size / SLOWEST_BYTES_S)
+        try:
+            return self.spool.reopen(error)
+        finally:
+            loop.call_soon_threadsafe(self._excuse, WORK_S)  # for who has waited to come round
 
     def _look(self, function: object, future: "asyncio.Future[Any]") -> None:
         if future.cancelled():

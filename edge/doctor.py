@@ -14,15 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from drivers.errors import ProfileError
 from drivers.row import Quality
 from edge.commissioned import Commissioned
-from edge.config import LoadedSite
+from edge.config import ConfigError, LoadedSite
 from edge.doctor_broker import broker_lines
 from edge.doctor_line import Line
 from edge.doctor_machine import Machine, clock_lines, disk_lines, forward_lines
 from edge.local import socket_path
 from edge.local_client import AgentGone, agent_at
 from edge.modbus_settings import modbus_address
+from edge.mqtt import host_port
 from edge.spool import SpoolError
 from edge.texts import Texts
 from edge.watch import Watched
@@ -117,7 +119,10 @@ def _agent(status: dict[str, Any] | None) -> list[Line]:
 
 def _commissioned(loaded: LoadedSite) -> list[Line]:
     """Meters: their energy is provisional until the second sheet is signed."""
-    signed = Commissioned(loaded)
+    try:
+        signed = Commissioned(loaded)
+    except ConfigError as error:
+        return [Line("commissioned", "", "bad", "commissioned_damaged", {"why": str(error)})]
     lines = []
     for device in loaded.site.device:
         if loaded.profiles[device.name].kind == "meter":
@@ -129,8 +134,8 @@ def _commissioned(loaded: LoadedSite) -> list[Line]:
 
 async def _names(loaded: LoadedSite) -> list[Line]:
     """Each name that a site file gives for a host, found or not."""
-    folder = loaded.path.parent
-    hosts = dict.fromkeys(host for host, _ in loaded.site.broker.access(folder).brokers)
+    broker = loaded.site.broker
+    hosts = dict.fromkeys([broker.host, *(host_port(text, broker.port)[0] for text in broker.fallback)])
     for device in loaded.site.device:
         if device.host:
             hosts.setdefault(device.host)
@@ -162,9 +167,13 @@ async def _devices(loaded: LoadedSite) -> list[Line]:
         async with Watched(loaded, []) as watched:
             await watched.settled()
             watched.look()
+            if watched.trouble:
+                return [Line("device", "", "bad", "devices_held", {"why": watched.trouble})]
             return [_device(loaded, seen) for seen in watched.devices.values()]
     except SpoolError as error:  # an agent that does not answer holds the lock
         return [Line("device", "", "bad", "devices_held", {"why": str(error)})]
+    except ProfileError as error:
+        return [Line("device", "", "bad", "learned_damaged", {"why": str(error)})]
 
 
 def _device(loaded: LoadedSite, seen: Any) -> Line:

@@ -1,7 +1,6 @@
 """The machine below the gateway: who sets its clock, how its disk is, and that it forwards nothing."""
 
 import contextlib
-import ctypes
 import os
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge.clock import TIME_ERROR, adjtimex
 from edge.config import SpoolConfig
 from edge.doctor_line import Line
 
@@ -18,18 +18,9 @@ MIB = 2**20
 FULL = 0.8  # of the spool's bound
 SLOW_SYNC_S = 2.0
 ASK_S = 5.0  # for a tool of the system
-STA_UNSYNC, TIME_ERROR = 0x0040, 5  # adjtimex(2)
+STA_UNSYNC = 0x0040  # adjtimex(2)
 WORN = 9  # eMMC: of 10 steps of 10 % each (JEDEC JESD84-B51, DEVICE_LIFE_TIME_EST)
 TEST_BYTES = 64 * 1024
-
-
-class _Timex(ctypes.Structure):
-    """The beginning of struct timex; adjtimex(2). Zeros ask and change nothing."""
-
-    _fields_ = [
-        ("modes", ctypes.c_uint), ("offset", ctypes.c_long), ("freq", ctypes.c_long), ("maxerror", ctypes.c_long),
-        ("esterror", ctypes.c_long), ("status", ctypes.c_int), ("rest", ctypes.c_char * 512),
-    ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +32,7 @@ class KernelClock:
 
 
 def kernel_clock() -> KernelClock:
-    timex = _Timex()
-    state = ctypes.CDLL(None).adjtimex(ctypes.byref(timex))
+    state, timex = adjtimex()
     return KernelClock(0 <= state < TIME_ERROR and not timex.status & STA_UNSYNC, timex.maxerror / 1000.0)
 
 

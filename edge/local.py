@@ -96,8 +96,9 @@ class LocalSocket:
 
     def adopt(self, loaded: LoadedSite, pollers: Mapping[str, "Poller"]) -> None:
         """Who watches goes on watching, with the devices of another site file."""
+        staying = {name for name, poller in pollers.items() if poller is self._pollers.get(name)}
         self._loaded, self._pollers = loaded, pollers
-        self._last = {key: last for key, last in self._last.items() if key[0] in pollers}
+        self._last = {key: last for key, last in self._last.items() if key[0] in staying}  # others read otherwise
         if self._server is not None:
             self._announce()
 
@@ -194,11 +195,11 @@ class LocalSocket:
     def _device(self, name: str) -> dict[str, Any]:
         device = next(d for d in self._loaded.site.device if d.name == name)
         profile, poller = self._loaded.profiles[name], self._pollers[name]
-        address = modbus_address(device, self._folder) if profile.protocol == "modbus" else None
         now_s = time.monotonic()
         return {
             "name": name, "profile": device.profile, "model": profile.model, "kind": profile.kind,
-            "endpoint": address.endpoint if address else device.url, "bus": address.bus_key if address else None,
+            "profile_hash": profile.hash, "endpoint": self._loaded.endpoint(device),
+            "bus": self._bus_of(name) or None,
             "connected": poller.counts.connected, "tried": poller.tried, "points": len(profile.points),
             "rows": [self._row(name, row) | {"age_s": now_s - at_s} for at_s, row in self._rows_of(name)],
         }  # fmt: skip

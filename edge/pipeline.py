@@ -52,10 +52,17 @@ class Pipeline:
         self._proofs = Proofs(loaded)
 
     def adopt(self, loaded: LoadedSite) -> None:
-        """Go on with another site file, as a restart would in this instant. What waits for its commit stays."""
-        state = self.checkpoint()
-        self._set(loaded)
-        self.resume(state, ())
+        """Go on with another site file, as a restart would in this instant. What waits for its commit stays.
+
+        Where that fails the old one goes on, as if nothing had been.
+        """
+        state, before = self.checkpoint(), dict(vars(self))
+        try:
+            self._set(loaded)
+            self.resume(state, ())
+        except BaseException:
+            vars(self).update(before)
+            raise
 
     @property
     def holding(self) -> bool:

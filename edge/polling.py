@@ -4,7 +4,7 @@ What shares a connection or line changes together: it has one owner at a time. A
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from drivers.bus import Buses
@@ -55,7 +55,7 @@ class Polling:
         self._run(self._crew.anew)
 
     async def stop(self) -> None:
-        await self._end(list(self._tasks))
+        await self._end(tuple(self._tasks))
 
     def prepare(self, loaded: LoadedSite) -> Crew:
         """Pollers for another site file. Nothing is sent, and nothing ends. Raises: DriverError, ValueError."""
@@ -80,12 +80,18 @@ class Polling:
 
         Args:
             adopt: Called in the instant in which what has changed is polled no more by the old file and not yet
-                by the new one.
+                by the new one. If it raises, all is polled as before.
         """
-        staying = set(crew.pollers) - set(crew.anew)
-        await self._end([name for name in self._tasks if name not in staying])
+        before, staying = self._crew, set(crew.pollers) - set(crew.anew)
+        ended = tuple(name for name in self._tasks if name not in staying)
+        await self._end(ended)
         self._crew = crew
-        adopt()
+        try:
+            adopt()
+        except BaseException:
+            self._crew = before
+            self._run(ended)
+            raise
         self._run(crew.anew)
 
     def _run(self, names: tuple[str, ...]) -> None:
@@ -97,13 +103,15 @@ class Polling:
                 poller = self._crew.pollers[device.name]
                 self._tasks[device.name] = self._group.create_task(poller.run(), name=name)
 
-    async def _end(self, names: list[str]) -> None:
+    async def _end(self, names: Collection[str]) -> None:
         tasks = [self._tasks.pop(name) for name in names]
         for task in tasks:
-            self._rounds.forget(task.get_name())
+            self._rounds.expect(task.get_name())  # to end, however long it would have rested
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        for task in tasks:
+            self._rounds.forget(task.get_name())
 
 
 def _share(device: DeviceConfig, loaded: LoadedSite) -> str:

@@ -106,7 +106,7 @@ class Reporter:
             if status() or self._status_due:
                 self._status_due = False
                 if self._signed.changed():
-                    self._uplink.tell_catalogue(catalogue(self._loaded).encode())
+                    self._uplink.announce(catalogue(self._loaded).encode())
                 self._uplink.publish_status(await self.status("online"))
             rest(1.0)
             await asyncio.sleep(max(0.02, 1.0 / speed))

@@ -5,6 +5,7 @@ broker that is away, does not matter: it tried, and rests. Only who comes back l
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 
@@ -23,6 +24,7 @@ class Rounds:
         self._now_s = now_s
         self._work_s: dict[str, float] = {}
         self._due_s: dict[str, float] = {}
+        self._excused_until_s = -math.inf
 
     def expect(self, loop: str, work_s: float = WORK_S) -> None:
         """From now on this loop is to come round; `work_s` is the longest that it may work between two rests."""
@@ -39,7 +41,13 @@ class Rounds:
         if task is not None and (work_s := self._work_s.get(task.get_name())) is not None:
             self._due_s[task.get_name()] = self._now_s() + rest_s + work_s
 
+    def excuse(self, for_s: float) -> None:
+        """For so long from now nobody is late: all may have to wait for a file that is being mended."""
+        self._excused_until_s = self._now_s() + for_s
+
     def late(self) -> list[str]:
         """Loops that should have been back."""
         now_s = self._now_s()
+        if now_s < self._excused_until_s:
+            return []
         return sorted(loop for loop, due_s in self._due_s.items() if due_s < now_s)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edge import wire
-from edge.config import BrokerConfig
+from edge.config import BrokerConfig, ConfigError
 from edge.mqtt import Connection, tls_files
 from edge.spool import Batch
 from edge.tls import Expiry, TlsError, expiring, expiry
@@ -51,9 +51,17 @@ class Uplink:
         return wire.topic(self._site, self._gateway, leaf)
 
     def start(self, offline: dict[str, Any]) -> None:
-        """Connect in the background and stay connected. `offline`: the status that the broker tells if we die."""
+        """Connect in the background and stay connected. `offline`: the status that the broker tells if we die.
+
+        Raises: ConfigError, if the password cannot be read.
+        """
+        try:
+            access = self._broker.access(self._folder)
+        except OSError as error:
+            told = f"{error.filename}: cannot be read: {error.strerror}; its owner or mode?"
+            raise ConfigError(f"broker.password_file: {told}") from error
         self._connection = Connection(
-            self._broker.access(self._folder), f"bollard-{self._site}-{self._gateway}",
+            access, f"bollard-{self._site}-{self._gateway}",
             self._connected, self._message, (self._topic("status"), json.dumps(offline).encode()),
         )  # fmt: skip
         self._connection.start()
@@ -116,12 +124,6 @@ class Uplink:
                 with suppress(TlsError):  # connecting says so
                     found[file.name] = expiry(file).ends.isoformat()
         return found
-
-    def tell_catalogue(self, catalogue: bytes) -> None:
-        """It has changed: say it now, and on each connection from here on."""
-        self._catalogue = catalogue
-        if self._connection is not None and self._connection.connected:
-            self._connection.publish(self._topic("catalogue"), catalogue, retain=True)
 
     def confirmed(self, batch: int) -> None:
         """The spool has freed this batch: it is no longer under way."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,15 +14,15 @@ from drivers.learned import LearnedFile
 from drivers.profile import Profile
 from drivers.row import HISTORY, Quality, Row
 from edge.clock import WallClock
-from edge.config import DeviceConfig, LoadedSite
+from edge.config import LoadedSite
 from edge.local import socket_path
 from edge.local_client import AgentClient, AgentGone, agent_at
-from edge.modbus_settings import modbus_address
 from edge.poll import Poller
 from edge.proofs import Proofs
 from edge.spool import locked
 
 PATIENCE_S = 10.0  # beyond the longest wait of any device, until what has not come is shown as missing
+RELOAD = "reload the agent (systemctl reload bollard-edge), or take the change of the site file back"
 ASK_AGAIN_S = 5.0  # the agent for the state of its links
 
 
@@ -98,7 +98,7 @@ class Watched:
         self.trouble = ""
         self._loaded = loaded
         self._wanted = [d for d in loaded.site.device if not names or d.name in names]
-        self.devices = {d.name: Seen(d.name, loaded.profiles[d.name], self._endpoint(d)) for d in self._wanted}
+        self.devices = {d.name: Seen(d.name, loaded.profiles[d.name], loaded.endpoint(d)) for d in self._wanted}
         self._stack = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
         self._pollers: dict[str, Poller] = {}
@@ -152,11 +152,6 @@ class Watched:
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 raise error
 
-    def _endpoint(self, device: DeviceConfig) -> str:
-        if self._loaded.profiles[device.name].protocol == "opcua":
-            return device.url or ""
-        return modbus_address(device, self._loaded.path.parent).endpoint
-
     async def _listen(self, agent: AgentClient, teller: AgentClient) -> None:
         async def rows() -> None:
             async for row in agent.watch():
@@ -177,14 +172,18 @@ class Watched:
         except* AgentGone as gone:
             self.trouble = str(gone.exceptions[0])
 
-    def _links(self, told: Iterable[dict[str, Any]], rows: bool) -> None:
+    def _links(self, told: Sequence[dict[str, Any]], rows: bool) -> None:
+        """What the agent says of its devices. Raises: AgentGone, where it goes by another site file than we do."""
+        if missing := self.devices.keys() - {device["name"] for device in told}:
+            raise AgentGone(f"{', '.join(sorted(missing))}: the agent does not poll it yet; {RELOAD}")
         for device in told:
             seen = self.devices.get(device["name"])
             if seen is None:
                 continue
-            if len(seen.profile.points) != device["points"]:
+            if (device.get("profile_hash"), device["endpoint"]) != (seen.profile.hash, seen.endpoint):
                 raise AgentGone(
-                    f"{seen.name}: the agent has read another profile than this site file names; restart it"
+                    f"{seen.name}: the agent asks {device['endpoint']} by another profile or address than this"
+                    f" site file gives; {RELOAD}"
                 )
             for row in sorted(device["rows"], key=lambda row: -row["age_s"]) if rows else ():
                 seen.take(row, row["age_s"])

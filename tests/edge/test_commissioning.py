@@ -350,6 +350,15 @@ async def test_a_signature_holds_for_what_was_looked_at(quay: Quay) -> None:
         Commissioned(loaded)
 
 
+def test_two_who_sign_at_once_lose_no_signature(quay_folder: Path) -> None:
+    loaded = LoadedSite.load(quay_folder / "site.toml")
+    (device,) = loaded.site.device
+    one, other = Commissioned(loaded), Commissioned(loaded)  # both read the file before either signs
+    one.sign(device, "no_load", "A. Martin", "2026-10-14T08:00:00+00:00", "a.json")
+    other.sign(device, "first_call", "M. Allory", "2026-10-14T09:00:00+00:00", "b.json")
+    assert Commissioned(loaded).state(device) == other.state(device) == "signed"
+
+
 def test_every_sentence_of_a_sheet_stands_in_both_languages() -> None:
     folder = Path(load_profile.__code__.co_filename).parents[1] / "edge" / "text"
     tables = [tomllib.loads((folder / f"{lang}.toml").read_text(encoding="utf-8")) for lang in LANGS]

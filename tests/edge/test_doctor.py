@@ -191,6 +191,20 @@ def test_tls_step_by_step(tmp_path: Path) -> None:
         assert keys(by_name)["tls_not_trusted"] == "bad"
 
 
+def test_what_is_damaged_beside_the_spool_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("geheim")
+    loaded = site(tmp_path, more='username = "gw"\npassword_file = "secret"')
+    (tmp_path / "secret").unlink()
+    (tmp_path / "commissioned.json").write_text("{")
+    (tmp_path / "learned.json").write_text("{")
+    found = examined(loaded, "network", "broker", "agent", "devices")
+    assert (
+        keys(found).items()
+        >= {"commissioned_damaged": "bad", "learned_damaged": "bad", "broker_no_password": "bad"}.items()
+    )
+    assert all(line.remedy(Texts("fr")) for line in found if line.state == "bad")
+
+
 def test_the_command_ends_with_1_and_says_what_to_do(tmp_path: Path) -> None:
     site(tmp_path)
 

@@ -136,6 +136,17 @@ async def test_devices_are_told_with_their_last_rows(polled: Gateway, agent: Age
     assert all(seen["age_s"] >= 0.0 for seen in told["meter"]["rows"])
 
 
+async def test_after_a_reload_a_changed_device_has_no_row_yet(gateway: Gateway, agent: AgentClient) -> None:
+    for name in ("charger", "meter"):
+        gateway.take(name, row(gateway.loaded, name, 1))
+    anew = Poller(
+        gateway.loaded.site.device[1], gateway.loaded.profiles["meter"], WallClock(), gateway.take, Buses()
+    )
+    gateway.local.adopt(gateway.loaded, gateway.pollers | {"meter": anew})
+    told = {device["name"]: len(device["rows"]) for device in await agent.devices()}
+    assert (told["charger"], told["meter"]) == (1, 0)
+
+
 @pytest.mark.parametrize(
     "request_",
     [

@@ -1,6 +1,7 @@
 """A changed site file under a running agent: no row lost, none doubled; a wrong one changes nothing."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import signal
@@ -21,6 +22,9 @@ from edge.agent import Agent
 from edge.clock import WallClock
 from edge.config import LoadedSite
 from edge.pipeline import Pipeline
+from edge.poll import Poller
+from edge.polling import Polling
+from edge.rounds import WORK_S, Rounds
 
 HEAD = """
 schema = 1
@@ -174,6 +178,51 @@ async def test_a_wrong_file_is_refused_and_the_old_one_goes_on(
             agent.reload()
             await until(lambda: "event=site_reloaded" in caplog.text)
         assert len(numbers(rows(tmp_path), "m")) >= plc.reads - 1
+
+
+async def test_what_cannot_be_gone_on_with_leaves_all_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> int:
+        raise ValueError("no state can be made of that")
+
+    with Plc() as plc:
+        site = write(tmp_path, ("m", plc.port, 0.1))
+        async with running(site, monkeypatch) as agent:
+            await until(lambda: plc.reads > 3)
+            with monkeypatch.context() as patched:
+                patched.setattr(Pipeline, "resume", fails)
+                write(tmp_path, ("m", plc.port, 0.2))
+                agent.reload()
+                await until(lambda: "no state can be made of that" in caplog.text)
+            assert agent._loaded.site.device[0].interval_s == 0.1
+            asked = plc.reads
+            await until(lambda: plc.reads > asked + 5)
+        assert len(numbers(rows(tmp_path), "m")) >= plc.reads - plc.connections
+
+
+async def test_a_poller_that_does_not_end_is_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s, may_end = 0.0, asyncio.Event()
+
+    async def stubborn(_: Poller) -> None:
+        while not may_end.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await may_end.wait()
+
+    monkeypatch.setattr(Poller, "run", stubborn)
+    rounds = Rounds(lambda: now_s)
+    loaded = LoadedSite.load(write(tmp_path, ("m", 1, 0.1)))
+    polling = Polling(loaded, WallClock(), lambda _device, _row: None, rounds)
+    async with asyncio.timeout(60.0), asyncio.TaskGroup() as group:
+        polling.start(group)
+        await asyncio.sleep(0)
+        ends = group.create_task(polling.stop())
+        await asyncio.sleep(0)
+        now_s = WORK_S + 1.0
+        assert rounds.late() == ["poll m"]
+        may_end.set()
+        await ends
+    assert rounds.late() == []
 
 
 def test_a_signal_reloads_the_site_file(tmp_path: Path) -> None:

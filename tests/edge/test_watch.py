@@ -15,7 +15,8 @@ from rich.console import Console
 from drivers.profile import load_profile
 from edge.agent import Agent
 from edge.clock import WallClock
-from edge.config import LoadedSite
+from edge.commissioning import Walk, given
+from edge.config import ConfigError, LoadedSite
 from edge.spool import SpoolError, locked
 from edge.texts import Texts
 from edge.watch import Watched
@@ -121,6 +122,27 @@ async def test_it_tells_when_the_agent_ends(berth: Berth, agent: asyncio.Event) 
             while not watched.trouble:  # noqa: ASYNC110 - it has no event
                 await asyncio.sleep(0.02)
         assert "Nothing more comes" in drawn(watched)
+
+
+async def test_an_agent_that_goes_by_another_site_file_is_to_be_reloaded(
+    berth: Berth, agent: asyncio.Event
+) -> None:
+    """A scale, an address or a name has changed on disk: what the agent tells is not what the file says."""
+    file = berth.loaded.path
+    text, shipped = file.read_text(), (ROOT / "drivers" / "profiles" / "generic-meter.toml").read_text()
+    (file.parent / "ours.toml").write_text(shipped.replace("address = 0\n", "address = 0\nscale = 10.0\n", 1))
+    for old, new in (
+        ("generic-meter", "ours.toml"),
+        ("interval_s", "unit_id = 2\ninterval_s"),
+        ("meter-1", "meter-2"),
+    ):
+        file.write_text(text.replace(old, new))
+        loaded = LoadedSite.load(file)
+        async with Watched(loaded, []) as watched:
+            await watched.settled()
+            assert "reload the agent" in watched.trouble, new
+        with pytest.raises(ConfigError, match="reload the agent"):
+            await Walk(loaded, loaded.site.device[0], "no_load").look(given({}), 0.0)
 
 
 async def command(*words: str, **settings: Any) -> tuple[int | None, str, str]:

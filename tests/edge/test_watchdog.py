@@ -76,6 +76,19 @@ async def test_a_loop_is_late_when_rest_and_work_are_over() -> None:
     assert rounds.late() == []
 
 
+def test_nobody_is_late_while_a_file_is_mended() -> None:
+    now_s = 100.0
+    rounds = Rounds(lambda: now_s)
+    rounds.expect("flush", work_s=60.0)
+    now_s = 170.0
+    assert rounds.late() == ["flush"]
+    rounds.excuse(3600.0)
+    now_s = 3700.0
+    assert rounds.late() == []
+    now_s = 3771.0
+    assert rounds.late() == ["flush"]
+
+
 async def test_a_task_that_nobody_expects_is_never_late() -> None:
     rounds = Rounds()
     rounds.rest(0.0)
