@@ -104,7 +104,11 @@ class NoticeSettings(BaseModel):
 
     @property
     def name(self) -> str:
-        return self.webhook or (self.mail.server if self.mail else "")
+        """For the log: of a webhook no more than scheme and host, since its path may be a secret."""
+        if self.webhook is not None:
+            parts = urlsplit(self.webhook)
+            return f"{parts.scheme}://{parts.hostname}"
+        return self.mail.server if self.mail else ""
 
 
 class Notice:

@@ -137,13 +137,14 @@ class Babble(socketserver.StreamRequestHandler):
 
 
 async def test_a_webhook_that_speaks_no_http_is_a_failed_try_and_ends_nothing(
-    shore: Shore, monkeypatch: pytest.MonkeyPatch
+    shore: Shore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(notices, "PAUSE_S", 0.01)
     with served(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Babble)) as port:
-        notice = Notice(NoticeSettings(webhook=f"http://127.0.0.1:{port}/hook", gather_s=0.0))
+        notice = Notice(NoticeSettings(webhook=f"http://127.0.0.1:{port}/s3cret", gather_s=0.0))
         await failed(notice, shore)
-    assert "answers no proper HTTP" in notice.problem
+    assert notice.problem.startswith("http://127.0.0.1: answers no proper HTTP")
+    assert "to=http://127.0.0.1 " in caplog.text and "s3cret" not in caplog.text
 
 
 async def test_only_the_priorities_and_sites_that_were_asked_for(shore: Shore, mail_port: int) -> None:
@@ -175,7 +176,7 @@ def test_nobody_is_told_anything_by_default(shore: Shore) -> None:
     [
         ("", "give one of the two"),
         ('webhook = "ftp://x"', "webhook"),
-        ('webhook = "https://x:99999/hook"', "1 to 65535"),
+        ('webhook = "https://x:99999/s3cret"', "1 to 65535"),
         ('webhook = "https://x:eight/hook"', "1 to 65535"),
         ('webhook = "https://name:word@x/hook"', "no name before @"),
         ('webhook = "https://x"\npriorities = ["loud"]', "as in"),
@@ -188,4 +189,4 @@ def test_a_wrong_table_is_told_where_and_what_to_write(tmp_path: Path, table: st
     file.write_text(f'schema = 1\n[store]\nurl = "sqlite:s.db"\n[[web.notice]]\n{table}\n')
     with pytest.raises(ConfigError, match=r"web\.notice") as refused:
         load_shore(file)
-    assert told in str(refused.value)
+    assert told in str(refused.value) and "s3cret" not in str(refused.value)
