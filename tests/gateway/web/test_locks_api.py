@@ -1,5 +1,7 @@
 """What the API says beside live values: PLC words by bits, the running month of a lock, groups, planned calls."""
 
+import asyncio
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +17,7 @@ from web_shore import NS, Shore, filled, shore
 from gateway.journal import NewEntry
 from gateway.perimeter import Group
 from gateway.web.clock import WebClock
+from gateway.web.month_cache import MonthCache
 from gateway.web.plc import bit_changes
 
 __all__ = ["filled", "shore"]  # fixtures
@@ -78,6 +81,20 @@ def test_the_running_month_of_a_lock_is_reckoned_as_the_report_does(shore: Shore
     assert 0.45 < said["teleoperable"]["value"] < 0.55 and said["teleoperable"]["coverage"] < 0.01
     assert said["modes"]["remote"]["value"] + said["modes"]["local"]["value"] == 1.0
     assert shore.get("lockages/month", site=SITE, device="nobody").status_code == 404
+
+
+async def test_what_is_reckoned_already_waits_for_no_other_lock() -> None:
+    cache, go_on = MonthCache(), threading.Event()
+    assert await cache.get(("a",), lambda: 1) == 1
+    slow = asyncio.create_task(cache.get(("b",), lambda: go_on.wait(60.0)))
+    try:
+        await asyncio.sleep(0)
+        async with asyncio.timeout(30.0):
+            assert await cache.get(("a",), lambda: 2) == 1
+        assert not slow.done()
+    finally:
+        go_on.set()
+    assert await slow is True
 
 
 def test_sites_come_in_the_order_of_the_waterway(shore: Shore) -> None:
