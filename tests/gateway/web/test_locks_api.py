@@ -64,10 +64,19 @@ def test_a_plcs_word_is_a_journal_of_bits_with_their_texts_and_what_is_not_known
     assert shore.get("plc-alarms", "douai", site=SITE).status_code == 403
 
 
+def test_of_a_bit_that_chatters_no_more_is_kept_than_is_shown(shore: Shore) -> None:
+    lock_shore(shore, alarm_word=[i % 2 + 2 * (i > 30) for i in range(60)])
+    whole = shore.get("plc-alarms", site=SITE, device="lock-1").json()["rows"]
+    assert len(whole) == 60
+    for most in (1, 2, 28, 29, 30):
+        assert shore.get("plc-alarms", site=SITE, device="lock-1", most=most).json()["rows"] == whole[:most]
+    assert len(bit_changes(np.arange(60), np.arange(60) % 2, 5)) == 5
+
+
 @given(st.lists(st.integers(0, 2**32 - 1), max_size=30))
 def test_changes_of_bits_lead_from_the_first_word_to_the_last(words: list[int]) -> None:
     held = words[0] if words else 0
-    for _, bit, on in bit_changes(np.arange(len(words)), np.array(words, np.int64)):
+    for _, bit, on in bit_changes(np.arange(len(words)), np.array(words, np.int64), 1000):
         assert bool(held >> bit & 1) != on
         held ^= 1 << bit
     assert held == (words[-1] if words else 0)
