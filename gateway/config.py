@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.store import Store
 
 TOKEN_VARIABLE = "BOLLARD_INFLUX_TOKEN"
+SECRET = {"token", "webhook"}  # keys whose values no message shows
 
 
 class InfluxSettings(_Table):
@@ -264,7 +265,7 @@ def _explain(file: Path, problem: Any) -> str:
     place = problem["loc"]
     path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place).lstrip(".")
     seen = problem["input"]
-    shown = f" = {seen!r}" if isinstance(seen, str | int | float) and "token" not in place else ""
+    shown = f" = {seen!r}" if isinstance(seen, str | int | float) and not SECRET & set(place) else ""
     message = problem["msg"].removeprefix("Value error, ")
     named = place[:-1] if place and isinstance(place[-1], int) else place  # an item has its list's remedy
     fields = _fields_at(named[:-1])

@@ -1,5 +1,6 @@
 """The alarms' journal in the book: append-only, numbered, read again at the start."""
 
+import json
 from collections.abc import Sequence
 
 from gateway.book import Book
@@ -20,13 +21,20 @@ class AlarmBook:
         with self._book.writing() as db:
             db.executemany(f"INSERT INTO alarm ({_COLUMNS}) VALUES ({', '.join('?' * 11)})", rows)
 
-    def entries(self, site: str | None = None, device: str | None = None, most: int | None = None) -> list[Entry]:
-        """Entries in the order in which they were written (the `most` newest, if given)."""
+    def entries(
+        self,
+        site: str | None = None,
+        device: str | None = None,
+        most: int | None = None,
+        sites: Sequence[str] = (),
+    ) -> list[Entry]:
+        """Entries in the order in which they were written (the `most` newest, if given), of `sites` if any."""
         with self._book.reading() as db:
             found = db.execute(
                 f"SELECT number, {_COLUMNS} FROM alarm"
-                " WHERE (?1 IS NULL OR site = ?1) AND (?2 IS NULL OR device = ?2) ORDER BY number DESC LIMIT ?3",
-                (site, device, -1 if most is None else most),
+                " WHERE (?1 IS NULL OR site = ?1) AND (?2 IS NULL OR device = ?2)"
+                " AND (?4 = '[]' OR site IN (SELECT value FROM json_each(?4))) ORDER BY number DESC LIMIT ?3",
+                (site, device, -1 if most is None else most, json.dumps(list(sites))),
             ).fetchall()
         return [
             Entry(t_ns, (site_, device_, code, point), action, who, comment, until_ns, event, number, uncertain_ns)

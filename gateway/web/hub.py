@@ -127,8 +127,18 @@ class Hub:
         alarm = self.alarms.alarms[entry.key]
         if self.notices and entry.action in ("begin", "told") and alarm.state != "shelved":
             zone = self.live.zones.get(entry.key[0], "Europe/Paris")
+            state, simulated = alarm_state(alarm), self._simulated(alarm)
             for notice in self.notices:
-                notice.take(alarm_state(alarm), zone)
+                notice.take(state, zone, simulated)
+
+    def _simulated(self, alarm: Alarm) -> bool:
+        """Whether its event, or else its device or a device of its gateway, is of another origin than `real`."""
+        if alarm.event:
+            return decode_row(alarm.event).tags.get("origin") != "real"
+        site, name = alarm.key[:2]
+        devices = [d for d in self.live.devices.values() if d.site == site and name in (d.name, d.gateway)]
+        origins = [d.origin or str(d.declared.get("origin", "")) for d in devices]
+        return any(origin not in ("", "real") for origin in origins)
 
     def _catch_up(self) -> None:
         """Events that came while nobody was here: from the store, since the journal's last one of the site."""
@@ -274,6 +284,7 @@ class Hub:
             "broker": self.connection is not None and self.connection.connected,
             "problem": bool(self.problem),
             "unsent": any(notice.problem for notice in self.notices),
+            "left_out": sum(notice.left_out for notice in self.notices),
             "devices": {"/".join(key): state for key, state in devices.items() if user.sees(key[0])},
             "gateways": {"/".join(key): state for key, state in gateways.items() if user.sees(key[0])},
         }

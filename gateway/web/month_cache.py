@@ -9,7 +9,7 @@ KEPT_S = 900.0
 
 
 class MonthCache:
-    """One reckoning at a time, in a thread; who asks meanwhile waits for the same answer."""
+    """One reckoning at a time, in a thread; who asks meanwhile for the same waits for its answer."""
 
     def __init__(self) -> None:
         self._held: dict[tuple[str, ...], tuple[float, Any]] = {}
@@ -17,10 +17,16 @@ class MonthCache:
 
     async def get(self, key: tuple[str, ...], reckon: Callable[[], Any]) -> Any:
         """What `reckon` gives for a key. Raises what it raises, and keeps nothing of it."""
-        self._turn = self._turn or asyncio.Lock()
-        async with self._turn:
-            held = self._held.get(key)
-            if held is None or time.monotonic() - held[0] > KEPT_S:
-                found = await asyncio.to_thread(reckon)
-                held = self._held[key] = (time.monotonic(), found)
-            return held[1]
+        held = self._fresh(key)
+        if held is None:
+            self._turn = self._turn or asyncio.Lock()
+            async with self._turn:
+                held = self._fresh(key)  # somebody may have reckoned it meanwhile
+                if held is None:
+                    found = await asyncio.to_thread(reckon)
+                    held = self._held[key] = (time.monotonic(), found)
+        return held[1]
+
+    def _fresh(self, key: tuple[str, ...]) -> tuple[float, Any] | None:
+        held = self._held.get(key)
+        return held if held is not None and time.monotonic() - held[0] <= KEPT_S else None

@@ -32,6 +32,7 @@ TRIES, PAUSE_S = 5, 15.0  # the pause doubles: some four minutes in all, then it
 MOST_LINES = 20  # of alarms in one message; the others are counted
 MOST_WAITING = 1000  # alarms that wait to be sent; the oldest go
 AlarmState = Mapping[str, Any]
+Waiting = tuple[AlarmState, str, bool]  # the site's time zone; whether it is simulated
 
 
 class MailSettings(BaseModel):
@@ -104,7 +105,11 @@ class NoticeSettings(BaseModel):
 
     @property
     def name(self) -> str:
-        return self.webhook or (self.mail.server if self.mail else "")
+        """For the log: of a webhook no more than scheme and host, since its path may be a secret."""
+        if self.webhook is not None:
+            parts = urlsplit(self.webhook)
+            return f"{parts.scheme}://{parts.hostname}"
+        return self.mail.server if self.mail else ""
 
 
 class Notice:
@@ -114,17 +119,19 @@ class Notice:
         self.settings = settings
         self.problem = ""
         self.left_out = 0  # alarms that nobody was told of, since the start
-        self._waiting: list[tuple[AlarmState, str]] = []
+        self._waiting: list[Waiting] = []
+        self._dropped = 0  # of those left out, what the log does not say yet
         self._due = asyncio.Event()
 
-    def take(self, alarm: AlarmState, zone: str) -> None:
+    def take(self, alarm: AlarmState, zone: str, simulated: bool) -> None:
         """An alarm that has begun."""
         wanted = self.settings
         if alarm["priority"] not in wanted.priorities or (wanted.sites and alarm["site"] not in wanted.sites):
             return
-        self._waiting.append((alarm, zone))
+        self._waiting.append((alarm, zone, simulated))
         if len(self._waiting) > MOST_WAITING:
             del self._waiting[0]
+            self._dropped += 1
             self.left_out += 1
         self._due.set()
 
@@ -135,9 +142,15 @@ class Notice:
             await asyncio.sleep(self.settings.gather_s)
             self._due.clear()
             taken, self._waiting = self._waiting, []
+            if self._dropped:
+                self._tell_left_out(self._dropped, f"over {MOST_WAITING} waited")
+                self._dropped = 0
             await self._send(taken)
 
-    async def _send(self, alarms: Sequence[tuple[AlarmState, str]]) -> None:
+    def _tell_left_out(self, count: int, why: str) -> None:
+        log.warning("event=notice_left_out to=%s alarms=%d reason=%r", self.settings.name, count, why)
+
+    async def _send(self, alarms: Sequence[Waiting]) -> None:
         pause_s = PAUSE_S
         for turn in range(TRIES):
             try:
@@ -154,22 +167,26 @@ class Notice:
                 self.problem = ""
                 return
         self.left_out += len(alarms)
+        self._tell_left_out(len(alarms), f"{TRIES} tries failed")
 
 
-def send(settings: NoticeSettings, alarms: Sequence[tuple[AlarmState, str]]) -> None:
+def send(settings: NoticeSettings, alarms: Sequence[Waiting]) -> None:
     """Blocks until it has gone. Raises: OSError, smtplib.SMTPException, ValueError."""
     if settings.mail is not None:
         _mail(settings.mail, alarms, load_texts(settings.lang))
     elif settings.webhook is not None:
-        _post(settings.webhook, [alarm for alarm, _ in alarms])
+        simulated = any(one for _, _, one in alarms)
+        _post(settings.webhook, {"alarms": [alarm for alarm, _, _ in alarms], "simulated": simulated})
 
 
-def _mail(mail: MailSettings, alarms: Sequence[tuple[AlarmState, str]], t: Texts) -> None:
+def _mail(mail: MailSettings, alarms: Sequence[Waiting], t: Texts) -> None:
     message = EmailMessage()
     message["From"], message["To"] = mail.sender, ", ".join(mail.to)
     first = alarms[0][0]
-    message["Subject"] = t("web.notice.subject", device=first["device"], site=first["site"], count=len(alarms))
-    lines = [_line(alarm, zone, t) for alarm, zone in alarms[:MOST_LINES]]
+    subject = t("web.notice.subject", device=first["device"], site=first["site"], count=len(alarms))
+    simulated = any(one for _, _, one in alarms)
+    message["Subject"] = t("web.notice.simulated", what=subject) if simulated else subject
+    lines = [_line(alarm, zone, one, t) for alarm, zone, one in alarms[:MOST_LINES]]
     if len(alarms) > MOST_LINES:
         lines.append(t("web.notice.more", count=len(alarms) - MOST_LINES))
     message.set_content("\n".join([*lines, "", t("web.standing"), t("web.alarm.no_scada")]))
@@ -186,10 +203,11 @@ def _mail(mail: MailSettings, alarms: Sequence[tuple[AlarmState, str]], t: Texts
         server.send_message(message)
 
 
-def _line(alarm: AlarmState, zone: str, t: Texts) -> str:
+def _line(alarm: AlarmState, zone: str, simulated: bool, t: Texts) -> str:
     priority = t(f"web.alarm.priority.{alarm['priority']}")
     at = t.instant(alarm["since_ms"] * 1_000_000, ZoneInfo(zone), seconds=True)
-    return f"{at}  {priority}  {alarm['site']} {alarm['device']}: {alarm['text'][t.lang]}"
+    line = f"{at}  {priority}  {alarm['site']} {alarm['device']}: {alarm['text'][t.lang]}"
+    return t("web.notice.simulated", what=line) if simulated else line
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -199,10 +217,10 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _post(address: str, alarms: Sequence[AlarmState]) -> None:
+def _post(address: str, said: Mapping[str, Any]) -> None:
     """The alarms as `/api/1/alarms` gives them."""
     request = urllib.request.Request(
-        address, json.dumps({"alarms": alarms}).encode(), {"Content-Type": "application/json"}, method="POST"
+        address, json.dumps(said).encode(), {"Content-Type": "application/json"}, method="POST"
     )
     opener = urllib.request.build_opener(_NoRedirect)
     try:

@@ -41,9 +41,12 @@ async def plc_journal(hub: Hub, user: User, asked: AskRows, _: Request) -> Respo
         for (site, name), d in hub.live.devices.items()
         if site == asked.site and asked.device in (None, name) and words_of(d)
     ]
-    found = [row for d in wanted for row in await asyncio.to_thread(changes, hub.store, d, start_ns, stop_ns)]
-    found.sort(key=lambda row: -row["t_ms"])
-    return JSONResponse({"rows": found[: asked.most], "words": sum(len(words_of(d)) for d in wanted)})
+    found: list[dict[str, Any]] = []
+    for d in wanted:  # no more is ever held than is shown: a bit may chatter for a month
+        found += await asyncio.to_thread(changes, hub.store, d, start_ns, stop_ns, asked.most)
+        found.sort(key=lambda row: -row["t_ms"])
+        del found[asked.most :]
+    return JSONResponse({"rows": found, "words": sum(len(words_of(d)) for d in wanted)})
 
 
 def words_of(device: Device) -> list[Mapping[str, Any]]:
@@ -51,35 +54,37 @@ def words_of(device: Device) -> list[Mapping[str, Any]]:
     return [p for p in device.points if str(p["name"]).endswith("_word") and p["type"] == "int"]
 
 
-def changes(store: Store, device: Device, start_ns: int, stop_ns: int) -> list[dict[str, Any]]:
-    """Every bit that changed from one row to the next. Raises: StoreUnavailable, StoreError."""
+def changes(store: Store, device: Device, start_ns: int, stop_ns: int, most: int) -> list[dict[str, Any]]:
+    """The newest bits that changed between rows, newest first. Raises: StoreUnavailable, StoreError."""
     words = words_of(device)
     names = [str(word["name"]) for word in words]
     rows = store.columns(device.kind, device.name, names, start_ns, stop_ns, device.site)
     period_ns = int(float(device.declared["interval_s"]) * NS)
-    said = []
+    said: list[tuple[tuple[int, int, bool], Mapping[str, Any]]] = []
     for word in words:
         values = rows.whole(str(word["name"]))
         known = values != UNKNOWN
-        for t_ns, bit, on in bit_changes(rows.t_ns[known], values[known]):
-            text = (word.get("codes") or {}).get(str(1 << bit), "")
-            said.append(
-                {"t_ns": t_ns, "device": device.name, "word": word["name"], "bit": bit, "on": on, "text": text}
-            )
-    instants = np.sort(np.array([row["t_ns"] for row in said], np.int64))  # a bit may chatter all day
+        # one more than is shown: whether another bit changed just before the last one shown
+        said += [(change, word) for change in bit_changes(rows.t_ns[known], values[known], most + 1)]
+    said.sort(key=lambda one: -one[0][0])
+    instants = np.sort(np.array([t_ns for (t_ns, _, _), _ in said], np.int64))
     return [
-        {k: v for k, v in row.items() if k != "t_ns"}
-        | {
-            "site": device.site, "t_ms": row["t_ns"] // 1_000_000, "uncertain_ms": period_ns / 1e6,
-            "order_known": _alone(row["t_ns"], instants, period_ns),
+        {
+            "device": device.name, "word": word["name"], "bit": bit, "on": on,
+            "text": (word.get("codes") or {}).get(str(1 << bit), ""),
+            "site": device.site, "t_ms": t_ns // 1_000_000, "uncertain_ms": period_ns / 1e6,
+            "order_known": _alone(t_ns, instants, period_ns),
         }
-        for row in said
+        for (t_ns, bit, on), word in said[:most]
     ]  # fmt: skip
 
 
-def bit_changes(t_ns: Any, words: Any) -> list[tuple[int, int, bool]]:
-    """Instant, bit and whether it came; a word's first row tells of nothing, since nobody saw what was before."""
-    changed = np.flatnonzero(np.diff(words)) + 1
+def bit_changes(t_ns: Any, words: Any, most: int) -> list[tuple[int, int, bool]]:
+    """Instant, bit and whether it came, of the `most` newest rows that changed.
+
+    A word's first row tells of nothing, since nobody saw what was before.
+    """
+    changed = (np.flatnonzero(np.diff(words)) + 1)[-most:]
     found = []
     for i in changed.tolist():
         before, after = int(words[i - 1]), int(words[i])

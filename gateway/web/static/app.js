@@ -101,7 +101,8 @@ function frame() {
     state.linked ? null : h("p", { class: "fault" }, t("banner.unlinked")),
     state.linked && !state.broker ? h("p", { class: "fault" }, t("banner.broker")) : null,
     state.linked && state.problem ? h("p", { class: "fault" }, t("banner.book")) : null,
-    state.linked && state.unsent ? h("p", { class: "fault" }, t("banner.unsent")) : null);
+    state.linked && state.unsent ? h("p", { class: "fault" }, t("banner.unsent")) : null,
+    state.linked && state.leftOut ? h("p", { class: "fault" }, t("banner.left_out", { n: state.leftOut })) : null);
   clock.textContent = state.nowMs ? instant(Math.floor(now() / 1000) * 1000, state.sites[0]?.timezone ?? "Europe/Paris") : "";
   const { asking } = state;
   if (state.nowMs) soundFor(state.alarms);

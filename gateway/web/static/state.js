@@ -52,6 +52,7 @@ function take(said) {
   state.broker = said.broker;
   state.problem = said.problem;
   state.unsent = said.unsent;
+  state.leftOut = said.left_out;
   Object.assign(state.devices, said.devices);
   Object.assign(state.gateways, said.gateways);
   if (said.alarms) {

@@ -7,6 +7,7 @@ from shore import GATEWAY, SITE, T, batch, catalogue, row
 from starlette.testclient import TestClient
 from web_shore import CODE, NS, PASSWORD, Shore, filled, shore
 
+from gateway.web.alarms import Entry
 from gateway.web.api import ENDPOINTS
 from gateway.web.app import LARGEST_BODY, Page
 from gateway.web.clock import WebClock
@@ -91,6 +92,14 @@ def test_a_user_of_another_site_sees_nothing_of_this_one(shore: Shore) -> None:
     said = {"site": SITE, "device": "charger-1", "code": CODE, "point": "gates"}
     assert shore.post("alarms/note", said, "douai").status_code == 403
     assert shore.get("alarms/journal", "douai").json() == {"entries": []}
+
+
+def test_a_busier_site_does_not_empty_the_journal_of_who_does_not_see_it(shore: Shore) -> None:
+    own = Entry(T, ("douai", "lock-1", "stale", ""), "begin")
+    shore.hub.journal.append([own, *(Entry(T, (SITE, "charger-1", "stale", ""), "begin") for _ in range(3))])
+    found = shore.get("alarms/journal", "douai", most=2).json()["entries"]
+    assert [e["site"] for e in found] == ["douai"]
+    assert [e["site"] for e in shore.get("alarms/journal", most=2).json()["entries"]] == [SITE, SITE]
 
 
 def test_the_journal_survives_a_restart_and_events_of_meanwhile_are_caught_up_with(shore: Shore) -> None:

@@ -1,5 +1,7 @@
 """What the API says beside live values: PLC words by bits, the running month of a lock, groups, planned calls."""
 
+import asyncio
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +17,7 @@ from web_shore import NS, Shore, filled, shore
 from gateway.journal import NewEntry
 from gateway.perimeter import Group
 from gateway.web.clock import WebClock
+from gateway.web.month_cache import MonthCache
 from gateway.web.plc import bit_changes
 
 __all__ = ["filled", "shore"]  # fixtures
@@ -61,10 +64,19 @@ def test_a_plcs_word_is_a_journal_of_bits_with_their_texts_and_what_is_not_known
     assert shore.get("plc-alarms", "douai", site=SITE).status_code == 403
 
 
+def test_of_a_bit_that_chatters_no_more_is_kept_than_is_shown(shore: Shore) -> None:
+    lock_shore(shore, alarm_word=[i % 2 + 2 * (i > 30) for i in range(60)])
+    whole = shore.get("plc-alarms", site=SITE, device="lock-1").json()["rows"]
+    assert len(whole) == 60
+    for most in (1, 2, 28, 29, 30):
+        assert shore.get("plc-alarms", site=SITE, device="lock-1", most=most).json()["rows"] == whole[:most]
+    assert len(bit_changes(np.arange(60), np.arange(60) % 2, 5)) == 5
+
+
 @given(st.lists(st.integers(0, 2**32 - 1), max_size=30))
 def test_changes_of_bits_lead_from_the_first_word_to_the_last(words: list[int]) -> None:
     held = words[0] if words else 0
-    for _, bit, on in bit_changes(np.arange(len(words)), np.array(words, np.int64)):
+    for _, bit, on in bit_changes(np.arange(len(words)), np.array(words, np.int64), 1000):
         assert bool(held >> bit & 1) != on
         held ^= 1 << bit
     assert held == (words[-1] if words else 0)
@@ -78,6 +90,20 @@ def test_the_running_month_of_a_lock_is_reckoned_as_the_report_does(shore: Shore
     assert 0.45 < said["teleoperable"]["value"] < 0.55 and said["teleoperable"]["coverage"] < 0.01
     assert said["modes"]["remote"]["value"] + said["modes"]["local"]["value"] == 1.0
     assert shore.get("lockages/month", site=SITE, device="nobody").status_code == 404
+
+
+async def test_what_is_reckoned_already_waits_for_no_other_lock() -> None:
+    cache, go_on = MonthCache(), threading.Event()
+    assert await cache.get(("a",), lambda: 1) == 1
+    slow = asyncio.create_task(cache.get(("b",), lambda: go_on.wait(60.0)))
+    try:
+        await asyncio.sleep(0)
+        async with asyncio.timeout(30.0):
+            assert await cache.get(("a",), lambda: 2) == 1
+        assert not slow.done()
+    finally:
+        go_on.set()
+    assert await slow is True
 
 
 def test_sites_come_in_the_order_of_the_waterway(shore: Shore) -> None:

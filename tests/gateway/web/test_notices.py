@@ -111,8 +111,8 @@ async def test_a_high_alarm_goes_out_as_a_mail_that_says_what_bollard_is(shore: 
     said: EmailMessage = await sent(Notice(mail(mail_port)), shore)
     body = said.get_content()
     assert (said["To"], said["From"]) == ("centre@port.example", "bollard@port.example")
-    assert said["Subject"] == f"bollard : 1 alarme(s), charger-1 ({SITE})"
-    assert "HAUTE" in body and "Aucune tête n'est fermée" in body
+    assert said["Subject"] == f"SIMULATION — bollard : 1 alarme(s), charger-1 ({SITE})"
+    assert body.startswith("SIMULATION — ") and "HAUTE" in body and "Aucune tête n'est fermée" in body
     assert "n'assure aucune fonction de sécurité" in body and "n'acquitte pas le superviseur" in body
 
 
@@ -125,9 +125,10 @@ async def test_a_flood_is_one_mail_with_its_count(shore: Shore, mail_port: int) 
 async def test_a_webhook_gets_the_alarm_as_the_api_gives_it(shore: Shore) -> None:
     with served(ThreadingHTTPServer(("127.0.0.1", 0), Hook)) as port:
         hook = NoticeSettings(webhook=f"http://127.0.0.1:{port}/alarms", gather_s=0.0)
-        (alarm,) = (await sent(Notice(hook), shore))["alarms"]
+        said = await sent(Notice(hook), shore)
+    (alarm,) = said["alarms"]
     (held,) = shore.get("alarms").json()["alarms"]
-    assert alarm == held
+    assert alarm == held and said["simulated"] is True
 
 
 class Babble(socketserver.StreamRequestHandler):
@@ -137,13 +138,32 @@ class Babble(socketserver.StreamRequestHandler):
 
 
 async def test_a_webhook_that_speaks_no_http_is_a_failed_try_and_ends_nothing(
-    shore: Shore, monkeypatch: pytest.MonkeyPatch
+    shore: Shore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(notices, "PAUSE_S", 0.01)
     with served(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Babble)) as port:
-        notice = Notice(NoticeSettings(webhook=f"http://127.0.0.1:{port}/hook", gather_s=0.0))
+        notice = Notice(NoticeSettings(webhook=f"http://127.0.0.1:{port}/s3cret", gather_s=0.0))
         await failed(notice, shore)
-    assert "answers no proper HTTP" in notice.problem
+    assert notice.problem.startswith("http://127.0.0.1: answers no proper HTTP")
+    assert "to=http://127.0.0.1 " in caplog.text and "s3cret" not in caplog.text
+
+
+async def test_alarms_that_were_left_out_are_counted_on_the_page_and_in_the_log(
+    shore: Shore, mail_port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(notices, "MOST_WAITING", 3)
+    said: EmailMessage = await sent(Notice(mail(mail_port, lang="en")), shore, 5)
+    assert "3 alarm(s)" in said["Subject"] and shore.get("latest").json()["left_out"] == 2
+    assert "event=notice_left_out to=127.0.0.1 alarms=2" in caplog.text
+
+
+async def test_a_real_alarm_is_not_called_simulated(shore: Shore) -> None:
+    notice = Notice(NoticeSettings(webhook="http://x"))
+    shore.hub.notices = [notice]
+    for origin in ("real", "sim"):
+        tags = {"code": CODE, "point": origin, "origin": origin}
+        shore.hub.live.take([row(T, "event", "charger-1", tags, active=1, gate="up")])
+    assert [simulated for _, _, simulated in notice._waiting] == [False, True]
 
 
 async def test_only_the_priorities_and_sites_that_were_asked_for(shore: Shore, mail_port: int) -> None:
@@ -175,7 +195,7 @@ def test_nobody_is_told_anything_by_default(shore: Shore) -> None:
     [
         ("", "give one of the two"),
         ('webhook = "ftp://x"', "webhook"),
-        ('webhook = "https://x:99999/hook"', "1 to 65535"),
+        ('webhook = "https://x:99999/s3cret"', "1 to 65535"),
         ('webhook = "https://x:eight/hook"', "1 to 65535"),
         ('webhook = "https://name:word@x/hook"', "no name before @"),
         ('webhook = "https://x"\npriorities = ["loud"]', "as in"),
@@ -188,4 +208,4 @@ def test_a_wrong_table_is_told_where_and_what_to_write(tmp_path: Path, table: st
     file.write_text(f'schema = 1\n[store]\nurl = "sqlite:s.db"\n[[web.notice]]\n{table}\n')
     with pytest.raises(ConfigError, match=r"web\.notice") as refused:
         load_shore(file)
-    assert told in str(refused.value)
+    assert told in str(refused.value) and "s3cret" not in str(refused.value)
