@@ -17,7 +17,9 @@ test: export NUMBA_CACHE_DIR = $(CURDIR)/$(VENV)/kernels
 test: $(READY)
 	@$(BIN)/bollard edge warm  # once, not in every worker and agent at the same time; the plants, too
 	@$(BIN)/bollard sim truth port-day --out $(VENV)/truth.csv --span-s 60 >/dev/null
-	$(BIN)/pytest -q --benchmark-disable -n 4 --max-worker-restart 2 --ignore tests/chaos/test_chaos.py --ignore tests/chaos/test_faults.py
+	@# a test that hangs is named, with its stacks, and ends its worker; the others go on
+	$(BIN)/pytest -q --benchmark-disable -n 4 --max-worker-restart 2 -o faulthandler_timeout=400 \
+	  -o faulthandler_exit_on_timeout=true --ignore tests/chaos/test_chaos.py --ignore tests/chaos/test_faults.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
