@@ -49,7 +49,7 @@ from gateway.web.plc import plc_journal
 from gateway.web.states import sentences
 from gateway.web.subscribed import subscribed
 
-REPORT = re.compile(r"[A-Za-z0-9._-]{1,120}\.(pdf|xlsx|csv|json|html|md)")
+REPORT = re.compile(r"[A-Za-z0-9._+-]{1,120}\.(pdf|xlsx|csv|json|html|md)")
 OF_SITE = re.compile(r"report-([a-z0-9_-]+)-\d{4}-\d{2}\.[a-z.]+")  # a month's report of one site
 Handler = Callable[[Hub, User, Any, Request], Awaitable[Response]]
 
