@@ -143,9 +143,11 @@ class Session:
         except Exception as error:  # on answers that are wrong or forged asyncua raises errors of many kinds
             self._client.disconnect_socket()
             raise DeviceUnreachable(f"{self.endpoint}: no session: {self._why_not(error)}") from error
-        except BaseException:
+        except BaseException as error:
             self._client.disconnect_socket()
-            raise
+            if not _is_a_deadline(error):
+                raise
+            raise DeviceUnreachable(f"{self.endpoint}: no answer within {self.timeout_s:g} s") from error
         self.tell("session", "")
         return self
 
@@ -218,9 +220,7 @@ class Session:
         except TimeoutError as error:
             raise self.lost("no_answer", f"no answer within {self.timeout_s:g} s") from error
         except asyncio.CancelledError as error:
-            # asyncua's own wait names a deadline and an answer in one instant so; asyncio.timeout lets it through.
-            task = asyncio.current_task()
-            if type(error) is asyncio.CancelledError or task is None or task.cancelling():
+            if not _is_a_deadline(error):
                 raise
             raise self.lost("no_answer", f"no answer within {self.timeout_s:g} s") from error
         except ua.UaStatusCodeError as error:
@@ -287,3 +287,13 @@ class Session:
             log.warning("%s", problem)
         else:
             log.info("%s: %s is well again", self.endpoint, what)
+
+
+def _is_a_deadline(error: BaseException) -> bool:
+    """Whether asyncua's wait says so: a deadline and an answer in one instant are a cancellation to it.
+
+    asyncio.timeout lets that through, since nobody has cancelled the task.
+    """
+    task = asyncio.current_task()
+    of_its_own = isinstance(error, asyncio.CancelledError) and type(error) is not asyncio.CancelledError
+    return of_its_own and task is not None and not task.cancelling()

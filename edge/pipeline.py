@@ -192,6 +192,10 @@ class Pipeline:
             line = wire.encode_row(out.kind, {**base, **out.tags}, fields, t_ns)
             self.entries.append(Entry(wire.lane_of(out.kind), t_ns, line, False))
 
+    def last_ns(self, device: str) -> int | None:
+        """Of its newest row; None where there is none."""
+        return self._last_ns.get(device)
+
     def newest_ns(self) -> int:
         """The latest instant that any row carries; 0 before the first. [ns, UTC]"""
         return max(self._last_ns.values(), default=0)

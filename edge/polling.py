@@ -4,6 +4,7 @@ What shares a connection or line changes together: it has one owner at a time. A
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from edge.modbus_settings import modbus_address
 from edge.poll import PlugWatch, Poller
 from edge.rounds import WORK_S, Rounds
 
+log = logging.getLogger(__name__)
+AGAIN_S = 1.0
 SEVERAL = 20  # deadlines of one request that a scan may wait for, its neighbours on the line included
 Take = Callable[[str, Row], None]
 Shares = Mapping[str, list[tuple[DeviceConfig, str]]]  # by connection or line: all that its pollers are made of
@@ -101,7 +104,7 @@ class Polling:
                 listens_s = device.listen_s if device.serial else 0.0
                 self._rounds.expect(name, WORK_S + listens_s + SEVERAL * device.timeout_s)
                 poller = self._crew.pollers[device.name]
-                self._tasks[device.name] = self._group.create_task(poller.run(), name=name)
+                self._tasks[device.name] = self._group.create_task(_kept(poller, device.name), name=name)
 
     async def _end(self, names: Collection[str]) -> None:
         tasks = [self._tasks.pop(name) for name in names]
@@ -112,6 +115,19 @@ class Polling:
             await asyncio.wait(tasks)
         for task in tasks:
             self._rounds.forget(task.get_name())
+
+
+async def _kept(poller: Poller, device: str) -> None:
+    """Poll until we are told to stop. A cancellation that nobody asked for would silence a device for ever."""
+    while True:
+        try:
+            return await poller.run()
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            log.error("device=%s event=polling_begins_again error=%r", device, error)
+            await asyncio.sleep(AGAIN_S)
 
 
 def _share(device: DeviceConfig, loaded: LoadedSite) -> str:

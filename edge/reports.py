@@ -162,8 +162,10 @@ class Reporter:
             self._known["confirmed_until_ns"] = self._until(min(everything, default=None))
             for name in self._devices:
                 mine = [t_ns for t_ns in (oldest.get(name), beyond_ns) if t_ns is not None]
+                last_ns = self._pipeline.last_ns(name)  # what was never read is not confirmed either
+                until_ns = self._until(min(mine, default=None))
                 self._known["devices"][name] = {
-                    "confirmed_until_ns": self._until(min(mine, default=None)),
+                    "confirmed_until_ns": None if last_ns is None else min(last_ns, until_ns),
                     "commissioned": self._signed.told[name]["state"],
                 }
         return self.whoami(state) | {

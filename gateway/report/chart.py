@@ -67,7 +67,7 @@ class Plot:
 
     def labels(self, labels: Sequence[tuple[float, str]]) -> None:
         """Texts below the abscissa, thinned so that they do not run into each other."""
-        every = -(-len(labels) // MOST_LABELS)
+        every = max(1, -(-len(labels) // MOST_LABELS))  # of less than an hour there are none
         for step, text in labels[::every]:
             self.text(self.x(step), self.height - 8, text, "middle")
 

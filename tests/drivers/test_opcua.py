@@ -350,6 +350,24 @@ async def test_cancelling_passes_untouched(battery: BatteryServer, wire_to: Call
         await task
 
 
+async def test_an_answer_in_the_instant_of_a_deadline_ends_no_poller(
+    battery: BatteryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncua's wait raises a cancellation of its own then; nobody has cancelled."""
+
+    class OfTheWait(asyncio.CancelledError):
+        pass
+
+    async def wait(_: object) -> None:
+        raise OfTheWait
+
+    device = device_at(battery.port, profile_of({"name": "x", "type": "float64"}))
+    monkeypatch.setattr("drivers.opcua_session.Session._open", wait)
+    with pytest.raises(DeviceUnreachable, match="no answer within"):
+        async with device.open():
+            pass
+
+
 async def test_every_wrong_node_id_is_named() -> None:
     points = [
         {"name": n, "type": "float64", "node": node}
