@@ -177,9 +177,9 @@ def judge_computations(verdict: Verdict, journal: Journal, loaded: LoadedSite, g
     told.subtract(_event(row) for row in made if row.kind == "event")
     verdict.complain("events told more or less often than by a recomputation", [e for e, n in told.items() if n])
     if journal.checkpoint is not None:
-        saved = json.loads(journal.checkpoint)["states"]
+        saved = json.loads(journal.checkpoint)
         now = Compute(loaded)
-        now.restore({name: b64decode(text) for name, text in saved.items()})
+        now.restore({name: b64decode(text) for name, text in saved["states"].items()}, saved["meters"])
         odd = [name for name, state in compute.states().items() if now.states()[name] != state]
         verdict.complain("states that differ from a recomputation's", odd)
     _judge_energy(verdict, compute, ours, sealed, journal, guesses)
