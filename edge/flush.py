@@ -84,7 +84,9 @@ class Flusher:
             self._sender.committed(await asyncio.shield(commit), receipts)
         except asyncio.CancelledError:
             await asyncio.wait([commit])  # it must be known whether these rows are on disk
-            if commit.exception() is not None:
+            if commit.exception() is None:
+                self._sender.committed(commit.result(), receipts)  # what it sealed is to be sent all the same
+            else:
                 pipeline.entries, pipeline.held = entries + pipeline.entries, held + pipeline.held
                 self._sender.put_back(receipts)
             raise
