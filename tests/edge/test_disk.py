@@ -3,7 +3,9 @@
 import asyncio
 import random
 import sqlite3
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from edge_rows import START_NS, load, row
@@ -18,7 +20,7 @@ from edge.flush import Flusher
 from edge.pipeline import Pipeline
 from edge.rounds import WORK_S
 from edge.sending import Sender
-from edge.spool import Entry, Salvaged, Spool, SpoolError, SpoolFullError, SpoolIoError
+from edge.spool import Committed, Entry, Salvaged, Spool, SpoolError, SpoolFullError, SpoolIoError
 from edge.uplink import Uplink
 
 
@@ -162,6 +164,31 @@ async def test_a_full_disk_recovers_by_itself_and_loses_nothing_in_memory(tmp_pa
     sealed, waiting, dropped = await site.tally()
     assert sealed >= 2010 and dropped == 10 and waiting == sealed - 10, "the older live rows made way"
     assert site.pipeline.entries == []
+
+
+@pytest.mark.usefixtures("kernels")
+async def test_what_a_commit_has_sealed_is_handed_on_even_if_a_stop_comes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, begun, goes_on, told = Site(tmp_path), threading.Event(), threading.Event(), list[Committed]()
+    site.take(10)
+    monkeypatch.setattr(Sender, "committed", lambda _, done, __: told.append(done))
+    commit = Spool.commit
+
+    def slow(*args: Any) -> Committed:
+        begun.set()
+        goes_on.wait(30)
+        return commit(*args)
+
+    monkeypatch.setattr(Spool, "commit", slow)
+    flush = asyncio.create_task(site.flusher.flush())
+    await asyncio.to_thread(begun.wait, 30)
+    flush.cancel()
+    await asyncio.sleep(0)
+    goes_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await flush
+    assert len(told) == 1 and site.pipeline.entries == []
 
 
 @pytest.mark.usefixtures("kernels")
