@@ -43,7 +43,7 @@ async def battery(one_battery: SimBattery) -> AsyncIterator[SimBattery]:
 
 def device(url: str, profile: Profile = BMS, **settings: Any) -> OpcUaDevice:
     chosen = OpcUaSettings(**{"subscribe": True, "publishing_s": PUBLISHING_S} | settings)
-    return OpcUaDevice(profile, url, 5.0, chosen)
+    return OpcUaDevice(profile, url, 30.0, chosen)
 
 
 async def scanned_until(link: OpcUaLink, done: Callable[[Any], Any], within_s: float = 30.0) -> Any:
